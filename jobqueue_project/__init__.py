@@ -1,0 +1,1 @@
+"""A Django project that runs the queue: settings, demo tasks, urls."""

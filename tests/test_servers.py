@@ -1,0 +1,105 @@
+"""The servers that tests run on: addresses that survive a restart, and no server left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.support.processes import ServerUnavailable
+from tests.support.servers import postgresql_server, redis_server
+from tests.support.waiting import wait_until
+from tests.support.workers import ROOT
+from tests.test_embedded import alive
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    try:
+        with postgresql_server(fsync="off") as server:
+            yield server
+    except ServerUnavailable as error:
+        pytest.skip(str(error))
+
+
+def test_redis_comes_back_empty_at_the_same_address(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+        server.client().set("key", "value")
+        url, pid = server.url, server.pid
+        server.kill()
+        assert not server.answers() and not server.running
+        server.restart()
+        assert (server.url, server.client().get("key")) == (url, None)
+        assert server.pid != pid
+    assert not server.answers()
+
+
+def test_redis_on_tcp_takes_options() -> None:
+    with redis_server(None, "--maxmemory", "10mb", tcp=True) as server:
+        assert server.url.startswith("redis://127.0.0.1:")
+        assert server.client().config_get("maxmemory") == {"maxmemory": str(10 * 1024 * 1024)}
+
+
+def test_a_paused_redis_answers_again_when_resumed() -> None:
+    with redis_server() as server:
+        server.pause()
+        with pytest.raises(Exception, match=r"[Tt]imeout"):
+            server.client(socket_timeout=0.1, retry=None).ping()
+        server.resume()
+        assert server.answers()
+
+
+def test_a_wrong_option_says_what_the_server_said(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ServerUnavailable, match="no-such-option"),
+        redis_server(tmp_path, "--no-such-option", "1"),
+    ):
+        pass
+
+
+def test_postgresql_keeps_what_was_committed_before_a_kill(postgres) -> None:
+    with postgres.connect() as connection:
+        connection.execute("CREATE TABLE kept (n int)")
+        connection.execute("INSERT INTO kept VALUES (7)")
+    open_one = postgres.connect()  # its backend outlives the postmaster for a moment
+    postgres.kill()
+    postgres.restart()
+    with pytest.raises(psycopg.OperationalError):
+        open_one.execute("SELECT 1")
+    with postgres.connect() as connection:
+        assert connection.execute("SELECT n FROM kept").fetchone() == (7,)
+
+
+def test_both_urls_of_postgresql_reach_it_and_settings_count(postgres) -> None:
+    import environ
+
+    for url in (postgres.url, postgres.socket_url):
+        config = environ.Env.db_url_config(url)
+        port = config["PORT"] or config["OPTIONS"]["port"]
+        address = {"host": config["HOST"], "port": port, "user": config["USER"], "dbname": config["NAME"]}
+        with psycopg.connect(**address) as connection:
+            assert connection.execute("SHOW fsync").fetchone() == ("off",)
+
+
+def test_servers_die_with_a_killed_parent(postgres) -> None:
+    code = (
+        "from tests.support.servers import *\n"
+        "with redis_server() as one, postgresql_server(fsync='off') as two:\n"
+        "    print(one.pid, two.pid, one.url, two.folder, flush=True); input()\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    first, second, *folders = parent.stdout.readline().split()
+    assert alive(int(first)) and alive(int(second))
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.communicate()
+    wait_until(lambda: not alive(int(first)), message="Redis's end")
+    wait_until(lambda: not alive(int(second)), message="PostgreSQL's end")
+    subprocess.run(["rm", "-rf", folders[1], os.path.dirname(folders[0].removeprefix("unix://"))], check=True)
