@@ -1,0 +1,218 @@
+"""`queue_app.backend.JobQueueBackend`: Django's own Tasks API on this queue.
+
+No models and no Redis at import or construction: `@task` builds the backend before the app registry is ready.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings as django_settings
+from django.core import checks
+
+from queue_app import conf, options, registry
+from queue_app.exceptions import InvalidArguments, InvalidOption, JobDoesNotExist
+from queue_app.names import check_queue
+from queue_app.tasks_api import (
+    BaseTaskBackend,
+    InvalidTask,
+    Task,
+    TaskResult,
+    TaskResultDoesNotExist,
+    TaskResultStatus,
+    signals,
+)
+
+#: What OPTIONS of a backend may hold: defaults for its tasks.
+BACKEND_OPTIONS = ("max_attempts", "timeout")
+
+_KEEP: Any = object()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueTask(Task):  # type: ignore[misc,valid-type]
+    """Django's Task with our options. See `queue_app.declare.Task` for what they mean."""
+
+    max_attempts: int | None = None
+    timeout: float | None = None
+    hard_timeout: float | None = None
+    backoff: Any = None
+
+    def using(
+        self,
+        *,
+        priority: int | None = None,
+        queue_name: str | None = None,
+        run_after: Any = None,
+        backend: str | None = None,
+        max_attempts: int | None = _KEEP,
+        timeout: float | None = _KEEP,
+        hard_timeout: float | None = _KEEP,
+        backoff: Any = _KEEP,
+    ) -> QueueTask:
+        """A copy with these options. The standard ones keep their value for None; `run_after` may also be a delay,
+        in seconds or as a timedelta."""
+        changes: dict[str, Any] = {}
+        if priority is not None:
+            changes["priority"] = priority
+        if queue_name is not None:
+            changes["queue_name"] = queue_name
+        if run_after is not None:
+            delay = isinstance(run_after, timedelta | int | float) and not isinstance(run_after, bool)
+            changes["run_after"] = options.run_after(run_after) if delay else run_after
+        if backend is not None:
+            changes["backend"] = backend
+        for name, value in (
+            ("max_attempts", max_attempts),
+            ("timeout", timeout),
+            ("hard_timeout", hard_timeout),
+            ("backoff", backoff),
+        ):
+            if value is not _KEEP:
+                changes[name] = value
+        return dataclasses.replace(self, **changes)
+
+    def enqueue_many(self, calls: Iterable[tuple[Iterable[Any], dict[str, Any]]]) -> list[Any]:
+        """Enqueue many calls, each `(args, kwargs)`: one transaction, one Redis round trip.
+
+        Returns:
+            Their TaskResults, in the same order. If one call is invalid, none is enqueued.
+        """
+        return self.get_backend().enqueue_many(self, calls)
+
+    async def aenqueue_many(self, calls: Iterable[tuple[Iterable[Any], dict[str, Any]]]) -> list[Any]:
+        """`enqueue_many` for asynchronous code."""
+        return await sync_to_async(self.enqueue_many, thread_sensitive=True)(calls)
+
+
+class JobQueueBackend(BaseTaskBackend):  # type: ignore[misc,valid-type]
+    """The backend to name in TASKS. OPTIONS: `max_attempts`, `timeout` as defaults of its tasks."""
+
+    task_class = QueueTask
+    supports_defer = True
+    supports_async_task = True
+    supports_get_result = True
+    supports_priority = True
+
+    def __init__(self, alias: str, params: dict[str, Any]) -> None:
+        super().__init__(alias, params)
+        #: Tasks found valid; dropped with the backend when TASKS changes. USE_TZ is part of what was checked.
+        self._valid: dict[Any, bool] = {}
+
+    def validate_task(self, task: Any) -> None:
+        """The standard's rules, and ours for the options beyond it.
+
+        Raises:
+            InvalidTask: says what is wrong.
+        """
+        super().validate_task(task)
+        try:
+            check_queue(task.queue_name)
+            options.check(task)
+        except InvalidOption as error:
+            raise InvalidTask(str(error)) from None
+
+    def _validate_once(self, task: Any) -> None:
+        if self._valid.get(task) is not django_settings.USE_TZ:
+            self.validate_task(task)
+            if len(self._valid) > 1_000:  # tasks made for one call, with a run_after of their own
+                self._valid.clear()
+            self._valid[task] = django_settings.USE_TZ
+
+    def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
+        """Enqueue one call. Inside a transaction the job exists, and runs, only if that commits."""
+        return self.enqueue_many(task, [(args, kwargs)])[0]
+
+    def enqueue_many(self, task: Any, calls: Iterable[tuple[Iterable[Any], dict[str, Any]]]) -> list[Any]:
+        """Enqueue many calls of a task: one transaction, one Redis round trip.
+
+        Raises:
+            InvalidTask: the task's options do not fit these settings.
+            TypeError, ValueError: arguments that are not JSON; names the value's path.
+        """
+        from queue_app import client
+        from queue_app.lifecycle import enqueue as lifecycle
+
+        self._validate_once(task)
+        default = self.options.get("max_attempts")
+        try:
+            requests = client.requests(
+                task,
+                calls,
+                name=task.module_path,
+                queue=task.queue_name,
+                backend=self.alias,
+                fallback=default or conf.get().TASKS_MAX_ATTEMPTS,
+            )
+        except InvalidArguments as error:
+            # The standard's exception for arguments that are not JSON is TypeError; ours is a ValueError already.
+            raise _BothErrors(str(error)) from None
+        if (timeout := self.options.get("timeout")) is not None:
+            for request in requests:
+                if request.timeout is None:
+                    request.timeout = timeout
+        sender, enqueued = type(self), signals().task_enqueued
+        results = []
+        for job, request in zip(lifecycle.enqueue(requests), requests, strict=True):
+            args, kwargs = client.serialization.load(request.payload)
+            result = TaskResult(
+                task=task,
+                id=job.id,
+                status=TaskResultStatus.READY,
+                enqueued_at=job.enqueued_at,
+                started_at=None,
+                last_attempted_at=None,
+                finished_at=None,
+                args=args,
+                kwargs=kwargs,
+                backend=self.alias,
+                errors=[],
+                worker_ids=[],
+            )
+            enqueued.send(sender, task_result=result)
+            results.append(result)
+        return results
+
+    def get_result(self, result_id: str) -> Any:
+        """The result of a job that came through this backend.
+
+        Raises:
+            TaskResultDoesNotExist: there is none; also for anything that is not an id.
+        """
+        from queue_app import client, results
+
+        try:
+            return results.of_row(client.get_job(result_id, backend=self.alias))
+        except JobDoesNotExist as error:
+            raise TaskResultDoesNotExist(str(error)) from None
+
+    def check(self, **kwargs: Any) -> Iterable[checks.CheckMessage]:
+        """System checks of this alias's settings; no store is asked."""
+        yield from super().check(**kwargs)
+        for name in self.options:
+            if name not in BACKEND_OPTIONS:
+                hint = conf.did_you_mean(str(name), BACKEND_OPTIONS)
+                yield checks.Error(
+                    f"TASKS[{self.alias!r}]['OPTIONS'] has the unknown option {name!r}.{hint}",
+                    hint=f"It takes {', '.join(BACKEND_OPTIONS)}.",
+                    id="queue_app.E002",
+                )
+        try:
+            options.whole("max_attempts", self.options.get("max_attempts"))
+            options.seconds("timeout", self.options.get("timeout"))
+            for name in self.queues:
+                check_queue(name)
+        except InvalidOption as error:
+            yield checks.Error(f"TASKS[{self.alias!r}]: {error}", id="queue_app.E003")
+
+
+class _BothErrors(InvalidArguments, TypeError):
+    """The arguments are not JSON."""
+
+
+registry.accept(Task)

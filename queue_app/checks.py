@@ -1,0 +1,63 @@
+"""System checks: wrong settings are found at start, with what to do about them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+
+from queue_app import conf
+
+BACKEND = "queue_app.backend.JobQueueBackend"
+
+
+@register("queue_app")
+def check_settings(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """QUEUE_APP can be read."""
+    try:
+        conf.build(getattr(settings, "QUEUE_APP", {}))
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="queue_app.E001")]
+    return []
+
+
+@register("queue_app")
+def check_runworker(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """No other app takes the name of our command."""
+    configs = list(apps.get_app_configs())
+    ours = next((i for i, config in enumerate(configs) if config.name == "queue_app"), None)
+    if ours is None:
+        return []
+    found = []
+    for i, config in enumerate(configs):
+        if config.name == "queue_app" or find_spec(f"{config.name}.management") is None:
+            continue
+        if find_spec(f"{config.name}.management.commands") is None:
+            continue
+        if find_spec(f"{config.name}.management.commands.runworker") is None:
+            continue
+        who = "queue_app's" if ours < i else f"{config.name}'s"
+        found.append(
+            Warning(
+                f"Both queue_app and {config.name} have a command `runworker`; {who} wins.",
+                hint="Use `manage.py jobworker`, which is the same as queue_app's runworker.",
+                id="queue_app.W001",
+            )
+        )
+    return found
+
+
+def load_tasks_api() -> None:
+    """Load the Tasks API if TASKS names our backend, so that its own system check is registered."""
+    tasks = getattr(settings, "TASKS", None) or {}
+    if any(isinstance(params, dict) and params.get("BACKEND") == BACKEND for params in tasks.values()):
+        root = "django.tasks" if find_spec("django.tasks") else "django_tasks"
+        if find_spec(root) is None:
+            return  # the backend itself says so when it is first used
+        import_module(f"{root}.checks")
+        import_module(f"{root}.signals")

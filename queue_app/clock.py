@@ -1,0 +1,30 @@
+"""The one place that reads the time, so that tests can move it."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+#: Replaced by tests; seconds since the epoch.
+_source = time.time
+
+
+def seconds() -> float:
+    """The time in seconds since the epoch."""
+    return _source()
+
+
+def now() -> datetime:
+    """The time as an aware UTC datetime, microseconds kept."""
+    return datetime.fromtimestamp(_source(), UTC)
+
+
+def from_seconds(value: float) -> datetime:
+    """The aware UTC datetime of `value` seconds since the epoch."""
+    return datetime.fromtimestamp(value, UTC)
+
+
+def travel(source: object = None) -> None:
+    """Read the time from `source` (a callable giving epoch seconds) from now on; None is the real one."""
+    global _source
+    _source = time.time if source is None else source  # type: ignore[assignment]

@@ -1,0 +1,123 @@
+"""What Redis carries of a waiting job, and what a claim makes of it.
+
+A body is `<priority>:<lane>|` (all that the scripts read) and then the JSON array
+
+    [task, number, failures, deaths, max_attempts, enqueued_at, run_after, started_at, timeout, backend,
+     [args, kwargs]]
+
+with times in epoch seconds (exact to the microsecond) or null. The last element is null when the arguments are
+larger than BODY_LIMIT: they are then read from the record.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+#: The lane of jobs that share no limit with others.
+LANE = "-"
+
+_string = json.encoder.encode_basestring  # type: ignore[attr-defined]
+_load = json.loads
+
+
+class Delivery:
+    """One hand-out of a job.
+
+    Attributes:
+        number: the attempt that this delivery is; its outcome counts only if the record expects this one.
+        claimed_at: epoch milliseconds, on the clock of Redis.
+        history: the attempts before this one, oldest first, as `(worker_id, error_class, traceback)`.
+    """
+
+    __slots__ = (
+        "args",
+        "backend",
+        "claimed_at",
+        "deaths",
+        "enqueued_at",
+        "failures",
+        "history",
+        "id",
+        "kwargs",
+        "lane",
+        "max_attempts",
+        "number",
+        "priority",
+        "queue",
+        "raw",
+        "run_after",
+        "started_at",
+        "task",
+        "timeout",
+    )
+
+    id: str
+    args: list[Any] | None
+    kwargs: dict[str, Any]
+    started_at: float | None
+
+    def __init__(self, queue: str, id: str, raw: str, claimed_at: float) -> None:
+        self.queue = queue
+        self.id = id
+        self.raw = raw
+        self.claimed_at = claimed_at
+        self.history: list[tuple[str, str, str]] = []
+        head, _, fields = raw.partition("|")
+        priority, _, self.lane = head.partition(":")
+        self.priority = int(priority)
+        (
+            self.task,
+            self.number,
+            self.failures,
+            self.deaths,
+            self.max_attempts,
+            self.enqueued_at,
+            self.run_after,
+            self.started_at,
+            self.timeout,
+            self.backend,
+            payload,
+        ) = _load(fields)
+        if payload is None:
+            self.args, self.kwargs = None, {}
+        else:
+            self.args, self.kwargs = payload
+
+    def __repr__(self) -> str:
+        return f"<Delivery {self.number} of {self.task} {self.id}>"
+
+
+def encode(
+    *,
+    task: str,
+    number: int,
+    failures: int,
+    deaths: int,
+    max_attempts: int,
+    priority: int,
+    enqueued_at: float,
+    run_after: float | None,
+    started_at: float | None,
+    timeout: float | None,
+    backend: str,
+    payload: str,
+    limit: int,
+    lane: str = LANE,
+) -> str:
+    """The body of a job.
+
+    Args:
+        number: the attempt that the next delivery will be.
+        payload: JSON text `[[args…], {kwargs…}]`; left out when longer than `limit` characters.
+        enqueued_at, run_after, started_at: epoch seconds.
+        timeout: seconds, None for the task's own.
+    """
+    if len(payload) > limit:
+        payload = "null"
+    # Put together by hand: the payload is JSON text already, and this runs once for each job.
+    return (
+        f"{priority}:{lane}|[{_string(task)},{number},{failures},{deaths},{max_attempts},{enqueued_at!r},"
+        f"{'null' if run_after is None else repr(run_after)},{'null' if started_at is None else repr(started_at)},"
+        f"{'null' if timeout is None else repr(timeout)},{_string(backend)},{payload}]"
+    )

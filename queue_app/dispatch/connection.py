@@ -1,0 +1,101 @@
+"""The connection to Redis, one pool for each process and URL; and what its absence is called."""
+
+from __future__ import annotations
+
+import os
+import threading
+from urllib.parse import urlsplit, urlunsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, BusyLoadingError, ReadOnlyError, RedisError, ResponseError
+from redis.retry import Retry
+
+from queue_app import conf
+from queue_app.exceptions import StoreUnavailable
+
+#: Everything that means "not now": the caller goes on without Redis, or tries again later.
+Unavailable = (RedisError, OSError, StoreUnavailable)
+
+#: The longest that a blocking wait on the bell lasts, in seconds (DESIGN §5).
+LONGEST_WAIT = 5.0
+
+_lock = threading.Lock()
+_clients: dict[tuple[int, str, float], redis.Redis] = {}
+
+
+def client(timeout: float = 5.0) -> redis.Redis:
+    """The client of this process for the setting REDIS_URL.
+
+    No command is repeated by the client itself: whether a push that timed out took place is for the reconciler
+    to find out, not for a blind second try.
+
+    Args:
+        timeout: seconds that a command may take before it counts as failed.
+
+    Raises:
+        ImproperlyConfigured: `embedded://` and no server binary is to be had.
+    """
+    url = conf.get().REDIS_URL
+    key = (os.getpid(), url, timeout)
+    found = _clients.get(key)
+    if found is None:
+        with _lock:
+            found = _clients.get(key)
+            if found is None:
+                for stale in [k for k in _clients if k[0] != key[0]]:
+                    del _clients[stale]  # a parent's connections are not ours to use after a fork
+                found = _clients[key] = _connect(url, timeout)
+    return found
+
+
+def _connect(url: str, timeout: float) -> redis.Redis:
+    if url.startswith("embedded:"):
+        from queue_app.dispatch import embedded
+
+        url = embedded.resolve(url)
+    return redis.Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=timeout,
+        socket_connect_timeout=min(timeout, 2.0),
+        **({} if url.startswith("unix:") else {"socket_keepalive": True}),
+        retry=Retry(NoBackoff(), 0),
+        client_name="queue_app",
+    )
+
+
+def forget() -> None:
+    """Drop this process's clients, so that the next use connects anew (an embedded server is started again)."""
+    with _lock:
+        for key, found in list(_clients.items()):
+            del _clients[key]
+            if key[0] == os.getpid():
+                found.close()
+
+
+def safe_url() -> str:
+    """REDIS_URL without its password, for messages."""
+    parts = urlsplit(conf.get().REDIS_URL)
+    if parts.password:
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+        parts = parts._replace(netloc=f"{parts.username or ''}:***@{host}{port}")
+    return urlunsplit(parts)
+
+
+def explain(error: BaseException) -> str:
+    """One line on what is wrong with Redis and what to do."""
+    if isinstance(error, StoreUnavailable):  # an embedded server: it has said what to do
+        return str(error)
+    where = f"Redis at {safe_url()}"
+    if isinstance(error, AuthenticationError):
+        return f"{where} refused the password; check QUEUE_APP['REDIS_URL']."
+    if isinstance(error, BusyLoadingError):
+        return f"{where} is still loading its data."
+    if isinstance(error, ReadOnlyError):
+        return f"{where} is a read-only replica; point QUEUE_APP['REDIS_URL'] at the primary."
+    if isinstance(error, ResponseError) and str(error).startswith("OOM"):
+        return f"{where} is out of memory (maxmemory); raise it, or set maxmemory-policy to noeviction."
+    reason = str(error) or type(error).__name__
+    return f"{where} cannot be reached ({reason}); start it, or correct QUEUE_APP['REDIS_URL']."

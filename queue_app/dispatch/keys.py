@@ -1,0 +1,94 @@
+"""All Redis keys, in one place; nobody else formats one. DESIGN §5.
+
+Every key of a queue carries the same hash tag `{<prefix>:<queue>}`, so that its scripts work in Redis Cluster.
+
+    {jq:<queue>}:body                  HASH  id → body of a job that waits (see body.py)
+    {jq:<queue>}:levels                ZSET  priorities that have lanes
+    {jq:<queue>}:lanes:<prio>          LIST  lanes with work, in turn
+    {jq:<queue>}:ready:<prio>:<lane>   LIST  ids: the dispatch itself
+    {jq:<queue>}:due                   ZSET  id → when it may start (epoch seconds), the near future alone
+    {jq:<queue>}:held:<holder>         HASH  id → claimed at (ms) '|' body: claimed by this child, not yet settled
+    {jq:<queue>}:bell                  LIST  wakes blocked children; bounded
+    {jq:<queue>}:paused                STRING  present while the queue is paused
+    {jq}:epoch                         STRING  missing after Redis lost its data
+    {jq}:queues                        SET   names of the queues that were ever pushed to or served
+    {jq}:workers                       HASH  worker id → heartbeat (epoch seconds) '|' queues
+    {jq}:holders                       SET   names of children that may hold jobs: <worker id>.<serial>
+    {jq}:leader                        STRING  worker that does the maintenance; expires
+    {jq}:fence                         STRING  counter: one number for each leadership
+
+An id is in exactly one place: waiting (a body) or held by one child. That is what makes a repeated push harmless.
+"""
+
+from __future__ import annotations
+
+from queue_app import conf
+
+
+def _queue(queue: str, rest: str) -> str:
+    return f"{{{conf.get().KEY_PREFIX}:{queue}}}:{rest}"
+
+
+def _all(rest: str) -> str:
+    return f"{{{conf.get().KEY_PREFIX}}}:{rest}"
+
+
+def base(queue: str) -> str:
+    """The common first part of a queue's keys, as the scripts take it: `{jq:<queue>}:`."""
+    return _queue(queue, "")
+
+
+def body(queue: str) -> str:
+    return _queue(queue, "body")
+
+
+def levels(queue: str) -> str:
+    return _queue(queue, "levels")
+
+
+def lanes(queue: str, priority: int) -> str:
+    return _queue(queue, f"lanes:{priority}")
+
+
+def ready(queue: str, priority: int, lane: str) -> str:
+    return _queue(queue, f"ready:{priority}:{lane}")
+
+
+def due(queue: str) -> str:
+    return _queue(queue, "due")
+
+
+def held(queue: str, holder: str) -> str:
+    return _queue(queue, f"held:{holder}")
+
+
+def bell(queue: str) -> str:
+    return _queue(queue, "bell")
+
+
+def paused(queue: str) -> str:
+    return _queue(queue, "paused")
+
+
+def epoch() -> str:
+    return _all("epoch")
+
+
+def queues() -> str:
+    return _all("queues")
+
+
+def workers() -> str:
+    return _all("workers")
+
+
+def holders() -> str:
+    return _all("holders")
+
+
+def leader() -> str:
+    return _all("leader")
+
+
+def fence() -> str:
+    return _all("fence")

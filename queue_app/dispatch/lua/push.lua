@@ -1,0 +1,49 @@
+--[[ push: put jobs into a queue, ready or due. Idempotent: an id whose body waits already is left alone.
+
+KEYS  1 {q}:body  2 {q}:levels  3 {q}:due  4 {q}:bell
+ARGV  1 base "{q}:"
+      2 then, for each job, three values: id, at (epoch seconds; "0" = now), body ("<prio>:<lane>|…")
+Out   how many were new
+
+The caller sees to it that no child holds these ids (they are new, or were just taken back), or uses `restore`.
+]]
+local base = ARGV[1]
+local now = redis.call('TIME')
+now = tonumber(now[1]) + tonumber(now[2]) / 1000000
+local added, ready, sooner = 0, 0, false
+local ids = {}       -- list key → ids, in order
+local order = {}
+local head = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2]
+for i = 2, #ARGV, 3 do
+  local id, at, body = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
+  if redis.call('HSETNX', KEYS[1], id, body) == 1 then
+    added = added + 1
+    if at > now then
+      redis.call('ZADD', KEYS[3], ARGV[i + 1], id)
+      if not head or at < tonumber(head) then head = at; sooner = true end
+    else
+      local list = string.match(body, '^[^|]*')
+      if not ids[list] then ids[list] = {}; order[#order + 1] = list end
+      ids[list][#ids[list] + 1] = id
+      ready = ready + 1
+    end
+  end
+end
+for _, list in ipairs(order) do
+  local key, batch = base .. 'ready:' .. list, ids[list]
+  local before = redis.call('EXISTS', key)
+  for i = 1, #batch, 4000 do
+    redis.call('RPUSH', key, unpack(batch, i, math.min(i + 3999, #batch)))
+  end
+  if before == 0 then
+    local prio, lane = string.match(list, '^([^:]*):(.*)$')
+    redis.call('RPUSH', base .. 'lanes:' .. prio, lane)
+    redis.call('ZADD', KEYS[2], prio, prio)
+  end
+end
+if ready > 0 or sooner then
+  -- A few tokens wake a few children; each that leaves work behind rings for the next (claim.lua).
+  local rung = redis.call('LLEN', KEYS[4])
+  for _ = rung + 1, math.min(math.max(ready, 1), 8) do redis.call('LPUSH', KEYS[4], '1') end
+end
+return added

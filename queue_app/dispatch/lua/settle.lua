@@ -1,0 +1,33 @@
+--[[ settle: after the commit, let go of jobs that a child held; put those that go on back into the queue.
+
+KEYS  1 {q}:body  2 {q}:levels  3 {q}:due  4 {q}:bell  5 {q}:held:<holder>
+ARGV  1 base "{q}:"   2 count f of finished ids, then those ids
+      then, for each job that goes on, three values: id, at (epoch seconds; "0" = now), body ("<prio>:<lane>|…")
+Out   how many of the ids were held by this child (others were taken away from it: nothing is done for them)
+]]
+local base, f = ARGV[1], tonumber(ARGV[2])
+local count = 0
+for i = 3, 2 + f, 4000 do
+  count = count + redis.call('HDEL', KEYS[5], unpack(ARGV, i, math.min(i + 3999, 2 + f)))
+end
+local ring = 0
+for i = 3 + f, #ARGV, 3 do
+  local id, at, body = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  if redis.call('HDEL', KEYS[5], id) == 1 then
+    count = count + 1
+    redis.call('HSET', KEYS[1], id, body)
+    if tonumber(at) > 0 then
+      redis.call('ZADD', KEYS[3], at, id)
+      if redis.call('ZRANK', KEYS[3], id) == 0 then ring = math.max(ring, 1) end
+    else
+      local prio, lane = string.match(body, '^([^:]*):([^|]*)')
+      if redis.call('RPUSH', base .. 'ready:' .. prio .. ':' .. lane, id) == 1 then
+        redis.call('RPUSH', base .. 'lanes:' .. prio, lane)
+        redis.call('ZADD', KEYS[2], prio, prio)
+      end
+      ring = ring + 1
+    end
+  end
+end
+for _ = redis.call('LLEN', KEYS[4]) + 1, math.min(ring, 8) do redis.call('LPUSH', KEYS[4], '1') end
+return count

@@ -1,0 +1,202 @@
+"""The verbs of the dispatch: push, claim, settle, give back, restore, cancel. Each is one script, each for many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import redis
+
+from queue_app.dispatch import keys, scripts, workers
+from queue_app.dispatch.body import Delivery
+
+#: Jobs in one script call: enough to make round trips cheap, few enough to keep Redis answering others.
+CHUNK = 2_000
+
+#: (id, when it may start in epoch seconds or 0 for now, body)
+Entry = tuple[str, float, str]
+
+
+def push(client: redis.Redis, queue: str, entries: Sequence[Entry]) -> int:
+    """Put jobs that Redis does not know into a queue.
+
+    Args:
+        entries: `(id, at, body)`; at is epoch seconds, 0 for now.
+
+    Returns:
+        How many were new.
+    """
+    return _send(client, queue, entries, scripts.push, _queue_keys(queue))
+
+
+def restore(client: redis.Redis, queue: str, entries: Sequence[Entry], holders: Iterable[str]) -> int:
+    """Push jobs from the record unless Redis knows them, waiting or held by one of `holders`.
+
+    Returns:
+        How many were missing.
+    """
+    held = [keys.held(queue, holder) for holder in holders]
+    return _send(client, queue, entries, scripts.restore, _queue_keys(queue) + held)
+
+
+def _queue_keys(queue: str) -> list[str]:
+    return [keys.body(queue), keys.levels(queue), keys.due(queue), keys.bell(queue)]
+
+
+def _send(
+    client: redis.Redis, queue: str, entries: Sequence[Entry], script: scripts.Script, names: list[str]
+) -> int:
+    count = 0
+    for start in range(0, len(entries), CHUNK):
+        args: list[str] = [keys.base(queue)]
+        for entry in entries[start : start + CHUNK]:
+            args += (entry[0], repr(entry[1]) if entry[1] else "0", entry[2])
+        count += script(client, names, args)
+    return count
+
+
+def claim(
+    client: redis.Redis, queue: str, holder: str, count: int, now: float | None = None
+) -> tuple[list[Delivery], float, float | None]:
+    """Claim up to `count` jobs for `holder`.
+
+    Args:
+        holder: the child that will hold them.
+        now: epoch seconds; None for the clock of Redis.
+
+    Returns:
+        The deliveries in the order to run them; the time on the clock used; when the next delayed job of the
+        queue is due, or None.
+    """
+    answer = scripts.claim(
+        client,
+        [
+            keys.body(queue),
+            keys.levels(queue),
+            keys.due(queue),
+            keys.bell(queue),
+            keys.held(queue, holder),
+            keys.paused(queue),
+        ],
+        [keys.base(queue), count, "" if now is None else repr(now)],
+    )
+    at = float(answer[0])
+    found = [Delivery(queue, answer[i], answer[i + 1], at) for i in range(2, len(answer), 2)]
+    return found, at, float(answer[1]) if answer[1] else None
+
+
+def settle(
+    client: redis.Redis, queue: str, holder: str, ended: Sequence[str], going_on: Sequence[Entry] = ()
+) -> int:
+    """Let go of jobs that `holder` held, after their outcomes were committed.
+
+    Args:
+        ended: ids of jobs that are final, or are no longer the holder's business.
+        going_on: `(id, at, body)` of jobs to be delivered again.
+
+    Returns:
+        How many were still held by `holder`.
+    """
+    names = [*_queue_keys(queue), keys.held(queue, holder)]
+    count = 0
+    for start in range(0, max(len(ended), 1), CHUNK):
+        part = ended[start : start + CHUNK]
+        if part:
+            count += scripts.settle(client, names, [keys.base(queue), len(part), *part])
+    for start in range(0, len(going_on), CHUNK):
+        args: list[str | int] = [keys.base(queue), 0]
+        for entry in going_on[start : start + CHUNK]:
+            args += (entry[0], repr(entry[1]) if entry[1] else "0", entry[2])
+        count += scripts.settle(client, names, args)
+    return count
+
+
+def give_back(client: redis.Redis, queue: str, holder: str, ids: Sequence[str]) -> int:
+    """Return claimed jobs that were not started to the front of their lanes, in the order given.
+
+    Returns:
+        How many were still held by `holder`.
+    """
+    names = [keys.body(queue), keys.levels(queue), keys.bell(queue), keys.held(queue, holder)]
+    return scripts.give_back(client, names, [keys.base(queue), *ids])
+
+
+def cancel(client: redis.Redis, queue: str, ids: Sequence[str]) -> int:
+    """Make sure that waiting jobs never start: O(1) each; their ids are skipped when popped.
+
+    Returns:
+        How many were waiting in Redis.
+    """
+    return sum(int(client.hdel(keys.body(queue), *ids[i : i + CHUNK])) for i in range(0, len(ids), CHUNK))
+
+
+def pause(client: redis.Redis, queue: str, paused: bool) -> None:
+    """Stop or resume the claims of a queue."""
+    if paused:
+        client.set(keys.paused(queue), "1")
+    else:
+        pipe = client.pipeline(transaction=True)
+        pipe.delete(keys.paused(queue))
+        pipe.lpush(keys.bell(queue), "1")
+        pipe.execute()
+
+
+def depth(client: redis.Redis, queues: Sequence[str]) -> dict[str, dict[str, int]]:
+    """For each queue, how many ids wait for their turn or time: `{"waiting": n, "due_later": m}`."""
+    pipe = client.pipeline(transaction=False)
+    for queue in queues:
+        pipe.hlen(keys.body(queue))
+        pipe.zcard(keys.due(queue))
+    answers = pipe.execute()
+    return {
+        queue: {"waiting": answers[2 * i] - answers[2 * i + 1], "due_later": answers[2 * i + 1]}
+        for i, queue in enumerate(queues)
+    }
+
+
+def wait(client: redis.Redis, queues: Sequence[str], seconds: float) -> bool:
+    """Block on the queues' bells for at most `seconds`.
+
+    Returns:
+        Whether a bell was rung.
+    """
+    return client.blpop([keys.bell(queue) for queue in queues], timeout=seconds) is not None
+
+
+def ring(client: redis.Redis, queue: str) -> None:
+    """Wake one blocked child (a token that a stopping child took is passed on)."""
+    client.lpush(keys.bell(queue), "1")
+
+
+def holders_of(
+    client: redis.Redis, queue: str, ids: Sequence[str], *, withdraw: bool = False
+) -> dict[str, str]:
+    """Which children hold these jobs.
+
+    Args:
+        withdraw: also take those that wait out of the queue, in the same step.
+
+    Returns:
+        id → holder, for the ids that are held.
+    """
+    names = [name for worker in workers.listed(client) for name in worker.holders]
+    return {i: names[at - 1] for i, at in _find(client, queue, ids, names, withdraw).items() if at > 0}
+
+
+def unknown(client: redis.Redis, queue: str, ids: Sequence[str], holders: Sequence[str]) -> list[str]:
+    """Those of `ids` that neither wait in Redis nor are held by one of `holders`, in the same order."""
+    return [i for i, at in _find(client, queue, ids, holders, False).items() if at < 0]
+
+
+def _find(
+    client: redis.Redis, queue: str, ids: Sequence[str], names: Sequence[str], withdraw: bool
+) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for start in range(0, len(ids), CHUNK):
+        part = ids[start : start + CHUNK]
+        answer = scripts.find(
+            client,
+            [keys.body(queue), *(keys.held(queue, name) for name in names)],
+            ["1" if withdraw else "0", *part],
+        )
+        found.update(zip(part, answer, strict=True))
+    return found

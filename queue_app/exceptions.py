@@ -1,0 +1,99 @@
+"""Every exception of the package. A class's docstring is its default message (a habit of procrastinate)."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+
+class QueueAppError(Exception):
+    """Something went wrong in queue_app."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or " ".join((self.__doc__ or "").split()))
+
+
+class InvalidJob(QueueAppError, ValueError):
+    """The job cannot be enqueued as asked."""
+
+
+class InvalidArguments(InvalidJob):
+    """The arguments are not JSON."""
+
+
+class PayloadTooLarge(InvalidArguments):
+    """The arguments are larger than PAYLOAD_LIMIT."""
+
+
+class InvalidOption(InvalidJob):
+    """A task or call option is wrong."""
+
+
+class InvalidTaskDefinition(QueueAppError, ValueError):
+    """The function cannot be a task."""
+
+
+class UnknownTask(QueueAppError, LookupError):
+    """No task of this name is known here."""
+
+
+class JobDoesNotExist(QueueAppError, LookupError):
+    """There is no such job."""
+
+
+class IllegalTransition(QueueAppError):
+    """The job is not in a state that allows this."""
+
+
+class StoreUnavailable(QueueAppError):
+    """The database or Redis cannot be reached."""
+
+
+class Fenced(QueueAppError):
+    """The record expects another delivery of this job; this outcome does not count."""
+
+
+class SoftTimeout(Exception):
+    """The attempt has run longer than its time limit; raised inside the task, which may clean up."""
+
+
+class Control(Exception):
+    """Base of what a task raises to decide its job's fate."""
+
+
+class Retry(Control):
+    """Try again, counting this attempt as failed.
+
+    Args:
+        message: Why, kept with the attempt.
+        after: Seconds (or a timedelta, or an aware datetime) until the next attempt; None leaves it to the
+            task's backoff.
+    """
+
+    def __init__(self, message: str = "", *, after: float | timedelta | datetime | None = None) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class Snooze(Control):
+    """Run again later, without counting this attempt as failed.
+
+    Args:
+        after: Seconds (or a timedelta, or an aware datetime) until the next attempt.
+        message: Why, kept with the attempt.
+    """
+
+    def __init__(self, after: float | timedelta | datetime, message: str = "") -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class Discard(Control):
+    """Give up at once: no further attempt; the job goes to the dead letters with this message."""
+
+
+class ProcessDied(Exception):
+    """The process that ran the attempt died."""
+
+
+class HardTimeout(Exception):
+    """The attempt did not end within its hard time limit; its process was killed."""

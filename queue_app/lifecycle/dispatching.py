@@ -1,0 +1,168 @@
+"""From rows to what Redis carries: bodies, the push after a commit, and the one place that judges Redis's health.
+
+A failure of Redis never breaks the caller: the rows are there, and the reconciler pushes what was not.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from queue_app import clock, conf, serialization, signals
+from queue_app.dispatch import body, connection, keys, queues
+from queue_app.dispatch.body import Delivery
+from queue_app.dispatch.queues import Entry
+from queue_app.models.bulk.rows import NewJob
+from queue_app.models.job import Job
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that an enqueuing process leaves Redis alone after it failed, so that enqueueing stays fast meanwhile.
+BREAK = 1.0
+#: Seconds that a push may take before the caller goes on without it.
+PUSH_TIMEOUT = 2.0
+
+_down_since: float | None = None
+_retry_at = 0.0
+_announced: tuple[int, set[str]] = (0, set())
+
+
+def entry_of_new(job: NewJob) -> Entry:
+    """What Redis carries of a job just made."""
+    at = job.run_after.timestamp() if job.run_after is not None else 0.0
+    return (
+        job.id,
+        at,
+        body.encode(
+            task=job.task,
+            number=1,
+            failures=0,
+            deaths=0,
+            max_attempts=job.max_attempts,
+            priority=job.priority,
+            enqueued_at=job.enqueued_at.timestamp(),
+            run_after=at or None,
+            started_at=None,
+            timeout=job.timeout,
+            backend=job.backend,
+            payload=job.payload,
+            limit=conf.get().BODY_LIMIT,
+        ),
+    )
+
+
+def entry_of_row(job: Job) -> Entry:
+    """What Redis should carry of a waiting job, from its row."""
+    return (
+        str(job.pk),
+        job.run_after.timestamp() if job.run_after is not None else 0.0,
+        body.encode(
+            task=job.task,
+            number=job.attempt + 1,
+            failures=job.failures,
+            deaths=job.deaths,
+            max_attempts=job.max_attempts,
+            priority=job.priority,
+            enqueued_at=job.enqueued_at.timestamp(),
+            run_after=_seconds(job.run_after),
+            started_at=_seconds(job.started_at),
+            timeout=job.timeout,
+            backend=job.backend,
+            payload=job.payload,
+            limit=conf.get().BODY_LIMIT,
+        ),
+    )
+
+
+def entry_of_next(
+    delivery: Delivery, *, failures: int, deaths: int, run_at: float | None, started_at: float | None
+) -> Entry:
+    """What Redis carries of a job that goes on after `delivery`; from its raw body, as a task may have changed
+    the arguments it was given."""
+    raw = Delivery(delivery.queue, delivery.id, delivery.raw, 0)
+    payload = "null" if raw.args is None else serialization.dump_trusted([raw.args, raw.kwargs])
+    return (
+        delivery.id,
+        run_at or 0.0,
+        body.encode(
+            task=raw.task,
+            number=raw.number + 1,
+            failures=failures,
+            deaths=deaths,
+            max_attempts=raw.max_attempts,
+            priority=raw.priority,
+            lane=raw.lane,
+            enqueued_at=raw.enqueued_at,
+            run_after=run_at if run_at is not None else raw.run_after,
+            started_at=raw.started_at if raw.started_at is not None else started_at,
+            timeout=raw.timeout,
+            backend=raw.backend,
+            payload=payload,
+            limit=conf.get().BODY_LIMIT,
+        ),
+    )
+
+
+def _seconds(value: datetime | None) -> float | None:
+    return None if value is None else value.timestamp()
+
+
+def near(at: float) -> bool:
+    """Whether a job that may start at `at` (epoch seconds, 0 for now) belongs into Redis already."""
+    return at <= clock.seconds() + conf.get().DUE_HORIZON
+
+
+def push_quietly(by_queue: dict[str, list[Entry]]) -> bool:
+    """Push after a commit; on failure say so once and go on.
+
+    Returns:
+        Whether Redis took them.
+    """
+    global _retry_at
+    if _retry_at and clock.seconds() < _retry_at:
+        return False
+    try:
+        client = connection.client(PUSH_TIMEOUT)
+        for queue, entries in by_queue.items():
+            queues.push(client, queue, entries)
+        announce(client, by_queue)
+    except connection.Unavailable as error:
+        _retry_at = clock.seconds() + BREAK
+        redis_failed(error)
+        return False
+    except Exception:  # whatever it is, the rows are committed and the caller must not suffer
+        logger.exception("Pushing to Redis failed; the reconciler will find the jobs.")
+        return False
+    _retry_at = 0.0
+    redis_answered()
+    return True
+
+
+def announce(client: Any, names: Iterable[str]) -> None:
+    """Note queues by name in Redis, once for each process, so that operators' pages can list them."""
+    global _announced
+    if _announced[0] != os.getpid():
+        _announced = (os.getpid(), set())
+    new = [name for name in names if name not in _announced[1]]
+    if new:
+        client.sadd(keys.queues(), *new)
+        _announced[1].update(new)
+
+
+def redis_failed(error: BaseException) -> None:
+    """Note that Redis is away; the first time in a row, say so."""
+    global _down_since
+    if _down_since is None:
+        _down_since = clock.seconds()
+        signals.store_lost.send_robust(sender=None, store="redis", error=connection.explain(error))
+
+
+def redis_answered() -> None:
+    """Note that Redis is there; after an absence, say for how long it was away."""
+    global _down_since
+    if _down_since is not None:
+        downtime, _down_since = clock.seconds() - _down_since, None
+        signals.store_returned.send_robust(sender=None, store="redis", downtime=downtime)

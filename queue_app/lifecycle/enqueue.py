@@ -1,0 +1,156 @@
+"""Enqueue: rows in the caller's transaction, one push to Redis when it commits.
+
+P1: a committed enqueue runs, a rolled-back one never does, and Redis being away changes neither.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from queue_app import clock, ids, signals
+from queue_app.lifecycle import dispatching, queue_defaults
+from queue_app.models import bulk
+from queue_app.models.bulk.rows import NewJob
+from queue_app.states import JobState
+
+logger = logging.getLogger(__name__)
+
+#: Rows in one INSERT of the generic path and in one COPY.
+CHUNK = 10_000
+
+
+@dataclass(slots=True)
+class Request:
+    """One call to be enqueued; already checked.
+
+    Attributes:
+        payload: JSON text `[[args…], {kwargs…}]`.
+        max_attempts, timeout: None leaves them to the queue's or the settings' default.
+        fallback_attempts: what the settings say of jobs of this kind.
+    """
+
+    task: str
+    queue: str
+    priority: int
+    run_after: datetime | None
+    payload: str
+    backend: str
+    max_attempts: int | None
+    timeout: float | None
+    fallback_attempts: int
+
+
+def enqueue(requests: list[Request]) -> list[NewJob]:
+    """Write the jobs in the caller's transaction, on the alias that the router gives, and push them on commit.
+
+    Returns:
+        The rows as written, in the order of the requests. All are written, or none.
+    """
+    if not requests:
+        return []
+    now = clock.now()
+    jobs = [_new_job(request, now) for request in requests]
+    connection = bulk.write_connection()
+    insert = bulk.for_vendor(connection).insert_jobs
+    if len(jobs) <= CHUNK:
+        insert(connection, jobs)
+    else:
+        with transaction.atomic(using=connection.alias):
+            for start in range(0, len(jobs), CHUNK):
+                insert(connection, jobs[start : start + CHUNK])
+    if signals.jobs_enqueued.receivers:
+        for queue, part in _by_queue(jobs).items():
+            signals.jobs_enqueued.send_robust(sender=None, queue=queue, ids=[j.id for j in part])
+    _push_on_commit(connection, jobs)
+    return jobs
+
+
+def _new_job(request: Request, now: datetime) -> NewJob:
+    defaults = queue_defaults.of(request.queue)
+    run_after = request.run_after
+    return NewJob(
+        ids.new_text(),
+        request.task,
+        request.queue,
+        request.priority,
+        "scheduled" if run_after is not None and run_after > now else "queued",
+        request.payload,
+        request.backend,
+        run_after,
+        request.max_attempts or defaults.max_attempts or request.fallback_attempts,
+        request.timeout if request.timeout is not None else defaults.timeout,
+        now,
+    )
+
+
+def _by_queue(jobs: list[NewJob]) -> dict[str, list[NewJob]]:
+    grouped: dict[str, list[NewJob]] = defaultdict(list)
+    for job in jobs:
+        grouped[job.queue].append(job)
+    return grouped
+
+
+def _push_on_commit(connection: BaseDatabaseWrapper, jobs: list[NewJob]) -> None:
+    if not connection.in_atomic_block and connection.get_autocommit():
+        push(jobs)
+        return
+    if not connection.in_atomic_block:
+        # The caller steers the transaction by hand: only the sweep can know when it commits.
+        logger.debug(
+            "%d jobs enqueued under manual transaction management; the sweep will push them.", len(jobs)
+        )
+        return
+    # Django must hold the only strong reference: see _Push.
+    hook = _Push(connection, jobs)
+    transaction.on_commit(hook, using=connection.alias, robust=True)
+    _survivors(connection)[id(hook)] = hook
+
+
+def _survivors(connection: BaseDatabaseWrapper) -> weakref.WeakValueDictionary[int, _Push]:
+    found: weakref.WeakValueDictionary[int, _Push] | None = connection.__dict__.get("_queue_app_pushes")
+    if found is None:
+        found = connection.__dict__["_queue_app_pushes"] = weakref.WeakValueDictionary()
+    return found
+
+
+class _Push:
+    """The hook of one enqueue. The first one to run at the commit pushes for all that survived.
+
+    Django drops the hooks of a savepoint that is rolled back, and says so to nobody. So the connection keeps weak
+    references only: those still alive when the first hook runs are exactly those that committed.
+    """
+
+    __slots__ = ("__weakref__", "connection", "jobs")
+
+    def __init__(self, connection: BaseDatabaseWrapper, jobs: list[NewJob]) -> None:
+        self.connection = connection
+        self.jobs = jobs
+
+    def __call__(self) -> None:
+        survivors = _survivors(self.connection)
+        survivors[id(self)] = self  # where an earlier hook of this transaction has cleared it
+        alive = list(survivors.values())
+        survivors.clear()
+        jobs = [job for hook in alive for job in hook.jobs]
+        for hook in alive:
+            hook.jobs = []
+        if jobs:
+            push(jobs)
+
+
+def push(jobs: list[NewJob]) -> None:
+    """Give committed jobs to Redis, except those whose time is far off: the record keeps these."""
+    by_queue: dict[str, list[dispatching.Entry]] = defaultdict(list)
+    for job in jobs:
+        entry = dispatching.entry_of_new(job)
+        if job.state == JobState.QUEUED or dispatching.near(entry[1]):
+            by_queue[job.queue].append(entry)
+    if by_queue:
+        dispatching.push_quietly(by_queue)

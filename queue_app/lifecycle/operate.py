@@ -1,0 +1,213 @@
+"""What operators and machines may do to jobs: cancel, replay, pause, resume. Admin, API and commands all call these."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.db import router, transaction
+from django.db.models import QuerySet
+
+from queue_app import clock, signals
+from queue_app.dispatch import connection as redis_connection
+from queue_app.dispatch import queues
+from queue_app.exceptions import StoreUnavailable
+from queue_app.lifecycle import dispatching, queue_defaults, release
+from queue_app.models import DeadLetter, Job, Queue
+from queue_app.models.bulk import write_alias
+from queue_app.names import check_queue
+from queue_app.states import WAITING, JobState
+
+#: Jobs in one transaction of a verb: locks are held briefly, whatever the number chosen.
+CHUNK = 1_000
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a verb did.
+
+    Attributes:
+        done: ids of the jobs that it changed.
+        refused: id → why not, for the others that it looked at.
+    """
+
+    done: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def cancel(ids: Iterable[Any], *, user: Any = None) -> Answer:
+    """Cancel jobs that wait. Those never start, whatever happens afterwards.
+
+    The rows are locked, then the jobs are taken out of Redis, then the rows change: a job that a child has
+    claimed in between is seen, and refused, instead of being run after it was cancelled.
+
+    Args:
+        ids: job ids, as UUIDs or text.
+        user: who asks, for the audit signal.
+
+    Raises:
+        StoreUnavailable: Redis cannot be reached, so that nobody can say whether a job has started.
+    """
+    answer = Answer()
+    for part in _chunks(list(ids)):
+        with transaction.atomic(using=write_alias()):
+            rows = _locked(
+                Job.objects.using(write_alias()).filter(pk__in=part), "state", "queue", "run_after"
+            )
+            _refuse_missing(part, rows, answer)
+            waiting = []
+            for job in rows:
+                if job.state in WAITING:
+                    waiting.append(job)
+                else:
+                    answer.refused[str(job.pk)] = (
+                        "It is running." if job.state == JobState.RUNNING else f"It is {job.state} already."
+                    )
+            free = _withdraw(waiting, answer)
+            Job.objects.using(write_alias()).filter(pk__in=[job.pk for job in free]).update(
+                state=JobState.CANCELLED, finished_at=clock.now()
+            )
+            answer.done += [str(job.pk) for job in free]
+    _tell("cancel", user, answer)
+    return answer
+
+
+def _withdraw(jobs: list[Job], answer: Answer) -> list[Job]:
+    """Take jobs out of Redis; those that a child holds are refused."""
+    by_queue: dict[str, list[Job]] = defaultdict(list)
+    for job in jobs:
+        by_queue[job.queue].append(job)
+    free: list[Job] = []
+    try:
+        client = redis_connection.client()
+        for queue, part in by_queue.items():
+            held = queues.holders_of(client, queue, [str(job.pk) for job in part], withdraw=True)
+            for job in part:
+                if held.get(str(job.pk)):
+                    answer.refused[str(job.pk)] = "It is running."
+                else:
+                    free.append(job)
+    except redis_connection.Unavailable as error:
+        raise StoreUnavailable(
+            f"Nothing was cancelled: {redis_connection.explain(error)} Only Redis knows which jobs have been started."
+        ) from error
+    return free
+
+
+def replay(
+    letters: QuerySet[DeadLetter] | None = None,
+    *,
+    jobs: Iterable[Any] | None = None,
+    limit: int | None = None,
+    user: Any = None,
+) -> Answer:
+    """Run dead jobs again: their failures are forgotten, their history is kept.
+
+    Args:
+        letters: the dead letters to replay; those already replayed are left out.
+        jobs: instead, ids of failed jobs.
+        limit: at most so many, oldest first.
+        user: who asks, for the audit signal.
+    """
+    using = write_alias()
+    answer = Answer()
+    if letters is None:
+        wanted = [str(i) for i in jobs or ()]
+        letters = DeadLetter.objects.filter(job_id__in=wanted)
+        open_jobs = {
+            str(i)
+            for i in letters.using(using).filter(replayed_at__isnull=True).values_list("job_id", flat=True)
+        }
+        for job_id in wanted:
+            if str(UUID(job_id)) not in open_jobs:
+                answer.refused[job_id] = "It is not in the dead letters."
+    todo = list(
+        letters.using(using)
+        .filter(replayed_at__isnull=True)
+        .order_by("id")
+        .values_list("id", flat=True)[:limit]
+    )
+    for part in _chunks(todo):
+        _replay_some(part, using, answer)
+    _tell("replay", user, answer)
+    return answer
+
+
+def _replay_some(letter_ids: list[UUID], using: str, answer: Answer) -> None:
+    now = clock.now()
+    with transaction.atomic(using=using):
+        letters = list(
+            DeadLetter.objects.using(using)
+            .select_for_update()
+            .filter(pk__in=letter_ids, replayed_at__isnull=True)
+            .order_by("pk")
+        )
+        rows = _locked(
+            Job.objects.using(using).filter(pk__in=[letter.job_id for letter in letters]), "state", "queue"
+        )
+        failed = [job for job in rows if job.state == JobState.FAILED]
+        Job.objects.using(using).filter(pk__in=[job.pk for job in failed]).update(
+            state=JobState.QUEUED, failures=0, deaths=0, finished_at=None, run_after=None, progress=None
+        )
+        DeadLetter.objects.using(using).filter(pk__in=[letter.pk for letter in letters]).update(
+            replayed_at=now
+        )
+        found = [(job.pk, job.queue) for job in failed]
+        answer.done += [str(job.pk) for job in failed]
+        transaction.on_commit(partial(release.restore_quietly, found), using=using)
+
+
+def pause(queue: str, *, user: Any = None) -> Queue:
+    """Let nothing of this queue start; what runs goes on, and enqueueing too."""
+    return _set_paused(queue, True, user)
+
+
+def resume(queue: str, *, user: Any = None) -> Queue:
+    """Let the queue start jobs again."""
+    return _set_paused(queue, False, user)
+
+
+def _set_paused(queue: str, paused: bool, user: Any) -> Queue:
+    using = router.db_for_write(Queue)
+    row, _ = Queue.objects.using(using).update_or_create(name=check_queue(queue), defaults={"paused": paused})
+    queue_defaults.forget()
+
+    def tell_redis() -> None:
+        try:
+            queues.pause(redis_connection.client(), queue, paused)
+        except redis_connection.Unavailable as error:  # the reconciler repeats it from the row
+            dispatching.redis_failed(error)
+
+    transaction.on_commit(tell_redis, using=using)
+    signals.operated.send_robust(
+        sender=None, verb="pause" if paused else "resume", user=user, count=1, filter={"queue": queue}
+    )
+    return row
+
+
+def _chunks(values: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]
+
+
+def _locked(rows: QuerySet[Job], *fields: str) -> list[Job]:
+    # In the order of their ids, like every other writer, so that nobody waits in a circle.
+    rows = rows.select_for_update().order_by("pk")
+    return list(rows.only(*fields) if fields else rows)
+
+
+def _refuse_missing(wanted: list[Any], rows: list[Job], answer: Answer) -> None:
+    found = {str(job.pk) for job in rows}
+    for job_id in wanted:
+        if str(job_id) not in found:
+            answer.refused[str(job_id)] = "There is no such job."
+
+
+def _tell(verb: str, user: Any, answer: Answer) -> None:
+    signals.operated.send_robust(
+        sender=None, verb=verb, user=user, count=len(answer.done), filter={"refused": len(answer.refused)}
+    )

@@ -1,0 +1,96 @@
+"""What came of running a delivery: a value that knows no database and no Redis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from queue_app.dispatch.body import Delivery
+from queue_app.models.bulk.rows import Ending
+from queue_app.states import AttemptState, DeadReason, JobState
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How an attempt ended.
+
+    Attributes:
+        started_at, finished_at: epoch seconds.
+        result: JSON text of the return value; None for None.
+        error_class, error, traceback: of the exception, or the cause of a loss.
+        run_at: epoch seconds of the next attempt, where there is one.
+        counts: whether the attempt counts as a failure.
+        dead_reason: why there is no further attempt.
+        exception: the exception itself, for receivers of the finishing signal.
+        carrier: what the Tasks API's signals are sent with (its TaskResult), or None.
+    """
+
+    delivery: Delivery
+    state: AttemptState
+    started_at: float | None
+    finished_at: float
+    result: str | None = None
+    error_class: str = ""
+    error: str = ""
+    traceback: str = ""
+    run_at: float | None = None
+    counts: bool = True
+    dead_reason: DeadReason | None = None
+    progress: str | None = None
+    exception: BaseException | None = None
+    carrier: Any = field(default=None, repr=False)
+
+    @property
+    def job_state(self) -> JobState:
+        """The state that the job goes to."""
+        if self.state == AttemptState.SUCCEEDED:
+            return JobState.SUCCEEDED
+        if self.state == AttemptState.CANCELLED:
+            return JobState.CANCELLED
+        if self.dead_reason is not None:
+            return JobState.FAILED
+        if self.run_at is None:
+            return JobState.QUEUED
+        return JobState.SCHEDULED if self.state == AttemptState.SNOOZED else JobState.RETRYING
+
+
+def ending(outcome: Outcome, worker_id: str) -> Ending:
+    """The row values of an outcome."""
+    d = outcome.delivery
+    if outcome.state is AttemptState.SUCCEEDED:  # by far the most frequent: spare it the questions
+        return Ending(
+            d.id,
+            d.task,
+            d.queue,
+            d.number,
+            "succeeded",
+            "succeeded",
+            worker_id,
+            outcome.started_at,
+            outcome.finished_at,
+            d.failures,
+            d.deaths,
+            None,
+            outcome.result,
+            outcome.progress,
+        )
+    failed = outcome.counts and outcome.state in (AttemptState.FAILED, AttemptState.TIMED_OUT)
+    return Ending(
+        id=d.id,
+        task=d.task,
+        queue=d.queue,
+        number=d.number,
+        job_state=outcome.job_state.value,
+        attempt_state=outcome.state.value,
+        worker_id=worker_id,
+        started_at=outcome.started_at,
+        finished_at=outcome.finished_at,
+        failures=d.failures + failed,
+        deaths=d.deaths + (outcome.state == AttemptState.LOST and outcome.counts),
+        run_after=outcome.run_at,
+        progress=outcome.progress,
+        error_class=outcome.error_class[:255],
+        error=outcome.error,
+        traceback=outcome.traceback,
+        dead_reason=outcome.dead_reason.value if outcome.dead_reason else "",
+    )

@@ -1,0 +1,236 @@
+"""Recover: jobs of the dead are taken back, what Redis lost is pushed again. The record says what is right.
+
+Everybody who recovers calls these few verbs; each can be repeated, and interrupted anywhere, without harm.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID
+
+import redis
+
+from queue_app import clock, conf, ids, signals
+from queue_app.dispatch import keys, queues, workers
+from queue_app.dispatch.body import Delivery
+from queue_app.lifecycle import dispatching, release, settle
+from queue_app.lifecycle.outcome import Outcome
+from queue_app.models import Job, Queue
+from queue_app.models.bulk import write_alias
+from queue_app.states import UNFINISHED, AttemptState, DeadReason, JobState
+
+#: Makes an outcome of a delivery whose process died while it ran, given when it started (epoch seconds).
+Verdict = Callable[[Delivery, float | None], Outcome]
+
+
+@dataclass(slots=True)
+class Cause:
+    """Why a process died, and what it was running.
+
+    Attributes:
+        text: for people: "killed by SIGKILL", "exit code 3", "no heartbeat for 15 s".
+        running: id → epoch seconds at which its attempt began, of the jobs that were under way. None where nobody
+            knows (another host): then every job it held is taken to have been running.
+        verdicts: id → outcome, for jobs that the supervisor killed on purpose (time limit).
+        blameless: no job is to blame (the worker was told to stop): none is recorded as lost for it.
+    """
+
+    text: str
+    running: dict[str, float] | None = None
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    blameless: bool = False
+
+
+def take_back(
+    client: redis.Redis, holder: str, names: Iterable[str], worker_id: str, cause: Cause
+) -> tuple[int, int]:
+    """Take back what a dead child held: what was under way is recorded as lost and delivered again, what had not
+    started goes back without blame, and what was recorded but not acknowledged is let go of.
+
+    Args:
+        holder: the dead child.
+        names: the queues that it served.
+        worker_id: its worker, for the attempts.
+
+    Returns:
+        How many jobs were lost, and how many returned.
+    """
+    lost_ids: list[str] = []
+    back_ids: list[str] = []
+    for queue in names:
+        held = workers.held(client, queue, holder)
+        deliveries = [Delivery(queue, job_id, raw, at) for job_id, (at, raw) in held.items()]
+        for start in range(0, len(deliveries), release.CHUNK):
+            lost, back = _take_back_some(
+                client, holder, deliveries[start : start + release.CHUNK], worker_id, cause
+            )
+            lost_ids += lost
+            back_ids += back
+    workers.discharge(client, holder)
+    if lost_ids or back_ids:
+        signals.jobs_recovered.send_robust(
+            sender=None, worker_id=worker_id, lost=lost_ids, returned=back_ids, cause=cause.text
+        )
+    return len(lost_ids), len(back_ids)
+
+
+def _take_back_some(
+    client: redis.Redis, holder: str, deliveries: list[Delivery], worker_id: str, cause: Cause
+) -> tuple[list[str], list[str]]:
+    outcomes = [
+        cause.verdicts[d.id](d, (cause.running or {}).get(d.id)) if d.id in cause.verdicts else lost(d, cause)
+        for d in deliveries
+        if d.id in cause.verdicts or cause.running is None or d.id in cause.running
+    ]
+    accepted = settle.record(outcomes, worker_id)
+    settle.acknowledge(client, holder, [o for o in outcomes if o.delivery.id in accepted], accepted)
+    settle.announce([o for o in outcomes if o.delivery.id in accepted], accepted)
+    rest = [d for d in deliveries if d.id not in accepted]
+    returned = _return(client, holder, rest)
+    return [o.delivery.id for o in outcomes if o.delivery.id in accepted], returned
+
+
+def _return(client: redis.Redis, holder: str, deliveries: list[Delivery]) -> list[str]:
+    """Give back what did not run, unless the record has moved on: then Redis is told what the record says."""
+    rows = {
+        str(job.pk): job
+        for job in Job.objects.using(write_alias()).filter(
+            pk__in=[UUID(d.id) for d in deliveries], state__in=sorted(UNFINISHED)
+        )
+    }
+    by_queue: dict[str, tuple[list[str], list[str], list[dispatching.Entry]]] = defaultdict(
+        lambda: ([], [], [])
+    )
+    for d in deliveries:
+        ended, unstarted, moved_on = by_queue[d.queue]
+        job = rows.get(d.id)
+        if job is None:
+            ended.append(d.id)
+        elif job.attempt + 1 == d.number:
+            unstarted.append(d.id)
+        else:
+            moved_on.append(dispatching.entry_of_row(job))
+    returned = []
+    for queue, (ended, unstarted, moved_on) in by_queue.items():
+        if unstarted:
+            queues.give_back(client, queue, holder, unstarted)
+        queues.settle(client, queue, holder, ended, moved_on)
+        returned += unstarted
+    return returned
+
+
+def lost(delivery: Delivery, cause: Cause) -> Outcome:
+    """The outcome of an attempt whose process died. It does not use up the job's attempts; but a job that keeps
+    killing its process is quarantined (P9)."""
+    now = clock.seconds()
+    poison = not cause.blameless and delivery.deaths + 1 >= conf.get().POISON_AFTER
+    return Outcome(
+        delivery=delivery,
+        state=AttemptState.LOST,
+        started_at=(cause.running or {}).get(delivery.id, delivery.claimed_at),
+        finished_at=now,
+        error_class="" if cause.blameless else "queue_app.exceptions.ProcessDied",
+        error=cause.text,
+        counts=not cause.blameless,
+        dead_reason=DeadReason.POISON if poison else None,
+    )
+
+
+def reap(client: redis.Redis, own_id: str) -> int:
+    """Take over from workers whose heartbeat is older than the lease.
+
+    Returns:
+        How many workers were buried.
+    """
+    lease = conf.get().LEASE
+    now = workers.now(client)
+    count = 0
+    for worker in workers.listed(client):
+        if worker.id == own_id or now - worker.beat <= lease:
+            continue
+        cause = Cause(f"no heartbeat for {lease:g} s")
+        names = set(worker.queues) | set(client.smembers(keys.queues()))
+        for holder in worker.holders:
+            take_back(client, holder, sorted(names), worker.id, cause)
+        workers.remove(client, worker.id)
+        count += 1
+    return count
+
+
+def rebuild(client: redis.Redis) -> int | None:
+    """If Redis lost its data, put back all that waits, in order, in batches; new work flows meanwhile.
+
+    Returns:
+        How many jobs were put back; None when nothing was lost.
+    """
+    if client.exists(keys.epoch()):
+        return None
+    using = write_alias()
+    for name in Queue.objects.using(using).filter(paused=True).values_list("name", flat=True):
+        queues.pause(client, name, True)
+    rows = Job.objects.using(using).filter(state=JobState.QUEUED).order_by("-priority", "id")
+    count = release.restore(client, rows.values_list("pk", "queue").iterator(chunk_size=release.CHUNK))
+    count += release.load_due(client, limit=1_000_000)
+    dispatching.announce(
+        client, set(Job.objects.using(using).unfinished().values_list("queue", flat=True).distinct())
+    )
+    client.set(keys.epoch(), ids.new_text())
+    return count
+
+
+def sweep(client: redis.Redis, *, limit: int = 20_000, after: UUID | None = None) -> tuple[int, UUID | None]:
+    """Push rows that were committed but never pushed (their process died in between, or Redis was away).
+
+    Args:
+        limit: most rows looked at in one call.
+        after: continue behind this id.
+
+    Returns:
+        How many were missing, and the id to continue behind (None: the end was reached).
+    """
+    grace = ids.floor(clock.seconds() - conf.get().SWEEP_GRACE)
+    rows = Job.objects.using(write_alias()).filter(state=JobState.QUEUED, id__lt=grace)
+    if after is not None:
+        rows = rows.filter(id__gt=after)
+    found = list(rows.order_by("id").values_list("pk", "queue")[:limit])
+    count = release.restore(client, found)
+    return count, found[-1][0] if len(found) == limit else None
+
+
+def orphans(client: redis.Redis, *, limit: int = 5_000) -> int:
+    """Rows that say `running` although no child holds them: their worker died together with Redis's data.
+
+    Returns:
+        How many were delivered again.
+    """
+    since = clock.now() - timedelta(seconds=2 * conf.get().LEASE)
+    rows = list(
+        Job.objects.using(write_alias())
+        .filter(state=JobState.RUNNING, last_attempted_at__lt=since)
+        .order_by("id")[:limit]
+    )
+    by_queue: dict[str, list[Job]] = defaultdict(list)
+    for job in rows:
+        by_queue[job.queue].append(job)
+    count = 0
+    for queue, jobs in by_queue.items():
+        held = queues.holders_of(client, queue, [str(job.pk) for job in jobs])
+        gone = [job for job in jobs if str(job.pk) not in held]
+        outcomes = []
+        for job in gone:
+            _, _, raw = dispatching.entry_of_row(job)
+            started = job.last_attempted_at.timestamp() if job.last_attempted_at else 0.0
+            delivery = Delivery(queue, str(job.pk), raw, started)
+            outcomes.append(
+                lost(delivery, Cause("its worker and Redis were lost", running={delivery.id: started}))
+            )
+        if not outcomes:
+            continue
+        accepted = settle.record(outcomes, str(gone[0].worker_id))
+        release.restore(client, [(UUID(job_id), queue) for job_id in accepted])
+        settle.announce(outcomes, accepted)
+        count += len(accepted)
+    return count

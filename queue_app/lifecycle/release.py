@@ -1,0 +1,96 @@
+"""Release: what waits for a time goes into Redis shortly before it; rows whose time has come say `queued`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import timedelta
+from uuid import UUID
+
+import redis
+
+from queue_app import clock, conf
+from queue_app.dispatch import connection, queues, workers
+from queue_app.lifecycle import dispatching
+from queue_app.models import Job
+from queue_app.models.bulk import write_alias
+from queue_app.states import TIMED, WAITING, JobState, S
+
+#: Rows looked at in one go.
+CHUNK = 2_000
+
+
+def load_due(client: redis.Redis, *, limit: int = 50_000) -> int:
+    """Load jobs whose time is near into Redis, soonest first, unless it knows them.
+
+    Args:
+        limit: most rows looked at.
+
+    Returns:
+        How many were missing in Redis.
+    """
+    horizon = clock.now() + timedelta(seconds=conf.get().DUE_HORIZON)
+    rows = Job.objects.using(write_alias()).timed().filter(run_after__lte=horizon).order_by("run_after")
+    return restore(client, rows.values_list("pk", "queue")[:limit].iterator(chunk_size=CHUNK))
+
+
+def restore(client: redis.Redis, found: Iterable[tuple[UUID, str]]) -> int:
+    """Push jobs unless Redis knows them, waiting or held, or their rows have moved on meanwhile.
+
+    Redis is asked first and the rows are read after that: a job that Redis no longer knows because it was settled
+    had its row changed before, so it is seen as finished and not run again.
+
+    Args:
+        found: (id, queue) of rows that were waiting a moment ago.
+
+    Returns:
+        How many were missing.
+    """
+    holders = [name for worker in workers.listed(client) for name in worker.holders]
+    by_queue: dict[str, list[str]] = defaultdict(list)
+    count = 0
+    for pk, queue in found:
+        batch = by_queue[queue]
+        batch.append(str(pk))
+        if len(batch) >= CHUNK:
+            count += _restore_some(client, queue, batch, holders)
+            batch.clear()
+    return count + sum(
+        _restore_some(client, queue, batch, holders) for queue, batch in by_queue.items() if batch
+    )
+
+
+def _restore_some(client: redis.Redis, queue: str, ids: list[str], holders: list[str]) -> int:
+    missing = queues.unknown(client, queue, ids, holders)
+    if not missing:
+        return 0
+    rows = {
+        str(job.pk): job
+        for job in Job.objects.using(write_alias()).filter(
+            pk__in=missing, state__in=sorted(WAITING - {S.BLOCKED})
+        )
+    }
+    entries = [dispatching.entry_of_row(rows[job_id]) for job_id in missing if job_id in rows]
+    return queues.restore(client, queue, entries, holders)
+
+
+def restore_quietly(found: list[tuple[UUID, str]]) -> None:
+    """`restore` after a commit: a failure of Redis is noted, and left to the reconciler."""
+    try:
+        restore(connection.client(dispatching.PUSH_TIMEOUT), found)
+    except connection.Unavailable as error:
+        dispatching.redis_failed(error)
+
+
+def say_queued(*, limit: int = 1_000) -> int:
+    """Let rows that wait for a time that has come say `queued`; under load most are run before this sees them.
+
+    Returns:
+        How many rows were changed.
+    """
+    using = write_alias()
+    due = Job.objects.using(using).timed().filter(run_after__lte=clock.now()).order_by("run_after")
+    ids = list(due.values_list("pk", flat=True)[:limit])
+    if not ids:
+        return 0
+    return Job.objects.using(using).filter(pk__in=ids, state__in=sorted(TIMED)).update(state=JobState.QUEUED)

@@ -1,0 +1,86 @@
+"""Settle: the group commit of outcomes, and the acknowledgement that comes only after it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import redis
+
+from queue_app import signals
+from queue_app.dispatch import queues
+from queue_app.lifecycle import dispatching
+from queue_app.lifecycle.outcome import Outcome, ending
+from queue_app.models import bulk
+from queue_app.models.bulk.rows import Start
+from queue_app.states import FINAL
+
+
+def record(outcomes: list[Outcome], worker_id: str) -> set[str]:
+    """Write outcomes in one transaction, each only if the record expects its delivery (P4).
+
+    Returns:
+        The ids whose outcome counted.
+
+    Raises:
+        DatabaseError: nothing was written; the same outcomes can be recorded again.
+    """
+    connection = bulk.write_connection()
+    endings = [ending(outcome, worker_id) for outcome in outcomes]
+    return bulk.for_vendor(connection).end_attempts(connection, endings)
+
+
+def acknowledge(client: redis.Redis, holder: str, outcomes: Iterable[Outcome], accepted: set[str]) -> None:
+    """After the commit: let go of the jobs in Redis, and put those that go on back into their queues.
+
+    An outcome that did not count is let go of as well; whoever it belongs to now looks after the job.
+
+    Raises:
+        Unavailable (see dispatch.connection): repeat it; acknowledging twice is harmless.
+    """
+    ended: dict[str, list[str]] = defaultdict(list)
+    going_on: dict[str, list[dispatching.Entry]] = defaultdict(list)
+    for outcome in outcomes:
+        d = outcome.delivery
+        state = outcome.job_state
+        if state in FINAL or d.id not in accepted:
+            ended[d.queue].append(d.id)
+            continue
+        row = ending(outcome, "")
+        entry = dispatching.entry_of_next(
+            d, failures=row.failures, deaths=row.deaths, run_at=outcome.run_at, started_at=outcome.started_at
+        )
+        if dispatching.near(entry[1]):
+            going_on[d.queue].append(entry)
+        else:
+            ended[d.queue].append(d.id)  # the record keeps what is far off
+    for queue in ended.keys() | going_on.keys():
+        queues.settle(client, queue, holder, ended[queue], going_on[queue])
+
+
+def announce(outcomes: Iterable[Outcome], accepted: set[str]) -> None:
+    """Send the signals of outcomes that are committed; those that did not count are said to be refused."""
+    for outcome in outcomes:
+        if outcome.delivery.id not in accepted:
+            signals.outcome_refused.send_robust(sender=None, delivery=outcome.delivery, outcome=outcome)
+            continue
+        if signals.attempt_finished.receivers:
+            signals.attempt_finished.send_robust(sender=None, delivery=outcome.delivery, outcome=outcome)
+        if outcome.dead_reason is not None:
+            signals.dead_lettered.send_robust(
+                sender=None,
+                job_id=outcome.delivery.id,
+                task=outcome.delivery.task,
+                reason=outcome.dead_reason.value,
+                error=outcome.error,
+            )
+
+
+def mark_running(starts: list[Start], worker_id: str) -> None:
+    """Say `running` in the rows of attempts that have been under way for a while.
+
+    Raises:
+        DatabaseError: nothing was written.
+    """
+    connection = bulk.write_connection()
+    bulk.for_vendor(connection).mark_running(connection, starts, worker_id)

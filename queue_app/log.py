@@ -1,0 +1,79 @@
+"""Every log line of the product's events: core code sends signals, this file words them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from queue_app import signals
+from queue_app.states import AttemptState
+
+logger = logging.getLogger("queue_app")
+
+
+def _attempt_finished(delivery: Any, outcome: Any, **_: Any) -> None:
+    if outcome.state is AttemptState.SUCCEEDED:
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("Job %s (%s) succeeded.", delivery.id, delivery.task)
+        return
+    if outcome.state is AttemptState.SNOOZED:
+        logger.info("Job %s (%s) was put off by its task.", delivery.id, delivery.task)
+        return
+    logger.log(
+        logging.WARNING if outcome.run_at is not None else logging.ERROR,
+        "Attempt %d of job %s (%s) %s: %s: %s%s",
+        delivery.number,
+        delivery.id,
+        delivery.task,
+        outcome.state.label.lower(),
+        outcome.error_class or "no exception",
+        outcome.error,
+        "" if outcome.run_at is None else " It will be tried again.",
+    )
+
+
+def _outcome_refused(delivery: Any, outcome: Any, **_: Any) -> None:
+    logger.warning(
+        "The outcome (%s) of attempt %d of job %s does not count: the record expects another delivery.",
+        outcome.state.value,
+        delivery.number,
+        delivery.id,
+    )
+
+
+def _dead_lettered(job_id: str, task: str, reason: str, error: str, **_: Any) -> None:
+    logger.error("Job %s (%s) went to the dead letters (%s): %s", job_id, task, reason, error)
+
+
+def _jobs_recovered(worker_id: str, lost: list[str], returned: list[str], cause: str, **_: Any) -> None:
+    logger.warning(
+        "Worker %s: %d running jobs were lost (%s) and %d unstarted ones taken back.",
+        worker_id,
+        len(lost),
+        cause,
+        len(returned),
+    )
+
+
+def _store_lost(store: str, error: str, **_: Any) -> None:
+    logger.error("Lost the %s: %s", store, error)
+
+
+def _store_returned(store: str, downtime: float, **_: Any) -> None:
+    logger.warning("The %s is back after %.1f s.", store, downtime)
+
+
+def _operated(verb: str, user: Any, count: int, **details: Any) -> None:
+    logger.info("%s: %s of %d.", user or "somebody", verb, count)
+
+
+for _signal, _receiver in (
+    (signals.attempt_finished, _attempt_finished),
+    (signals.outcome_refused, _outcome_refused),
+    (signals.dead_lettered, _dead_lettered),
+    (signals.jobs_recovered, _jobs_recovered),
+    (signals.store_lost, _store_lost),
+    (signals.store_returned, _store_returned),
+    (signals.operated, _operated),
+):
+    _signal.connect(_receiver, dispatch_uid=f"queue_app.log.{_receiver.__name__}")

@@ -1,0 +1,36 @@
+"""Bulk SQL, one module for each database vendor; the generic one uses the ORM alone. Chosen here and nowhere else.
+
+Every module has the same three functions:
+
+    insert_jobs(connection, jobs)                       write new rows
+    end_attempts(connection, endings) -> set of ids     the guarded write of outcomes; which ones counted
+    mark_running(connection, starts, worker_id)         say `running` of rows whose attempt is under way
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from django.db import connections, router
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from queue_app.models.bulk import generic, postgresql
+
+
+def for_vendor(connection: BaseDatabaseWrapper) -> ModuleType:
+    """The module for this connection's vendor."""
+    if connection.vendor == "postgresql" and postgresql.AVAILABLE:
+        return postgresql
+    return generic
+
+
+def write_alias() -> str:
+    """The database alias that the router gives for writing jobs: whose transaction an enqueue joins."""
+    from queue_app.models.job import Job
+
+    return router.db_for_write(Job)
+
+
+def write_connection() -> BaseDatabaseWrapper:
+    """This thread's connection for writing jobs."""
+    return connections[write_alias()]  # type: ignore[return-value]

@@ -1,0 +1,71 @@
+"""What the bulk functions are given: plain values, no models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+
+@dataclass(slots=True)
+class NewJob:
+    """A row to insert.
+
+    Attributes:
+        id: UUIDv7 as text.
+        payload: JSON text `[[args…], {kwargs…}]`.
+        run_after: aware datetime, or None for at once.
+        timeout: seconds, or None for the task's own.
+    """
+
+    id: str
+    task: str
+    queue: str
+    priority: int
+    state: str
+    payload: str
+    backend: str
+    run_after: datetime | None
+    max_attempts: int
+    timeout: float | None
+    enqueued_at: datetime
+
+
+@dataclass(slots=True)
+class Ending:
+    """How an attempt ended and what that makes of its job. Times are epoch seconds.
+
+    Attributes:
+        number: the attempt; the write counts only if the row's last ended attempt is `number - 1` (the fence).
+        job_state, run_after, failures, deaths: what the job row says afterwards.
+        result, progress: JSON text or None.
+        dead_reason: set when the job goes to the dead letters.
+    """
+
+    id: str
+    task: str
+    queue: str
+    number: int
+    job_state: str
+    attempt_state: str
+    worker_id: str | None
+    started_at: float | None
+    finished_at: float
+    failures: int
+    deaths: int
+    run_after: float | None = None
+    result: str | None = None
+    progress: str | None = None
+    error_class: str = ""
+    error: str = ""
+    traceback: str = ""
+    dead_reason: str = ""
+
+
+class Start(NamedTuple):
+    """An attempt that is under way; `started_at` in epoch seconds, `progress` JSON text or None."""
+
+    id: str
+    number: int
+    started_at: float
+    progress: str | None

@@ -1,0 +1,91 @@
+"""What a task may say of its jobs beyond the standard: `max_attempts`, `timeout`, `hard_timeout`, `backoff`.
+
+Both kinds of task carry these fields: ours (`declare.Task`) and that of the `django.tasks` backend. A plain
+`django.tasks` Task, sent here by `.using(backend=…)`, has none of them, hence `getattr` with a default.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.utils import timezone
+
+from queue_app import clock, conf
+from queue_app.exceptions import InvalidOption
+from queue_app.retry import FARTHEST, policy_from
+
+#: Options of a task, and what `.using()` may change for one call.
+TASK_OPTIONS = ("max_attempts", "timeout", "hard_timeout", "backoff")
+CALL_OPTIONS = ("queue_name", "priority", "run_after", "max_attempts", "timeout")
+
+
+def check(task: Any) -> None:
+    """Check a task's options.
+
+    Raises:
+        InvalidOption: names the option and what it may be.
+    """
+    whole("max_attempts", getattr(task, "max_attempts", None))
+    seconds("timeout", getattr(task, "timeout", None))
+    seconds("hard_timeout", getattr(task, "hard_timeout", None))
+    soft, hard = getattr(task, "timeout", None), getattr(task, "hard_timeout", None)
+    if soft is not None and hard is not None and hard < soft:
+        raise InvalidOption(f"hard_timeout is {hard} s, which is before the timeout of {soft} s.")
+    policy_from(getattr(task, "backoff", None))
+
+
+def whole(name: str, value: Any) -> None:
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000
+    ):
+        raise InvalidOption(f"{name} is {value!r}; use a whole number from 1 to 1000.")
+
+
+def seconds(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.01 <= value <= FARTHEST:
+        raise InvalidOption(f"{name} is {value!r}; use a number of seconds, 0.01 or more.")
+
+
+def run_after(value: datetime | timedelta | float | None) -> datetime | None:
+    """When a job may start: an aware datetime, or a delay as a timedelta or in seconds.
+
+    Raises:
+        InvalidOption: a naive datetime, or something else.
+    """
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        if timezone.is_naive(value):
+            if django_settings.USE_TZ:
+                raise InvalidOption(
+                    f"run_after is {value!r}, which has no time zone; use django.utils.timezone.now() + timedelta(…)."
+                )
+            return timezone.make_aware(value)
+        return value
+    if isinstance(value, timedelta):
+        delay = value.total_seconds()
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidOption(
+            f"run_after is {value!r}; use an aware datetime, a timedelta or a number of seconds."
+        )
+    else:
+        delay = float(value)
+    if not -FARTHEST <= delay <= FARTHEST:
+        raise InvalidOption(f"run_after is {value!r}, which is more than a hundred years away.")
+    return clock.from_seconds(clock.seconds() + delay)
+
+
+def unknown(given: Any, known: tuple[str, ...], what: str) -> None:
+    """Refuse options that do not exist.
+
+    Raises:
+        InvalidOption: names the first and the one that was probably meant.
+    """
+    for name in given:
+        if name not in known:
+            hint = conf.did_you_mean(name, known)
+            raise InvalidOption(f"{what} has no option {name!r}.{hint} It takes {', '.join(known)}.")

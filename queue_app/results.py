@@ -1,0 +1,153 @@
+"""TaskResults of the Tasks API: from rows (`get_result`), and from deliveries (the worker's signals).
+
+Ours has nine states, the standard four: waiting ones are READY, and every end but success is FAILED, with an error
+entry that says why.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from queue_app import clock, registry, serialization
+from queue_app.client import FAILED_ATTEMPTS, state_now
+from queue_app.dispatch.body import Delivery
+from queue_app.exceptions import UnknownTask
+from queue_app.lifecycle.outcome import Outcome
+from queue_app.models import Job
+from queue_app.models.bulk import write_alias
+from queue_app.states import AttemptState, JobState
+from queue_app.tasks_api import Task, TaskError, TaskResult, TaskResultStatus, signals, task_backends
+
+_STATUS = {
+    JobState.SCHEDULED: TaskResultStatus.READY,
+    JobState.BLOCKED: TaskResultStatus.READY,
+    JobState.QUEUED: TaskResultStatus.READY,
+    JobState.RETRYING: TaskResultStatus.READY,
+    JobState.RUNNING: TaskResultStatus.RUNNING,
+    JobState.SUCCEEDED: TaskResultStatus.SUCCESSFUL,
+    JobState.FAILED: TaskResultStatus.FAILED,
+    JobState.CANCELLED: TaskResultStatus.FAILED,
+    JobState.EXPIRED: TaskResultStatus.FAILED,
+}
+
+#: (path, priority, queue, backend) → the task with these options: rebuilding one costs more than running many.
+_tasks: dict[tuple[str, int, str, str], Any] = {}
+
+
+def task_of(name: str, priority: int, queue: str, backend: str, run_after: float | None) -> Any:
+    """The task as it was enqueued: `import_string(path).using(…)`.
+
+    Raises:
+        UnknownTask: the code knows it no longer.
+    """
+    key = (name, priority, queue, backend)
+    task = _tasks.get(key)
+    if task is None:
+        task = registry.resolve(name).task
+        if not isinstance(task, Task):
+            raise UnknownTask(f"{name!r} is not a task of the Tasks API.")
+        task = task.using(priority=priority, queue_name=queue, backend=backend)
+        if len(_tasks) > 10_000:
+            _tasks.clear()
+        _tasks[key] = task
+    return task if run_after is None else task.using(run_after=clock.from_seconds(run_after))
+
+
+def of_row(job: Job) -> Any:
+    """The TaskResult of a job, as everyone should see it now.
+
+    Raises:
+        TaskResultDoesNotExist by the caller's account: a task that the code no longer knows cannot be shown; the
+        UnknownTask says which.
+    """
+    state = state_now(job)
+    attempts = list(job.attempts.using(write_alias()).order_by("number")) if job.attempt else []
+    errors = [
+        TaskError(exception_class_path=a.error_class, traceback=a.traceback or a.error)
+        for a in attempts
+        if a.state in FAILED_ATTEMPTS and a.error_class
+    ]
+    if state in (JobState.CANCELLED, JobState.EXPIRED):
+        errors.append(
+            TaskError(
+                exception_class_path="queue_app.exceptions.IllegalTransition",
+                traceback=f"The job was {state.value}.",
+            )
+        )
+    worker_ids = [str(a.worker_id or "") for a in attempts]
+    if state is JobState.RUNNING and (not attempts or job.attempt == attempts[-1].number):
+        worker_ids.append(str(job.worker_id or ""))
+    result = TaskResult(
+        task=task_of(
+            job.task,
+            job.priority,
+            job.queue,
+            job.backend,
+            job.run_after.timestamp() if job.run_after is not None else None,
+        ),
+        id=str(job.pk),
+        status=_STATUS[state],
+        enqueued_at=job.enqueued_at,
+        started_at=job.started_at,
+        last_attempted_at=job.last_attempted_at,
+        finished_at=job.finished_at,
+        args=job.args,
+        kwargs=job.kwargs,
+        backend=job.backend,
+        errors=errors,
+        worker_ids=worker_ids,
+    )
+    if job.result is not None:
+        object.__setattr__(result, "_return_value", serialization.load(job.result))
+    return result
+
+
+def of_delivery(d: Delivery, worker_id: str, started_at: float) -> Any:
+    """The TaskResult of an attempt that begins."""
+    now = clock.from_seconds(started_at)
+    return TaskResult(
+        task=task_of(d.task, d.priority, d.queue, d.backend, d.run_after),
+        id=d.id,
+        status=TaskResultStatus.RUNNING,
+        enqueued_at=clock.from_seconds(d.enqueued_at),
+        started_at=now if d.started_at is None else clock.from_seconds(d.started_at),
+        last_attempted_at=now,
+        finished_at=None,
+        args=d.args,
+        kwargs=d.kwargs,
+        backend=d.backend,
+        errors=[TaskError(exception_class_path=name, traceback=text) for _, name, text in d.history if name],
+        worker_ids=[*(worker for worker, _, _ in d.history), worker_id],
+    )
+
+
+def send_started(result: Any) -> None:
+    """Send `task_started`; the sender is the backend's class, as the standard has it."""
+    _send("task_started", result)
+
+
+def send_finished(outcome: Outcome) -> None:
+    """Send `task_finished` of a final, committed outcome; a failure inside an except block, as log receivers take
+    the exception from `sys.exc_info()`."""
+    result = outcome.carrier
+    object.__setattr__(result, "finished_at", clock.from_seconds(outcome.finished_at))
+    if outcome.state is AttemptState.SUCCEEDED:
+        object.__setattr__(result, "status", TaskResultStatus.SUCCESSFUL)
+        value = None if outcome.result is None else serialization.load(outcome.result)
+        object.__setattr__(result, "_return_value", value)
+        _send("task_finished", result)
+        return
+    object.__setattr__(result, "status", TaskResultStatus.FAILED)
+    result.errors.append(TaskError(exception_class_path=outcome.error_class, traceback=outcome.traceback))
+    if outcome.exception is None:
+        _send("task_finished", result)
+        return
+    try:
+        raise outcome.exception
+    except BaseException:
+        _send("task_finished", result)
+
+
+def _send(name: str, result: Any) -> None:
+    backend = type(task_backends[result.backend])
+    getattr(signals(), name).send_robust(backend, task_result=result)

@@ -1,0 +1,114 @@
+"""Arguments and results are JSON, checked early: an error names the value's path, and nothing is stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from queue_app.exceptions import InvalidArguments, PayloadTooLarge
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def normalize(value: Any, path: str = "value") -> Any:
+    """A copy of `value` made of JSON types alone: tuples become lists, UTF-8 bytes become text.
+
+    The rules are those of `django.utils.json.normalize_json` (Django 6.0), plus: no NaN or Infinity, no
+    U+0000 (PostgreSQL refuses it) and no lone surrogates, string keys only.
+
+    Raises:
+        InvalidArguments: names the path of the first value that is not JSON.
+    """
+    kind = type(value)
+    if kind is str:
+        _check_text(value, path)
+        return value
+    if kind is bool or value is None or kind is int:
+        return value
+    if kind is float:
+        if not isfinite(value):
+            raise InvalidArguments(f"{path} is {value!r}, which JSON cannot hold; pass None or a string.")
+        return value
+    if isinstance(value, bytes):
+        try:
+            return normalize(value.decode(), path)
+        except UnicodeDecodeError:
+            raise InvalidArguments(
+                f"{path} is bytes that are not UTF-8; encode them (base64) first."
+            ) from None
+    if isinstance(value, Mapping):
+        result = {}
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidArguments(
+                    f"{path} has the key {key!r} of type {type(key).__name__}; JSON keys are strings."
+                )
+            _check_text(key, f"a key of {path}")
+            result[str(key)] = normalize(item, f"{path}[{key!r}]")
+        return result
+    if isinstance(value, list | tuple):
+        return [normalize(item, f"{path}[{index}]") for index, item in enumerate(value)]
+    for plain in (str, bool, int, float):
+        if isinstance(value, plain):  # subclasses, such as enum members with a value
+            return normalize(plain(value), path)
+    raise InvalidArguments(
+        f"{path} is of type {kind.__module__}.{kind.__qualname__}, which is not JSON; pass an id, a string or a"
+        " plain dict instead."
+    )
+
+
+def _check_text(text: str, path: str) -> None:
+    if "\x00" in text:
+        raise InvalidArguments(f"{path} contains the character U+0000, which PostgreSQL cannot store.")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InvalidArguments(f"{path} contains a lone surrogate, which is not valid text.") from None
+
+
+def dump_arguments(args: Any, kwargs: Any, limit: int) -> str:
+    """The JSON text of a call's arguments, `[[…], {…}]`.
+
+    Args:
+        args: positional arguments, a list or tuple.
+        kwargs: keyword arguments, a mapping with string keys.
+        limit: the most bytes that the text may have (setting PAYLOAD_LIMIT).
+
+    Raises:
+        InvalidArguments: not JSON; names the path, such as `kwargs['user']['born']`.
+        PayloadTooLarge: more than `limit` bytes.
+    """
+    try:
+        text = _encode(
+            [normalize(args, "args") if args else [], normalize(kwargs, "kwargs") if kwargs else {}]
+        )
+    except RecursionError:
+        raise InvalidArguments("The arguments are nested too deeply, or contain themselves.") from None
+    if len(text) * 4 > limit:  # a character has at most four bytes: short texts need no count
+        size = len(text.encode())
+        if size > limit:
+            raise PayloadTooLarge(
+                f"The arguments are {size:,} bytes of JSON; PAYLOAD_LIMIT is {limit:,}. Store the data and pass its"
+                " id, or raise QUEUE_APP['PAYLOAD_LIMIT']."
+            )
+    return text
+
+
+def dump(value: Any, path: str = "value") -> str:
+    """The JSON text of `value`.
+
+    Raises:
+        InvalidArguments: not JSON; names the path.
+    """
+    return _encode(normalize(value, path))
+
+
+def dump_trusted(value: Any) -> str:
+    """The JSON text of what is known to be JSON already."""
+    return _encode(value)
+
+
+load = json.loads

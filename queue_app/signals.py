@@ -1,0 +1,30 @@
+"""What happens in the queue, as Django signals. `log` words them, `metrics` counts them, projects may listen.
+
+Sent with `send_robust`: a receiver that fails is logged and never costs a job.
+"""
+
+from __future__ import annotations
+
+from django.dispatch import Signal
+
+#: After the rows were written, inside the caller's transaction. `ids`, `queue`.
+jobs_enqueued = Signal()
+#: An attempt begins in this process. `delivery`, `worker_id`.
+attempt_started = Signal()
+#: An attempt's outcome is committed. `delivery`, `outcome`.
+attempt_finished = Signal()
+#: An outcome came from a delivery that the record no longer expects. `delivery`, `outcome`.
+outcome_refused = Signal()
+#: A job went to the dead letters. `job_id`, `task`, `reason`, `error`.
+dead_lettered = Signal()
+#: Jobs of a dead child or worker were taken back. `worker_id`, `lost` (ids), `returned` (ids), `cause`.
+jobs_recovered = Signal()
+#: A store went away or came back. `store` ("redis" or "database"), `error` / `downtime` (seconds).
+store_lost = Signal()
+store_returned = Signal()
+#: Worker processes. `worker_id`, and `child`, `cause` where there is one.
+worker_started = Signal()
+worker_stopped = Signal()
+child_died = Signal()
+#: An operator's verb was carried out. `verb`, `user`, `count`, `filter`.
+operated = Signal()

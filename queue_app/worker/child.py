@@ -1,0 +1,177 @@
+"""A child: claims, runs, hands outcomes to its recorder, until it is told to stop or should be replaced."""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import sys
+import time
+from types import FrameType
+
+from django.db import DatabaseError
+
+from queue_app import clock
+from queue_app.dispatch import connection, queues, workers
+from queue_app.lifecycle import claim as claiming
+from queue_app.lifecycle import dispatching
+from queue_app.worker import connections, title
+from queue_app.worker.config import WorkerConfig
+from queue_app.worker.runner import Runner, resident_mb
+from queue_app.worker.shared import Board
+from queue_app.worker.slots import MainThread, Threads
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two tries to claim while Redis is away: first, and at most; jittered.
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
+
+
+class _Woken(BaseException):
+    """Ends a blocking wait when a signal arrives."""
+
+
+class Child:
+    """One child process.
+
+    Args:
+        index: its place on the board.
+        serial: its number among all children that this worker ever had.
+    """
+
+    def __init__(self, config: WorkerConfig, board: Board, index: int, serial: int) -> None:
+        self._config = config
+        self._board = board
+        self._index = index
+        self._holder = workers.holder(config.worker_id, serial)
+        self._runner = Runner(config, board, index, self._holder)
+        self._stopping = False
+        self._interruptible = False
+        self._enlisted = False
+
+    def run(self) -> int:
+        """Work until told to stop, or until the child should be replaced.
+
+        Returns:
+            The exit code, 0.
+        """
+        signal.signal(signal.SIGTERM, self._told_to_stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the whole group
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        title.set_title(f"queue_app child {self._index} [{self._config.queues}]")
+        # The recorder needs the interpreter's lock after every round trip: the default of 5 ms is too long for it.
+        sys.setswitchinterval(0.001)
+        self._runner.recorder.start()
+        slots: MainThread | Threads
+        if self._config.slots == 1:
+            slots = MainThread(self._runner, self._told)
+        else:
+            slots = Threads(self._runner, self._told, self._config.slots)
+        self._board.up(self._index, clock.seconds())
+        self._serve(slots)
+        self._runner.give_back()
+        slots.stop()
+        self._runner.stop()
+        return 0
+
+    def _told(self) -> bool:
+        return self._stopping
+
+    def _told_to_stop(self, signum: int, frame: FrameType | None) -> None:
+        self._stopping = True
+        if self._interruptible:
+            raise _Woken
+
+    def _serve(self, slots: MainThread | Threads) -> None:
+        pause = FIRST_PAUSE
+        while not self._done():
+            if not self._runner.recorder.able.wait(1.0):
+                continue  # the database is away: what was claimed now could not be recorded
+            count = slots.want()
+            if self._stopping:
+                return
+            try:
+                claimed = self._claim(count)
+            except connection.Unavailable as error:
+                dispatching.redis_failed(error)
+                self._sleep(pause * (0.5 + random.random()))
+                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            pause = FIRST_PAUSE
+            dispatching.redis_answered()
+            if claimed.deliveries:
+                slots.run(claimed.deliveries)
+            else:
+                if slots.idle():
+                    self._runner.recorder.rest()
+                self._wait(claimed)
+
+    def _done(self) -> bool:
+        if self._stopping:
+            return True
+        if self._config.max_jobs is not None and self._runner.jobs >= self._config.max_jobs:
+            return True
+        return self._config.max_memory is not None and resident_mb() > self._config.max_memory
+
+    def _claim(self, count: int) -> claiming.Claimed:
+        client = connection.client()
+        if not self._enlisted:
+            workers.enlist(client, self._holder)
+            self._enlisted = True
+        if self._config.max_jobs is not None:
+            count = max(1, min(count, self._config.max_jobs - self._runner.jobs))
+        claimed = claiming.claim(client, self._config.queues.order(), self._holder, count)
+        self._board.claimed(self._index, clock.seconds(), self._runner.jobs)
+        if any(d.number > 1 or d.args is None for d in claimed.deliveries):
+            self._complete(claimed)
+        return claimed
+
+    def _complete(self, claimed: claiming.Claimed) -> None:
+        client = connection.client()
+        try:
+            connections.refresh()
+            gone = claiming.complete(claimed.deliveries)
+        except DatabaseError as error:
+            logger.warning("The database cannot be read (%s); what was claimed is given back.", error)
+            connections.refresh(close=True)
+            self._runner.backlog.extend(claimed.deliveries)
+            self._runner.give_back()
+            claimed.deliveries = []
+            self._sleep(1.0)
+            return
+        for d in gone:
+            queues.settle(client, d.queue, self._holder, [d.id])
+        claimed.deliveries = [d for d in claimed.deliveries if d not in gone]
+
+    def _wait(self, claimed: claiming.Claimed) -> None:
+        """Block until a bell rings, the next delayed job is due, or 5 s have passed."""
+        seconds = connection.LONGEST_WAIT
+        if claimed.next_due is not None:
+            seconds = min(seconds, claimed.next_due - claimed.at)
+        if seconds < 0.001:
+            return
+        names = list(self._config.queues.names)
+        client = connection.client(connection.LONGEST_WAIT + 10)  # a pool of its own: see _Woken below
+        try:
+            self._interruptible = True
+            if not self._stopping:
+                queues.wait(client, names, seconds)
+        except _Woken:
+            # A token may have been taken just now: pass it on; the connection is in the middle of an answer.
+            client.connection_pool.disconnect()
+            for name in names:
+                queues.ring(connection.client(), name)
+        except connection.Unavailable as error:
+            dispatching.redis_failed(error)
+        finally:
+            self._interruptible = False
+
+    def _sleep(self, seconds: float) -> None:
+        try:
+            self._interruptible = True
+            if not self._stopping:
+                time.sleep(seconds)
+        except _Woken:
+            pass
+        finally:
+            self._interruptible = False

@@ -1,0 +1,49 @@
+"""Database connections in long-running threads: never stale, and never with a transaction left open by a task."""
+
+from __future__ import annotations
+
+import logging
+
+from django.db import Error, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+logger = logging.getLogger(__name__)
+
+
+def refresh(*, close: bool = False) -> None:
+    """Let go of this thread's connections that are too old or broken; the next use connects anew.
+
+    Args:
+        close: all of them, whatever their state.
+    """
+    for connection in connections.all(initialized_only=True):
+        if close:
+            connection.close()
+        else:
+            connection.close_if_unusable_or_obsolete()
+
+
+def tidy(task: str) -> None:
+    """After a task: a transaction that it left open is rolled back, so that it cannot swallow the next task's
+    writes; broken or old connections are dropped."""
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is None:
+            continue
+        try:
+            _tidy_one(connection, task)
+        except Error:
+            logger.warning(
+                "The connection %r was broken after task %s.", connection.alias, task, exc_info=True
+            )
+
+
+def _tidy_one(connection: BaseDatabaseWrapper, task: str) -> None:
+    if connection.in_atomic_block or not connection.get_autocommit():
+        logger.error("Task %s left a transaction open on %r; it was rolled back.", task, connection.alias)
+        connection.in_atomic_block = False
+        connection.savepoint_ids = []
+        connection.needs_rollback = False
+        connection.run_on_commit = []
+        connection.close()
+    else:
+        connection.close_if_unusable_or_obsolete()

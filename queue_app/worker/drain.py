@@ -1,0 +1,82 @@
+"""`runworker --drain`: every due job, one at a time, in order, in this process; also those that its jobs enqueue.
+
+It does not wait for later jobs or for retries. Made for test suites and one-off scripts; safe to start twice at once.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from queue_app import clock, conf
+from queue_app.dispatch import connection, workers
+from queue_app.lifecycle import claim as claiming
+from queue_app.lifecycle import dispatching, recover, release
+from queue_app.worker.config import WorkerConfig
+from queue_app.worker.runner import Runner
+from queue_app.worker.shared import Board
+
+
+def drain(config: WorkerConfig) -> int:
+    """Run what is due.
+
+    Returns:
+        How many jobs were run.
+
+    Raises:
+        Unavailable (see dispatch.connection): Redis was lost on the way; what was held comes back by itself.
+    """
+    client = connection.client()
+    holder = workers.holder(config.worker_id, 1)
+    runner = Runner(config, Board(1, 1), 0, holder)
+    stop = threading.Event()
+    keeping = threading.Thread(target=_keep, args=(config, holder, stop), daemon=True)
+    workers.beat(client, config.worker_id, [holder], list(config.queues.names))
+    keeping.start()
+    # Due by now: what becomes due while others run is not waited for, so that a drain has an end.
+    until = clock.seconds()
+    try:
+        recover.rebuild(client)
+        release.load_due(client)
+        recover.sweep(client)
+        while True:
+            claimed = claiming.claim(client, config.queues.order(), holder, 1)
+            if not claimed.deliveries:
+                break
+            for delivery in claimed.deliveries:
+                gone = claiming.complete([delivery])
+                if gone or (delivery.number > 1 and (delivery.run_after or 0) > until):
+                    _put_off(client, holder, delivery, bool(gone))
+                    continue
+                runner.run_one(0, delivery)
+                runner.recorder.flush()
+    finally:
+        stop.set()
+        keeping.join()
+        runner.recorder.flush()
+        for name in config.queues.names:
+            if not workers.held(client, name, holder):
+                continue
+            break
+        else:
+            workers.discharge(client, holder)
+            workers.remove(client, config.worker_id)
+    dispatching.redis_answered()
+    return runner.jobs
+
+
+def _put_off(client: object, holder: str, delivery: object, gone: bool) -> None:
+    """A retry whose time came while draining waits for a real worker."""
+    from queue_app.dispatch import queues
+    from queue_app.dispatch.body import Delivery
+
+    assert isinstance(delivery, Delivery)
+    later = [] if gone else [(delivery.id, clock.seconds() + 1.0, delivery.raw)]
+    queues.settle(connection.client(), delivery.queue, holder, [delivery.id] if gone else [], later)
+
+
+def _keep(config: WorkerConfig, holder: str, stop: threading.Event) -> None:
+    while not stop.wait(conf.get().LEASE / 5):
+        try:
+            workers.beat(connection.client(), config.worker_id, [holder], list(config.queues.names))
+        except connection.Unavailable as error:
+            dispatching.redis_failed(error)

@@ -1,0 +1,210 @@
+"""Run one delivery and say what came of it. Knows no database and no Redis; recording is the recorder's."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from queue_app import clock, conf, retry, serialization, signals
+from queue_app.context import JobContext, ProgressSink
+from queue_app.dispatch.body import Delivery
+from queue_app.exceptions import Discard, HardTimeout, InvalidArguments, Retry, Snooze, SoftTimeout
+from queue_app.lifecycle.outcome import Outcome
+from queue_app.registry import Declared
+from queue_app.states import AttemptState
+
+logger = logging.getLogger(__name__)
+
+#: Characters kept of an attempt's traceback (its end) and message.
+TRACEBACK_LIMIT = 32_768
+MESSAGE_LIMIT = 4_096
+
+#: Opens a block that raises SoftTimeout after so many seconds.
+Limiter = Callable[[float], AbstractContextManager[None]]
+#: Runs a coroutine function to its end within so many seconds.
+AsyncRunner = Callable[[Callable[..., Any], list[Any], dict[str, Any], float | None], Any]
+
+
+def soft_limit(declared: Declared, delivery: Delivery) -> float | None:
+    """Seconds until SoftTimeout: the call's or queue's, else the task's, else the settings'."""
+    if delivery.timeout is not None:
+        return delivery.timeout
+    return declared.timeout if declared.timeout is not None else conf.get().TIMEOUT
+
+
+def hard_limit(declared: Declared, soft: float | None) -> float | None:
+    """Seconds until the process is killed."""
+    if declared.hard_timeout is not None:
+        return max(declared.hard_timeout, soft or 0)
+    return None if soft is None else soft + conf.get().HARD_TIMEOUT_GRACE
+
+
+class Executor:
+    """Runs deliveries in one child.
+
+    Args:
+        worker_id: named in results and signals.
+        limiter: how to interrupt synchronous code here.
+        run_async: how to run coroutine functions here.
+        sink: takes progress.
+    """
+
+    def __init__(self, worker_id: str, limiter: Limiter, run_async: AsyncRunner, sink: ProgressSink) -> None:
+        self._worker_id = worker_id
+        self._limiter = limiter
+        self._run_async = run_async
+        self._sink = sink
+
+    def execute(self, declared: Declared, delivery: Delivery, soft: float | None) -> Outcome:
+        """Run one delivery. Never raises what the task raises.
+
+        Args:
+            soft: seconds until SoftTimeout; None: no limit.
+        """
+        started = clock.seconds()
+        carrier = None
+        try:
+            if delivery.backend:
+                from queue_app import results
+
+                carrier = results.of_delivery(delivery, self._worker_id, started)
+                results.send_started(carrier)
+            if signals.attempt_started.receivers:
+                signals.attempt_started.send_robust(sender=None, delivery=delivery, worker_id=self._worker_id)
+            text = self._call(declared, delivery, carrier, soft)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            return self._failed(declared, delivery, started, error, carrier)
+        return Outcome(
+            delivery, AttemptState.SUCCEEDED, started, clock.seconds(), result=text, carrier=carrier
+        )
+
+    def _call(self, declared: Declared, delivery: Delivery, carrier: Any, soft: float | None) -> str | None:
+        args: Any = delivery.args
+        if declared.takes_context:
+            args = [JobContext(delivery, carrier, self._sink), *args]
+        if declared.is_async:
+            value = self._run_async(declared.func, args, delivery.kwargs, soft)
+        elif soft is None:
+            value = declared.func(*args, **delivery.kwargs)
+        else:
+            with self._limiter(soft):
+                value = declared.func(*args, **delivery.kwargs)
+        return None if value is None else _dump_result(value)
+
+    def _failed(
+        self, declared: Declared, delivery: Delivery, started: float, error: BaseException, carrier: Any
+    ) -> Outcome:
+        now = clock.seconds()
+        decision = decide(declared, delivery, error, now)
+        if isinstance(error, Snooze):
+            state = AttemptState.SNOOZED
+        else:
+            state = (
+                AttemptState.TIMED_OUT
+                if isinstance(error, SoftTimeout | HardTimeout)
+                else AttemptState.FAILED
+            )
+        return Outcome(
+            delivery,
+            state,
+            started,
+            now,
+            error_class=class_path(error),
+            error=message(error),
+            traceback="" if state is AttemptState.SNOOZED else trace(error),
+            run_at=decision.run_at,
+            counts=decision.counts,
+            dead_reason=decision.reason,
+            exception=error,
+            carrier=carrier,
+        )
+
+
+def decide(declared: Declared | None, delivery: Delivery, error: BaseException, now: float) -> retry.Decision:
+    """What follows a failed attempt; a task's own backoff function that fails is logged and replaced by the
+    settings' policy."""
+    arguments: dict[str, Any] = {
+        "failures": delivery.failures,
+        "max_attempts": delivery.max_attempts,
+        "now": now,
+    }
+    try:
+        return retry.decide(declared.policy if declared else None, error, **arguments)
+    except Exception:
+        logger.exception(
+            "The backoff of %s failed for job %s; the default one is used.", delivery.task, delivery.id
+        )
+        plain = RuntimeError() if isinstance(error, Retry | Snooze | Discard) else error
+        return retry.decide(None, plain, **arguments)
+
+
+def timed_out(
+    declared: Declared | None, delivery: Delivery, started: float | None, seconds: float
+) -> Outcome:
+    """The outcome of an attempt whose process was killed at its hard limit."""
+    now = clock.seconds()
+    error = HardTimeout(f"Killed after {seconds:.1f} s, its hard time limit.")
+    decision = decide(declared, delivery, error, now)
+    return Outcome(
+        delivery,
+        AttemptState.TIMED_OUT,
+        started,
+        now,
+        error_class=class_path(error),
+        error=str(error),
+        run_at=decision.run_at,
+        dead_reason=decision.reason,
+    )
+
+
+def _dump_result(value: Any) -> str:
+    try:
+        text = serialization.dump(value, "the return value")
+    except (InvalidArguments, RecursionError) as error:
+        raise TypeError(str(error)) from None
+    limit = conf.get().RESULT_LIMIT
+    if len(text) * 4 > limit and len(text.encode()) > limit:
+        raise ValueError(
+            f"The return value is {len(text.encode()):,} bytes of JSON; RESULT_LIMIT is {limit:,}. Store it and return"
+            " its id."
+        )
+    return text
+
+
+def class_path(error: BaseException) -> str:
+    """The dotted path of an exception's class."""
+    return f"{type(error).__module__}.{type(error).__qualname__}"
+
+
+def message(error: BaseException) -> str:
+    """The exception's text; an exception whose `__str__` fails must still be recorded."""
+    try:
+        return clean(str(error), MESSAGE_LIMIT)
+    except Exception as broken:
+        return f"(its text could not be made: {type(broken).__name__})"
+
+
+def trace(error: BaseException) -> str:
+    """The traceback as text, from the task on: the frames of this file are nobody's business."""
+    tb = error.__traceback__
+    while tb is not None and tb.tb_frame.f_code.co_filename == __file__:
+        tb = tb.tb_next
+    try:
+        text = "".join(traceback.format_exception(type(error), error, tb))
+    except Exception:
+        text = f"{class_path(error)}: {message(error)}\n"
+    return clean(text[-TRACEBACK_LIMIT:], TRACEBACK_LIMIT)
+
+
+def clean(text: str, limit: int) -> str:
+    """Text that every database can store: no U+0000, no lone surrogates, at most `limit` characters."""
+    if "\x00" in text:
+        text = text.replace("\x00", "\\x00")
+    if not text.isascii():
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return text[:limit]

@@ -1,0 +1,234 @@
+"""The keeper: the worker's row and heartbeat, the leases of all its living children, and the burial of dead ones.
+
+A process of its own, so that a child that holds the interpreter's lock for a minute does not lose its jobs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from typing import Any
+
+from django.db import Error, connections
+
+from queue_app import clock, conf, registry, signals
+from queue_app.dispatch import connection, workers
+from queue_app.dispatch.body import Delivery
+from queue_app.exceptions import UnknownTask
+from queue_app.lifecycle import dispatching, recover
+from queue_app.lifecycle.outcome import Outcome
+from queue_app.maintenance.leader import Leader
+from queue_app.models import Worker
+from queue_app.models.bulk import write_alias
+from queue_app.worker import connections as database
+from queue_app.worker import title
+from queue_app.worker.config import WorkerConfig
+from queue_app.worker.executor import timed_out
+from queue_app.worker.messages import Death, Line
+from queue_app.worker.shared import Board
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two tries to bury a child while a store is away.
+AGAIN = 0.5
+
+
+class Keeper:
+    """The keeper of one worker.
+
+    Args:
+        inbox, outbox: the lines from and to the supervisor.
+    """
+
+    def __init__(self, config: WorkerConfig, board: Board, inbox: Line, outbox: Line) -> None:
+        self._config = config
+        self._board = board
+        self._inbox = inbox
+        self._outbox = outbox
+        self._living: dict[int, int] = {}  # serial → pid
+        self._dead: list[Death] = []
+        self._finish = False
+        self._orphaned = False
+        self._registrar = Registrar(config)
+        self._stop_duties = threading.Event()
+
+    def run(self) -> int:
+        """Keep until told to finish, or until supervisor and children are gone.
+
+        Returns:
+            The exit code, 0.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # the supervisor says when
+        title.set_title(f"queue_app keeper [{self._config.queues}]")
+        duties = threading.Thread(target=self._duties, name="maintenance", daemon=True)
+        duties.start()
+        period = conf.get().LEASE / 5
+        next_beat = 0.0
+        while not self._over():
+            now = time.monotonic()
+            if now >= next_beat:
+                self._registrar.beat(self._holders(), self._last_claim())
+                next_beat = now + period
+            self._listen(AGAIN if self._dead or self._orphaned else max(0.0, next_beat - time.monotonic()))
+            self._bury()
+        self._stop_duties.set()
+        duties.join(timeout=5.0)
+        self._registrar.leave()
+        connections.close_all()
+        return 0
+
+    def _over(self) -> bool:
+        if self._orphaned:
+            self._living = {serial: pid for serial, pid in self._living.items() if _alive(pid)}
+            return not self._living
+        return self._finish and not self._dead
+
+    def _holders(self) -> list[str]:
+        serials = [*self._living, *(death.serial for death in self._dead)]
+        return [workers.holder(self._config.worker_id, serial) for serial in serials]
+
+    def _last_claim(self) -> float:
+        return max((self._board.last_claim(index) for index in range(self._config.processes)), default=0.0)
+
+    def _listen(self, seconds: float) -> None:
+        if self._orphaned:
+            time.sleep(seconds)
+            return
+        ready, _, _ = select.select([self._inbox.fd], [], [], seconds)
+        if not ready:
+            return
+        messages = self._inbox.receive()
+        if messages is None:
+            logger.error("The supervisor is gone; its children are left to end what they run.")
+            self._orphaned = True
+            return
+        for message in messages:
+            kind = message.pop("kind")
+            if kind == "birth":
+                self._living[message["serial"]] = message["pid"]
+            elif kind == "death":
+                self._living.pop(message["serial"], None)
+                self._dead.append(Death(**message))
+            elif kind == "finish":
+                self._finish = True
+
+    def _bury(self) -> None:
+        """Take back what dead children held; repeated until both stores have agreed."""
+        for death in list(self._dead):
+            holder = workers.holder(self._config.worker_id, death.serial)
+            cause = recover.Cause(
+                text=death.cause or "ended",
+                running=death.running,
+                verdicts={job_id: _verdict(seconds) for job_id, seconds in death.timed_out.items()},
+                blameless=death.blameless,
+            )
+            try:
+                database.refresh()
+                recover.take_back(
+                    connection.client(), holder, self._config.queues.names, self._config.worker_id, cause
+                )
+            except (Error, *connection.Unavailable) as error:
+                logger.warning("What child %d held cannot be taken back yet: %s", death.serial, error)
+                database.refresh(close=True)
+                return
+            self._dead.remove(death)
+            if death.cause:
+                signals.child_died.send_robust(
+                    sender=None, worker_id=self._config.worker_id, cause=death.cause
+                )
+            self._outbox.send("buried", serial=death.serial)
+
+    def _duties(self) -> None:
+        try:
+            Leader(self._config.worker_id).run(self._stop_duties)
+        finally:
+            connections.close_all()
+
+
+class Registrar:
+    """The worker's row, and its place in Redis's list of workers."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self._config = config
+        self._row_written = False
+
+    def beat(self, holders: list[str], last_claim: float) -> None:
+        """Renew the leases in Redis, and the row's heartbeat; what fails is tried again at the next beat."""
+        try:
+            workers.beat(
+                connection.client(), self._config.worker_id, holders, list(self._config.queues.names)
+            )
+            dispatching.redis_answered()
+        except connection.Unavailable as error:
+            dispatching.redis_failed(error)
+        try:
+            database.refresh()
+            self._write(last_claim)
+        except Error as error:
+            logger.warning("The worker's row could not be written: %s", error)
+            database.refresh(close=True)
+
+    def _write(self, last_claim: float) -> None:
+        now = clock.now()
+        values: dict[str, Any] = {"heartbeat_at": now, "stopped_at": None}
+        if last_claim:
+            values["last_claim_at"] = clock.from_seconds(last_claim)
+        rows = Worker.objects.using(write_alias())
+        if self._row_written and rows.filter(pk=self._config.worker_id).update(**values):
+            return
+        rows.update_or_create(
+            pk=self._config.worker_id,
+            defaults=values,
+            create_defaults={
+                **values,
+                "hostname": socket.gethostname(),
+                "pid": os.getppid(),
+                "queues": str(self._config.queues),
+                "processes": self._config.processes,
+                "slots": self._config.slots,
+                "release": conf.get().RELEASE,
+            },
+        )
+        if not self._row_written:
+            self._row_written = True
+            signals.worker_started.send_robust(sender=None, worker_id=self._config.worker_id)
+
+    def leave(self) -> None:
+        """The worker has stopped: say so in both stores, as far as they are there."""
+        try:
+            workers.remove(connection.client(), self._config.worker_id)
+        except connection.Unavailable as error:
+            dispatching.redis_failed(error)
+        try:
+            database.refresh()
+            Worker.objects.using(write_alias()).filter(pk=self._config.worker_id).update(
+                stopped_at=clock.now()
+            )
+        except Error as error:
+            logger.warning("The worker's row could not be written: %s", error)
+        signals.worker_stopped.send_robust(sender=None, worker_id=self._config.worker_id)
+
+
+def _verdict(seconds: float) -> recover.Verdict:
+    def judge(delivery: Delivery, started: float | None) -> Outcome:
+        try:
+            declared = registry.resolve(delivery.task)
+        except UnknownTask:
+            declared = None
+        return timed_out(declared, delivery, started, seconds)
+
+    return judge
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

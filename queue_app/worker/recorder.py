@@ -1,0 +1,209 @@
+"""The recorder: writes the outcomes that have gathered in one transaction, then acknowledges them to Redis.
+
+No timers: while one commit is under way, the next group gathers (DESIGN §4). When the database is away, outcomes are
+kept and repeated and the child claims nothing; when Redis is away, acknowledgements are kept and repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
+
+from queue_app import clock, conf, signals
+from queue_app.dispatch import connection
+from queue_app.lifecycle import dispatching, settle
+from queue_app.lifecycle.outcome import Outcome
+from queue_app.states import AttemptState, DeadReason
+from queue_app.worker.connections import refresh
+from queue_app.worker.executor import clean
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two tries when a store is away: first, and at most.
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+
+
+class Recorder:
+    """Records the outcomes of one child.
+
+    Args:
+        worker_id, holder: who ran them, and under which name they are held.
+        tick: called about every `conf.LONG_JOB` seconds while jobs run; it marks and gives back.
+    """
+
+    def __init__(self, worker_id: str, holder: str, tick: Callable[[], None] | None = None) -> None:
+        self._worker_id = worker_id
+        self._holder = holder
+        self._tick = tick
+        self._waiting: deque[Outcome] = deque()
+        self._unacknowledged: list[tuple[list[Outcome], set[str]]] = []
+        self._wake = threading.Event()
+        self._room = threading.Event()
+        self._room.set()
+        self._asleep = False
+        self._ticking = False
+        self._stopping = False
+        self._pause = FIRST_PAUSE
+        self._limit = 2 * conf.get().SETTLE_MAX
+        self._down_since: float | None = None
+        self._recorded_at = 0.0
+        self._thread: threading.Thread | None = None
+        #: Cleared while the database is away: nothing may be claimed then.
+        self.able = threading.Event()
+        self.able.set()
+
+    # called by executors
+
+    def put(self, outcome: Outcome) -> None:
+        """Hand over an outcome; waits while far too many are unrecorded."""
+        self._waiting.append(outcome)
+        if self._asleep:
+            self._wake.set()
+        if len(self._waiting) >= self._limit:
+            self._room.clear()
+            self._wake.set()
+            self._room.wait()
+
+    def watch(self) -> None:
+        """A job begins: tick until none is left (see `rest`)."""
+        self._ticking = True
+        if self._asleep:
+            self._wake.set()
+
+    def rest(self) -> None:
+        """No job runs any more: no more ticks."""
+        self._ticking = False
+
+    # the thread
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Record all that is there, acknowledge it, and end."""
+        self._stopping = True
+        self._wake.set()
+        self._room.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        period = conf.get().LONG_JOB
+        next_tick = time.monotonic() + period
+        while True:
+            if not self._waiting and not self._stopping:
+                self._asleep = True
+                if not self._waiting and not self._stopping:
+                    if self._ticking:
+                        self._wake.wait(max(0.0, next_tick - time.monotonic()))
+                    else:
+                        self._wake.wait(self._pause if self._unacknowledged else None)
+                self._asleep = False
+                self._wake.clear()
+            if self._waiting:
+                self.flush()
+            elif self._unacknowledged:
+                self._acknowledge()
+            elif self._stopping:
+                connections.close_all()
+                return
+            now = time.monotonic()
+            if self._ticking and self._tick is not None and now >= next_tick:
+                next_tick = now + period
+                self._tick_safely()
+            elif not self._ticking:
+                next_tick = now + period
+
+    def _tick_safely(self) -> None:
+        try:
+            assert self._tick is not None
+            self._tick()
+        except (DatabaseError, InterfaceError, *connection.Unavailable) as error:
+            logger.debug("Could not mark running jobs: %s", error)  # the next tick does it
+
+    def flush(self) -> None:
+        """Record one group and acknowledge it."""
+        most = conf.get().SETTLE_MAX
+        group = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+        if not group:
+            return
+        accepted = self._record(group)
+        if not self._room.is_set() and len(self._waiting) < self._limit // 2:
+            self._room.set()
+        self._unacknowledged.append((group, accepted))
+        self._acknowledge()
+        settle.announce(group, accepted)
+        for outcome in group:
+            if outcome.carrier is not None and outcome.delivery.id in accepted and outcome.run_at is None:
+                from queue_app import results
+
+                results.send_finished(outcome)
+
+    def _record(self, group: list[Outcome]) -> set[str]:
+        """Write a group, for as long as it takes."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                if time.monotonic() - self._recorded_at > 2:
+                    refresh()  # a connection that was idle may be gone
+                accepted = settle.record(group, self._worker_id)
+            except (OperationalError, InterfaceError) as error:
+                self._database_failed(error)
+                refresh(close=True)
+                time.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+            except DatabaseError as error:
+                return self._record_apart(group, error)
+            else:
+                self._recorded_at = time.monotonic()
+                self._database_answered()
+                return accepted
+
+    def _record_apart(self, group: list[Outcome], error: DatabaseError) -> set[str]:
+        """The database refuses something in this group: find it, and let it not stop the others."""
+        if len(group) > 1:
+            half = len(group) // 2
+            return self._record(group[:half]) | self._record(group[half:])
+        outcome = group[0]
+        if outcome.dead_reason is DeadReason.NOT_RETRYABLE and outcome.error_class == "":
+            logger.error("The outcome of job %s cannot be recorded at all: %s", outcome.delivery.id, error)
+            return set()
+        logger.error("The outcome of job %s cannot be recorded: %s", outcome.delivery.id, error)
+        outcome.state, outcome.result, outcome.progress = AttemptState.FAILED, None, None
+        outcome.run_at, outcome.dead_reason = None, DeadReason.NOT_RETRYABLE
+        outcome.error_class, outcome.traceback = "", ""
+        outcome.error = clean(f"The outcome could not be recorded: {error}", 1_000)
+        return self._record(group)
+
+    def _acknowledge(self) -> None:
+        while self._unacknowledged:
+            outcomes, accepted = self._unacknowledged[0]
+            try:
+                settle.acknowledge(connection.client(), self._holder, outcomes, accepted)
+            except connection.Unavailable as error:
+                dispatching.redis_failed(error)
+                self._pause = min(self._pause * 2, LONGEST_PAUSE)
+                if self._stopping:  # the keeper takes back what is held; the record has the outcomes
+                    self._unacknowledged.clear()
+                return
+            self._unacknowledged.pop(0)
+            self._pause = FIRST_PAUSE
+
+    def _database_failed(self, error: BaseException) -> None:
+        self.able.clear()
+        if self._down_since is None:
+            self._down_since = clock.seconds()
+            signals.store_lost.send_robust(sender=None, store="database", error=str(error).strip())
+
+    def _database_answered(self) -> None:
+        if self._down_since is not None:
+            downtime, self._down_since = clock.seconds() - self._down_since, None
+            signals.store_returned.send_robust(sender=None, store="database", downtime=downtime)
+        if not self.able.is_set():
+            self.able.set()

@@ -1,0 +1,86 @@
+"""What children tell the supervisor and the keeper through shared memory: no lock, no message, no system call.
+
+A child writes, others read. A torn read is possible and harmless: whoever acts on what it read looks twice.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from typing import NamedTuple
+
+#: Of a child: last claim (epoch seconds), jobs run, 1 once it is up.
+_HEAD = struct.Struct("<dQB")
+#: Of a slot: 1 while a job runs, its id, attempt number, start (epoch seconds), hard limit (monotonic; 0: none).
+_SLOT = struct.Struct("<B36sIdd")
+
+
+class Running(NamedTuple):
+    """A job under way. `hard` is on the monotonic clock, 0 where there is no limit."""
+
+    slot: int
+    id: str
+    number: int
+    started_at: float
+    hard: float
+
+
+class Board:
+    """The shared memory of one worker.
+
+    Args:
+        children: how many children have a place on it.
+        slots: jobs that each runs at once.
+    """
+
+    def __init__(self, children: int, slots: int) -> None:
+        self._slots = slots
+        self._size = _HEAD.size + slots * _SLOT.size
+        self._memory = mmap.mmap(-1, max(children * self._size, 1))  # anonymous: shared with forked children
+
+    def clear(self, child: int) -> None:
+        """Empty a place before a new child takes it."""
+        start = child * self._size
+        self._memory[start : start + self._size] = bytes(self._size)
+
+    # written by the child
+
+    def up(self, child: int, at: float) -> None:
+        _HEAD.pack_into(self._memory, child * self._size, at, 0, 1)
+
+    def claimed(self, child: int, at: float, jobs: int) -> None:
+        """It could claim at this time (epoch seconds), and has run so many jobs."""
+        _HEAD.pack_into(self._memory, child * self._size, at, jobs, 1)
+
+    def start(self, child: int, slot: int, job_id: str, number: int, started_at: float, hard: float) -> None:
+        _SLOT.pack_into(
+            self._memory,
+            child * self._size + _HEAD.size + slot * _SLOT.size,
+            1,
+            job_id.encode(),
+            number,
+            started_at,
+            hard,
+        )
+
+    def end(self, child: int, slot: int) -> None:
+        self._memory[child * self._size + _HEAD.size + slot * _SLOT.size] = 0
+
+    # read by the others
+
+    def is_up(self, child: int) -> bool:
+        return bool(_HEAD.unpack_from(self._memory, child * self._size)[2])
+
+    def last_claim(self, child: int) -> float:
+        """Epoch seconds; 0 when it has not claimed yet."""
+        return float(_HEAD.unpack_from(self._memory, child * self._size)[0])
+
+    def running(self, child: int) -> list[Running]:
+        found = []
+        for slot in range(self._slots):
+            busy, raw, number, started_at, hard = _SLOT.unpack_from(
+                self._memory, child * self._size + _HEAD.size + slot * _SLOT.size
+            )
+            if busy:
+                found.append(Running(slot, raw.decode("ascii", "replace"), number, started_at, hard))
+        return found

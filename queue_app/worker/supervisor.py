@@ -1,0 +1,343 @@
+"""The supervisor: forks, reaps and kills. No threads, so that forking is safe; no store, so that nothing blocks it.
+
+Signals: TERM and INT drain; a second one, or QUIT, hurries; HUP replaces the children one by one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+
+from queue_app.worker import title
+from queue_app.worker.child import Child
+from queue_app.worker.config import WorkerConfig
+from queue_app.worker.keeper import Keeper
+from queue_app.worker.messages import Birth, Death, Line, as_values
+from queue_app.worker.shared import Board, Running
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at the time limits of running jobs.
+LOOK = 0.2
+#: A child that dies sooner than this many seconds after its start is replaced ever more slowly.
+YOUNG, LONGEST_DELAY = 2.0, 5.0
+#: Seconds that the keeper has to bury the dead once all children are gone.
+BURIAL = 20.0
+
+
+@dataclass(slots=True)
+class Seat:
+    """A child's place: who sits there, and what is to be done about it."""
+
+    index: int
+    pid: int = 0
+    serial: int = 0
+    started: float = 0.0
+    start_at: float = 0.0
+    quick_deaths: int = 0
+    #: What it is killed for: the jobs over their limit, as seen twice.
+    overdue: dict[str, float] = field(default_factory=dict)
+    suspects: set[tuple[int, str]] = field(default_factory=set)
+    ordered: bool = False
+
+
+class Supervisor:
+    """One worker.
+
+    Args:
+        config: what it was told to do; checked.
+        say: prints a line for people.
+    """
+
+    def __init__(self, config: WorkerConfig, say: Callable[[str], None]) -> None:
+        self._config = config
+        self._say = say
+        self._board = Board(config.processes, config.slots)
+        self._seats = [Seat(index) for index in range(config.processes)]
+        self._serial = 0
+        self._keeper_pid = 0
+        self._keeper_started = 0.0
+        self._to_keeper: Line | None = None
+        self._from_keeper: Line | None = None
+        self._unburied: dict[int, Death] = {}
+        self._signals: list[int] = []
+        self._stopping = False
+        self._deadline = 0.0
+        self._hurried = False
+        self._reload: list[int] = []
+        self._announced = False
+
+    def run(self) -> int:
+        """Work until told to stop.
+
+        Returns:
+            The exit code.
+        """
+        title.set_title(f"queue_app worker [{self._config.queues}]")
+        read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, self._note)
+        gc.freeze()  # what is loaded now stays shared with the children
+        self._start_keeper()
+        while True:
+            self._heed()
+            self._reap()
+            self._limits()
+            if self._stopping:
+                if not any(seat.pid for seat in self._seats):
+                    break
+                self._press()
+            else:
+                self._fill()
+                self._roll()
+            self._greet()
+            self._listen(read)
+        return self._finish()
+
+    # signals: the handler only notes, the loop acts
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self._signals.append(signum)
+
+    def _heed(self) -> None:
+        signals, self._signals = self._signals, []
+        for signum in signals:
+            if signum in (signal.SIGTERM, signal.SIGINT):
+                if self._stopping:
+                    self._hurried = True
+                else:
+                    self._say(
+                        "stopping: running jobs get up to %g s; once more to hurry" % self._config.grace
+                    )
+                    self._stop_children()
+            elif signum == signal.SIGQUIT:
+                self._stop_children()
+                self._hurried = True
+            elif signum == signal.SIGHUP and not self._stopping:
+                self._say("replacing the children one by one")
+                self._reload = [seat.index for seat in self._seats if seat.index not in self._reload]
+
+    def _stop_children(self) -> None:
+        self._stopping = True
+        self._deadline = time.monotonic() + self._config.grace
+        for seat in self._seats:
+            self._kill(seat, signal.SIGTERM)
+
+    def _press(self) -> None:
+        """What has not ended within the grace is killed; the keeper requeues it without blame."""
+        if self._hurried or time.monotonic() >= self._deadline:
+            for seat in self._seats:
+                seat.ordered = True
+                self._kill(seat, signal.SIGKILL)
+
+    @staticmethod
+    def _kill(seat: Seat, signum: int) -> None:
+        if seat.pid:
+            try:
+                os.kill(seat.pid, signum)
+            except ProcessLookupError:
+                pass  # reaped in a moment
+
+    # children
+
+    def _fill(self) -> None:
+        now = time.monotonic()
+        for seat in self._seats:
+            if not seat.pid and now >= seat.start_at:
+                self._start_child(seat)
+
+    def _start_child(self, seat: Seat) -> None:
+        self._serial += 1
+        self._board.clear(seat.index)
+        seat.serial, seat.started = self._serial, time.monotonic()
+        seat.overdue, seat.suspects, seat.ordered = {}, set(), False
+        seat.pid = self._fork(lambda: Child(self._config, self._board, seat.index, seat.serial).run())
+        self._tell("birth", Birth(seat.serial, seat.pid))
+
+    def _roll(self) -> None:
+        """Reload: the next child is told to stop once the one before it has a successor that is up."""
+        if not self._reload:
+            return
+        if any(not seat.pid or not self._board.is_up(seat.index) for seat in self._seats):
+            return
+        seat = self._seats[self._reload.pop(0)]
+        self._kill(seat, signal.SIGTERM)
+        # Until it ends its place counts as not up, so that the others wait their turn.
+        self._board.clear(seat.index)
+
+    def _limits(self) -> None:
+        """Kill children whose job is over its hard limit. Shared memory can be read half-written: look twice."""
+        now = time.monotonic()
+        for seat in self._seats:
+            if not seat.pid or seat.ordered:
+                continue
+            over = {(r.slot, r.id): r for r in self._board.running(seat.index) if 0 < r.hard <= now}
+            confirmed = [r for key, r in over.items() if key in seat.suspects]
+            seat.suspects = set(over)
+            if confirmed:
+                for r in confirmed:
+                    seat.overdue[r.id] = time.time() - r.started_at
+                self._kill(seat, signal.SIGKILL)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._keeper_pid:
+                self._keeper_died(status)
+                continue
+            for seat in self._seats:
+                if seat.pid == pid:
+                    self._child_died(seat, status, usage.ru_maxrss / 1024)
+
+    def _child_died(self, seat: Seat, status: int, peak_mb: float) -> None:
+        cause = explain(status, peak_mb)
+        running: list[Running] = self._board.running(seat.index)
+        death = Death(
+            serial=seat.serial,
+            cause=cause,
+            running={r.id: r.started_at for r in running},
+            timed_out={r.id: seat.overdue[r.id] for r in running if r.id in seat.overdue},
+            blameless=seat.ordered,
+        )
+        # A child that was killed for one job's limit takes its neighbours along: they are not to blame.
+        if death.timed_out:
+            death.blameless = True
+        if cause and not death.timed_out and not seat.ordered:
+            logger.error(
+                "Child %d (pid %d) died: %s; %d jobs were running.", seat.index, seat.pid, cause, len(running)
+            )
+        self._unburied[seat.serial] = death
+        self._tell("death", death)
+        seat.pid = 0
+        lived = time.monotonic() - seat.started
+        seat.quick_deaths = seat.quick_deaths + 1 if cause and lived < YOUNG else 0
+        delay = min(0.1 * 2**seat.quick_deaths, LONGEST_DELAY) if seat.quick_deaths > 1 else 0.0
+        seat.start_at = time.monotonic() + delay
+
+    # the keeper
+
+    def _start_keeper(self) -> None:
+        for line in (self._to_keeper, self._from_keeper):
+            if line is not None:
+                line.close()
+        down_read, down_write = os.pipe2(os.O_CLOEXEC)
+        up_read, up_write = os.pipe2(os.O_CLOEXEC)
+        self._to_keeper, self._from_keeper = Line(down_write), Line(up_read)
+        self._keeper_started = time.monotonic()
+
+        def run() -> int:
+            os.close(down_write)
+            os.close(up_read)
+            return Keeper(self._config, self._board, Line(down_read), Line(up_write)).run()
+
+        self._keeper_pid = self._fork(run, keep=True)
+        os.close(down_read)
+        os.close(up_write)
+        for seat in self._seats:
+            if seat.pid:
+                self._tell("birth", Birth(seat.serial, seat.pid))
+        for death in self._unburied.values():
+            self._tell("death", death)
+
+    def _keeper_died(self, status: int) -> None:
+        self._keeper_pid = 0
+        if time.monotonic() - self._keeper_started < YOUNG:
+            time.sleep(0.5)  # rather than fork in circles; children go on meanwhile
+        logger.error("The keeper died: %s; it is replaced.", explain(status, 0) or "exit code 0")
+        self._start_keeper()
+
+    def _tell(self, kind: str, message: Death | Birth) -> None:
+        if self._to_keeper is not None:
+            self._to_keeper.send(kind, **as_values(message))
+
+    def _listen(self, wakeup: int) -> None:
+        assert self._from_keeper is not None
+        ready, _, _ = select.select([wakeup, self._from_keeper.fd], [], [], LOOK)
+        if wakeup in ready:
+            os.read(wakeup, 4096)
+        if self._from_keeper.fd in ready:
+            for message in self._from_keeper.receive() or ():
+                self._unburied.pop(message["serial"], None)
+
+    def _finish(self) -> int:
+        """All children are gone: let the keeper bury them, then end it."""
+        assert self._to_keeper is not None
+        self._to_keeper.send("finish")
+        deadline = time.monotonic() + BURIAL
+        while self._keeper_pid and time.monotonic() < deadline:
+            pid, _ = os.waitpid(self._keeper_pid, os.WNOHANG)
+            if pid:
+                self._keeper_pid = 0
+                break
+            select.select([], [], [], 0.02)
+            if len([s for s in self._signals if s in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)]) > 1:
+                break
+        if self._keeper_pid:
+            os.kill(self._keeper_pid, signal.SIGKILL)
+            os.waitpid(self._keeper_pid, 0)
+            self._say("stopped; another worker will take back what was held")
+            return 1
+        self._say("stopped")
+        return 0
+
+    def _greet(self) -> None:
+        if not self._announced and all(self._board.is_up(seat.index) for seat in self._seats):
+            self._announced = True
+            self._say("ready")
+
+    def _fork(self, run: Callable[[], int], *, keep: bool = False) -> int:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid:
+            return pid
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            if not keep:
+                for line in (self._to_keeper, self._from_keeper):
+                    if line is not None:
+                        line.close()
+                _die_with_parent()
+            code = run()
+        except BaseException:
+            logger.exception("A process of the worker failed.")
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+
+def _die_with_parent() -> None:
+    """Have the kernel send TERM when the supervisor is gone (Linux): the child then drains and ends."""
+    try:
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    except (OSError, AttributeError):
+        pass
+
+
+def explain(status: int, peak_mb: float) -> str:
+    """Why a process ended, in words; empty for exit code 0."""
+    memory = f", peak memory {peak_mb:.0f} MB" if peak_mb else ""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return f"killed by {signal.Signals(number).name}{memory}"
+    code = os.waitstatus_to_exitcode(status)
+    return f"exit code {code}{memory}" if code else ""

@@ -1,0 +1,162 @@
+"""Tasks that can meet every fate, so that tests of faults are short. Marks are files: they cross processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from queue_app import Discard, JobContext, Retry, Snooze, task
+
+
+def mark(folder: str, name: str) -> None:
+    """Append a line to the file `name`: O_APPEND makes one short write of many processes atomic."""
+    fd = os.open(Path(folder) / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.write(fd, f"{os.getpid()} {time.time()!r}\n".encode())
+    os.close(fd)
+
+
+@task
+def noop(*args: Any, **kwargs: Any) -> None:
+    """Nothing."""
+
+
+@task
+def echo(*args: Any, **kwargs: Any) -> list[Any]:
+    """Return what it was given."""
+    return [list(args), kwargs]
+
+
+@task
+def note(folder: str, name: str) -> None:
+    """Leave a mark."""
+    mark(folder, name)
+
+
+@task(max_attempts=3, backoff=0.05)
+def fail(message: str = "on purpose") -> None:
+    """Fail every time."""
+    raise ValueError(message)
+
+
+@task(max_attempts=5, backoff=0.05)
+def fail_times(folder: str, name: str, times: int) -> str:
+    """Fail the first `times` attempts."""
+    mark(folder, name)
+    if len((Path(folder) / name).read_text().splitlines()) <= times:
+        raise RuntimeError("not yet")
+    return "at last"
+
+
+@task(max_attempts=3)
+def control(verb: str, after: float = 0.0) -> None:
+    """Raise what decides the job's fate."""
+    raise {"retry": Retry("asked", after=after), "discard": Discard("no use"), "snooze": Snooze(after)}[verb]
+
+
+@task(takes_context=True)
+def snooze_once(context: JobContext, after: float) -> int:
+    """Put itself off on the first attempt."""
+    if context.attempt == 1:
+        raise Snooze(after, "later")
+    return context.attempt
+
+
+@task(max_attempts=3, backoff=0.05)
+def wait_for_file(folder: str, start: str, release: str) -> None:
+    """Leave the mark `start`, then wait until the file `release` is there."""
+    mark(folder, start)
+    path = Path(folder) / release
+    while not path.exists():
+        time.sleep(0.005)
+
+
+@task(max_attempts=2, backoff=0.05)
+def loop_forever(folder: str, name: str) -> None:
+    """Never end, and swallow soft limits; return at once when it has been started before."""
+    first = not (Path(folder) / name).exists()
+    mark(folder, name)
+    while first:
+        try:
+            time.sleep(0.01)
+        except Exception:  # noqa: S112 - that is the point
+            continue
+
+
+@task(max_attempts=2, backoff=0.05)
+def hold_the_lock(folder: str, name: str) -> None:
+    """Stay in C code that never lets go of the interpreter's lock, the first time."""
+    first = not (Path(folder) / name).exists()
+    mark(folder, name)
+    if first:
+        (("a" * 30) + "b") in "x" or __import__("re").match(r"(a+)+$", "a" * 40 + "b")
+
+
+@task
+def die_by(folder: str, name: str, number: int = int(signal.SIGKILL), times: int = 1) -> str:
+    """Kill the own process the first `times` times."""
+    mark(folder, name)
+    if len((Path(folder) / name).read_text().splitlines()) <= times:
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+    return "survived"
+
+
+@task
+def exit_with(code: int) -> None:
+    """Leave through SystemExit."""
+    raise SystemExit(code)
+
+
+@task
+def unserialisable() -> object:
+    """Return what is not JSON."""
+    return object()
+
+
+@task(takes_context=True)
+def report(context: JobContext, folder: str, release: str) -> str:
+    """Tell progress, then wait for a file."""
+    context.progress(1, 3, "a third")
+    path = Path(folder) / release
+    while not path.exists():
+        time.sleep(0.005)
+    context.progress(3, 3, "done")
+    return context.job_id
+
+
+@task
+def enqueue_more(folder: str, name: str, count: int) -> None:
+    """Enqueue notes."""
+    note.enqueue_many([((folder, name), {}) for _ in range(count)])
+
+
+@task
+async def async_add(a: int, b: int, seconds: float = 0.0) -> int:
+    """Add, asynchronously."""
+    await asyncio.sleep(seconds)
+    return a + b
+
+
+@task(timeout=0.2, max_attempts=1)
+def sleep_long(folder: str, name: str) -> str:
+    """Outlast the soft limit; clean up when interrupted."""
+    from queue_app.exceptions import SoftTimeout
+
+    try:
+        time.sleep(30)
+    except SoftTimeout:
+        mark(folder, name)
+        raise
+    return "slept"
+
+
+@task
+def leave_transaction_open() -> None:
+    """Forget to end a transaction."""
+    from django.db import transaction
+
+    transaction.atomic().__enter__()
