@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
 from django.core import checks
 
-from queue_app import conf, options, registry
+from queue_app import conf, options, registry, serialization
 from queue_app.exceptions import InvalidArguments, InvalidOption, JobDoesNotExist
 from queue_app.names import check_queue
 from queue_app.tasks_api import (
@@ -35,7 +35,7 @@ _KEEP: Any = object()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueTask(Task):  # type: ignore[misc,valid-type]
+class QueueTask(Task):  # type: ignore[misc]
     """Django's Task with our options. See `queue_app.declare.Task` for what they mean."""
 
     max_attempts: int | None = None
@@ -52,8 +52,6 @@ class QueueTask(Task):  # type: ignore[misc,valid-type]
         backend: str | None = None,
         max_attempts: int | None = _KEEP,
         timeout: float | None = _KEEP,
-        hard_timeout: float | None = _KEEP,
-        backoff: Any = _KEEP,
     ) -> QueueTask:
         """A copy with these options. The standard ones keep their value for None; `run_after` may also be a delay,
         in seconds or as a timedelta."""
@@ -67,12 +65,7 @@ class QueueTask(Task):  # type: ignore[misc,valid-type]
             changes["run_after"] = options.run_after(run_after) if delay else run_after
         if backend is not None:
             changes["backend"] = backend
-        for name, value in (
-            ("max_attempts", max_attempts),
-            ("timeout", timeout),
-            ("hard_timeout", hard_timeout),
-            ("backoff", backoff),
-        ):
+        for name, value in (("max_attempts", max_attempts), ("timeout", timeout)):
             if value is not _KEEP:
                 changes[name] = value
         return dataclasses.replace(self, **changes)
@@ -90,7 +83,7 @@ class QueueTask(Task):  # type: ignore[misc,valid-type]
         return await sync_to_async(self.enqueue_many, thread_sensitive=True)(calls)
 
 
-class JobQueueBackend(BaseTaskBackend):  # type: ignore[misc,valid-type]
+class JobQueueBackend(BaseTaskBackend):  # type: ignore[misc]
     """The backend to name in TASKS. OPTIONS: `max_attempts`, `timeout` as defaults of its tasks."""
 
     task_class = QueueTask
@@ -101,8 +94,8 @@ class JobQueueBackend(BaseTaskBackend):  # type: ignore[misc,valid-type]
 
     def __init__(self, alias: str, params: dict[str, Any]) -> None:
         super().__init__(alias, params)
-        #: Tasks found valid; dropped with the backend when TASKS changes. USE_TZ is part of what was checked.
-        self._valid: dict[Any, bool] = {}
+        #: Tasks found valid, by identity; dropped with the backend when TASKS changes. USE_TZ is part of the check.
+        self._valid: dict[int, tuple[Any, bool]] = {}
 
     def validate_task(self, task: Any) -> None:
         """The standard's rules, and ours for the options beyond it.
@@ -118,11 +111,13 @@ class JobQueueBackend(BaseTaskBackend):  # type: ignore[misc,valid-type]
             raise InvalidTask(str(error)) from None
 
     def _validate_once(self, task: Any) -> None:
-        if self._valid.get(task) is not django_settings.USE_TZ:
-            self.validate_task(task)
-            if len(self._valid) > 1_000:  # tasks made for one call, with a run_after of their own
-                self._valid.clear()
-            self._valid[task] = django_settings.USE_TZ
+        found = self._valid.get(id(task))
+        if found is not None and found[0] is task and found[1] is django_settings.USE_TZ:
+            return
+        self.validate_task(task)
+        if len(self._valid) > 1_000:  # tasks made for one call, with a run_after of their own
+            self._valid.clear()
+        self._valid[id(task)] = (task, django_settings.USE_TZ)
 
     def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
         """Enqueue one call. Inside a transaction the job exists, and runs, only if that commits."""
@@ -139,7 +134,6 @@ class JobQueueBackend(BaseTaskBackend):  # type: ignore[misc,valid-type]
         from queue_app.lifecycle import enqueue as lifecycle
 
         self._validate_once(task)
-        default = self.options.get("max_attempts")
         try:
             requests = client.requests(
                 task,
@@ -147,19 +141,16 @@ class JobQueueBackend(BaseTaskBackend):  # type: ignore[misc,valid-type]
                 name=task.module_path,
                 queue=task.queue_name,
                 backend=self.alias,
-                fallback=default or conf.get().TASKS_MAX_ATTEMPTS,
+                fallback_attempts=self.options.get("max_attempts") or conf.get().TASKS_MAX_ATTEMPTS,
+                fallback_timeout=self.options.get("timeout"),
             )
         except InvalidArguments as error:
             # The standard's exception for arguments that are not JSON is TypeError; ours is a ValueError already.
             raise _BothErrors(str(error)) from None
-        if (timeout := self.options.get("timeout")) is not None:
-            for request in requests:
-                if request.timeout is None:
-                    request.timeout = timeout
         sender, enqueued = type(self), signals().task_enqueued
         results = []
         for job, request in zip(lifecycle.enqueue(requests), requests, strict=True):
-            args, kwargs = client.serialization.load(request.payload)
+            args, kwargs = serialization.load(request.payload)
             result = TaskResult(
                 task=task,
                 id=job.id,

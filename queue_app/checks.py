@@ -33,7 +33,7 @@ def check_runworker(app_configs: Any, **_: Any) -> list[CheckMessage]:
     ours = next((i for i, config in enumerate(configs) if config.name == "queue_app"), None)
     if ours is None:
         return []
-    found = []
+    found: list[CheckMessage] = []
     for i, config in enumerate(configs):
         if config.name == "queue_app" or find_spec(f"{config.name}.management") is None:
             continue
@@ -61,3 +61,9 @@ def load_tasks_api() -> None:
             return  # the backend itself says so when it is first used
         import_module(f"{root}.checks")
         import_module(f"{root}.signals")
+
+
+def load_results() -> None:
+    """In a worker: let the Tasks API's signals be sent, where there is a Tasks API."""
+    if find_spec("django.tasks") or find_spec("django_tasks"):
+        import_module("queue_app.results")

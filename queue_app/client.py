@@ -14,7 +14,7 @@ from django.db import DataError
 from queue_app import conf, serialization
 from queue_app.declare import Call, Task
 from queue_app.dispatch import connection, queues
-from queue_app.exceptions import InvalidArguments, JobDoesNotExist
+from queue_app.exceptions import InvalidArguments, JobDoesNotExist, StoreUnavailable
 from queue_app.lifecycle import enqueue as lifecycle
 from queue_app.models import Attempt, Job
 from queue_app.models.bulk import write_alias
@@ -23,8 +23,15 @@ from queue_app.states import FINAL, WAITING, AttemptState, JobState
 
 
 def requests(
-    task: Any, calls: Iterable[Call], *, name: str, queue: str, backend: str, fallback: int
-) -> list[Any]:
+    task: Any,
+    calls: Iterable[Call],
+    *,
+    name: str,
+    queue: str,
+    backend: str,
+    fallback_attempts: int,
+    fallback_timeout: float | None = None,
+) -> list[lifecycle.Request]:
     """Checked enqueue requests of calls to a task of either kind.
 
     Raises:
@@ -35,7 +42,7 @@ def requests(
     timeout = getattr(task, "timeout", None)
     priority = int(task.priority)
     run_after = task.run_after
-    made = []
+    made: list[lifecycle.Request] = []
     for call in calls:
         try:
             args, kwargs = call
@@ -50,7 +57,16 @@ def requests(
         payload = serialization.dump_arguments(args, kwargs, limit)
         made.append(
             lifecycle.Request(
-                name, queue, priority, run_after, payload, backend, max_attempts, timeout, fallback
+                name,
+                queue,
+                priority,
+                run_after,
+                payload,
+                backend,
+                max_attempts,
+                timeout,
+                fallback_attempts,
+                fallback_timeout,
             )
         )
     return made
@@ -64,7 +80,7 @@ def enqueue(task: Task, calls: Iterable[Call]) -> list[JobResult]:
         name=task.module_path,
         queue=task.queue_name or "default",
         backend="",
-        fallback=conf.get().MAX_ATTEMPTS,
+        fallback_attempts=conf.get().MAX_ATTEMPTS,
     )
     return [JobResult.of_new(job) for job in lifecycle.enqueue(made)]
 
@@ -94,16 +110,26 @@ def get_result(job_id: Any, task: Task | None = None) -> JobResult:
 
 
 def state_now(job: Job) -> JobState:
-    """The state of a job as everyone should see it: a row learns of a running attempt only after a moment, so
+    """The state of a job as everyone should see it now: a row learns of a running attempt only after a moment, so
     Redis is asked about those that wait. When Redis is away the row's word stands."""
-    state = JobState(job.state)
-    if state not in WAITING:
-        return state
+    return states_now([job])[job.pk]
+
+
+def states_now(jobs: Iterable[Job]) -> dict[UUID, JobState]:
+    """`state_now` of many jobs, with a round trip for each queue and not for each job."""
+    states: dict[UUID, JobState] = {}
+    waiting: dict[str, list[str]] = {}
+    for job in jobs:
+        states[job.pk] = JobState(job.state)
+        if job.state in WAITING:
+            waiting.setdefault(job.queue, []).append(str(job.pk))
     try:
-        held = queues.holders_of(connection.client(), job.queue, [str(job.pk)])
-    except connection.Unavailable:
-        return state
-    return JobState.RUNNING if held else state
+        for queue, job_ids in waiting.items():
+            for job_id in queues.holders_of(connection.client(), queue, job_ids):
+                states[UUID(job_id)] = JobState.RUNNING
+    except (*connection.Unavailable, StoreUnavailable):
+        pass
+    return states
 
 
 class JobError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from math import isfinite
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,7 +39,7 @@ class Settings:
     PAYLOAD_LIMIT: int = _setting(262_144, "Most bytes of JSON that a job's arguments may have.", least=64)
     BODY_LIMIT: int = _setting(
         8_192,
-        "Arguments larger than this many bytes stay in the database; Redis carries a marker instead.",
+        "Arguments longer than this many characters of JSON stay in the database; Redis carries a marker instead.",
         least=0,
     )
     RESULT_LIMIT: int = _setting(
@@ -94,7 +95,7 @@ class Settings:
         0.5, "Seconds after which a running job's row says `running`; until then Redis knows.", least=0.05
     )
     DUE_HORIZON: float = _setting(
-        60.0, "Delayed jobs are loaded into Redis this many seconds before their time.", least=5
+        60.0, "Delayed jobs are loaded into Redis this many seconds before their time.", least=10
     )
     SWEEP_GRACE: float = _setting(
         5.0, "A waiting row older than this many seconds that Redis does not know is pushed again.", least=1
@@ -167,7 +168,8 @@ def _check(name: str, value: Any) -> Any:
             raise ImproperlyConfigured(f"QUEUE_APP[{name!r}] must be a string, not {value!r}.")
         return value
     wanted = "a whole number" if kinds.startswith("int") else "a number"
-    if isinstance(value, bool) or not isinstance(value, int if kinds.startswith("int") else (int, float)):
+    kind = int if kinds.startswith("int") else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kind) or not isfinite(value):
         raise ImproperlyConfigured(f"QUEUE_APP[{name!r}] must be {wanted}, not {value!r}.")
     least, most = spec.metadata["least"], spec.metadata["most"]
     if least is not None and value < least:

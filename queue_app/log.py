@@ -11,11 +11,17 @@ from queue_app.states import AttemptState
 logger = logging.getLogger("queue_app")
 
 
-def _attempt_finished(delivery: Any, outcome: Any, **_: Any) -> None:
-    if outcome.state is AttemptState.SUCCEEDED:
-        if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("Job %s (%s) succeeded.", delivery.id, delivery.task)
-        return
+def _attempts_finished(outcomes: list[Any], **_: Any) -> None:
+    debug = logger.isEnabledFor(logging.DEBUG)
+    for outcome in outcomes:
+        if outcome.state is not AttemptState.SUCCEEDED:
+            _not_succeeded(outcome)
+        elif debug:
+            logger.debug("Job %s (%s) succeeded.", outcome.delivery.id, outcome.delivery.task)
+
+
+def _not_succeeded(outcome: Any) -> None:
+    delivery = outcome.delivery
     if outcome.state is AttemptState.SNOOZED:
         logger.info("Job %s (%s) was put off by its task.", delivery.id, delivery.task)
         return
@@ -32,13 +38,14 @@ def _attempt_finished(delivery: Any, outcome: Any, **_: Any) -> None:
     )
 
 
-def _outcome_refused(delivery: Any, outcome: Any, **_: Any) -> None:
-    logger.warning(
-        "The outcome (%s) of attempt %d of job %s does not count: the record expects another delivery.",
-        outcome.state.value,
-        delivery.number,
-        delivery.id,
-    )
+def _outcomes_refused(outcomes: list[Any], **_: Any) -> None:
+    for outcome in outcomes:
+        logger.warning(
+            "The outcome (%s) of attempt %d of job %s does not count: the record expects another delivery.",
+            outcome.state.value,
+            outcome.delivery.number,
+            outcome.delivery.id,
+        )
 
 
 def _dead_lettered(job_id: str, task: str, reason: str, error: str, **_: Any) -> None:
@@ -68,8 +75,8 @@ def _operated(verb: str, user: Any, count: int, **details: Any) -> None:
 
 
 for _signal, _receiver in (
-    (signals.attempt_finished, _attempt_finished),
-    (signals.outcome_refused, _outcome_refused),
+    (signals.attempts_finished, _attempts_finished),
+    (signals.outcomes_refused, _outcomes_refused),
     (signals.dead_lettered, _dead_lettered),
     (signals.jobs_recovered, _jobs_recovered),
     (signals.store_lost, _store_lost),

@@ -6,7 +6,7 @@ import re
 
 from queue_app.exceptions import InvalidOption
 
-QUEUE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$"
+QUEUE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}\Z"
 QUEUE_NAME_HELP = (
     "A queue's name is 1–64 letters, digits, '_', '-' or '.', and starts with a letter or digit."
 )

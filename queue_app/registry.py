@@ -14,7 +14,7 @@ from queue_app.exceptions import UnknownTask
 from queue_app.retry import RetryPolicy, policy_from
 
 #: Classes whose instances are tasks: ours, and those of the Tasks API once its backend is loaded.
-_classes: list[type] = []
+_classes: list[Any] = []
 _known: dict[str, Declared] = {}
 
 
@@ -65,7 +65,7 @@ def resolve(name: str) -> Declared:
         if error.name and (module_path == error.name or module_path.startswith(error.name + ".")):
             raise UnknownTask(f"No task {name!r} here: there is no module {error.name!r}.") from None
         raise UnknownTask(f"No task {name!r} here: importing {module_path!r} failed: {error}") from error
-    except Exception as error:  # user code at import time may raise anything; the job must wait, not be lost
+    except (Exception, SystemExit) as error:  # user code may raise anything; the job must wait, not be lost
         raise UnknownTask(f"No task {name!r} here: importing {module_path!r} failed: {error!r}") from error
     task = getattr(module, attribute, None)
     if task is None:

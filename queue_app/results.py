@@ -6,7 +6,10 @@ entry that says why.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
+
+from django.core.signals import setting_changed
 
 from queue_app import clock, registry, serialization
 from queue_app.client import FAILED_ATTEMPTS, state_now
@@ -15,8 +18,18 @@ from queue_app.exceptions import UnknownTask
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.models import Job
 from queue_app.models.bulk import write_alias
-from queue_app.states import AttemptState, JobState
-from queue_app.tasks_api import Task, TaskError, TaskResult, TaskResultStatus, signals, task_backends
+from queue_app.signals import attempts_finished
+from queue_app.states import FINAL, AttemptState, JobState
+from queue_app.tasks_api import (
+    InvalidTask,
+    InvalidTaskBackend,
+    Task,
+    TaskError,
+    TaskResult,
+    TaskResultStatus,
+    signals,
+    task_backends,
+)
 
 _STATUS = {
     JobState.SCHEDULED: TaskResultStatus.READY,
@@ -30,6 +43,10 @@ _STATUS = {
     JobState.EXPIRED: TaskResultStatus.FAILED,
 }
 
+_signals = signals()
+#: TaskResult is frozen; the standard's own backends write its fields in this way.
+_set = object.__setattr__
+_senders: dict[str, type] = {}
 #: (path, priority, queue, backend) → the task with these options: rebuilding one costs more than running many.
 _tasks: dict[tuple[str, int, str, str], Any] = {}
 
@@ -98,14 +115,14 @@ def of_row(job: Job) -> Any:
         worker_ids=worker_ids,
     )
     if job.result is not None:
-        object.__setattr__(result, "_return_value", serialization.load(job.result))
+        _set(result, "_return_value", serialization.load(job.result))
     return result
 
 
 def of_delivery(d: Delivery, worker_id: str, started_at: float) -> Any:
     """The TaskResult of an attempt that begins."""
     now = clock.from_seconds(started_at)
-    return TaskResult(
+    return _make(
         task=task_of(d.task, d.priority, d.queue, d.backend, d.run_after),
         id=d.id,
         status=TaskResultStatus.RUNNING,
@@ -121,33 +138,78 @@ def of_delivery(d: Delivery, worker_id: str, started_at: float) -> Any:
     )
 
 
+def made_of_json(**fields: Any) -> Any:
+    """A TaskResult whose arguments have come out of JSON text: to normalise them once more would cost more than all
+    the rest of it."""
+    result = object.__new__(TaskResult)
+    for name, value in fields.items():
+        _set(result, name, value)
+    _set(result, "_return_value", None)
+    return result
+
+
+# Only where TaskResult is what it was when this was written; a later one is made by its own constructor.
+_FIELDS = {
+    "task", "id", "status", "enqueued_at", "started_at", "last_attempted_at", "finished_at", "args", "kwargs",
+    "backend", "errors", "worker_ids", "_return_value",
+}  # fmt: skip
+_make: Any = made_of_json if {f.name for f in dataclasses.fields(TaskResult)} == _FIELDS else TaskResult
+
+
 def send_started(result: Any) -> None:
     """Send `task_started`; the sender is the backend's class, as the standard has it."""
-    _send("task_started", result)
+    _signals.task_started.send_robust(sender_of(result.backend), task_result=result)
+
+
+def on_attempts_finished(outcomes: list[Outcome], worker_id: str, **_: Any) -> None:
+    """Send `task_finished` for committed outcomes that are final, of jobs that came through the Tasks API; also for
+    those that the keeper recorded, after a child's death or a hard time limit."""
+    for outcome in outcomes:
+        delivery = outcome.delivery
+        if not delivery.backend or outcome.job_state not in FINAL:
+            continue
+        if outcome.carrier is None:
+            try:
+                outcome.carrier = of_delivery(delivery, worker_id, outcome.started_at or outcome.finished_at)
+            except (UnknownTask, InvalidTaskBackend, InvalidTask):
+                continue  # nobody here knows the task: nobody listens for it
+        send_finished(outcome)
 
 
 def send_finished(outcome: Outcome) -> None:
-    """Send `task_finished` of a final, committed outcome; a failure inside an except block, as log receivers take
-    the exception from `sys.exc_info()`."""
+    """Send `task_finished`; of a failure inside an except block, as log receivers take the exception from
+    `sys.exc_info()`."""
     result = outcome.carrier
-    object.__setattr__(result, "finished_at", clock.from_seconds(outcome.finished_at))
+    _set(result, "finished_at", clock.from_seconds(outcome.finished_at))
     if outcome.state is AttemptState.SUCCEEDED:
-        object.__setattr__(result, "status", TaskResultStatus.SUCCESSFUL)
-        value = None if outcome.result is None else serialization.load(outcome.result)
-        object.__setattr__(result, "_return_value", value)
-        _send("task_finished", result)
+        _set(result, "status", TaskResultStatus.SUCCESSFUL)
+        _set(result, "_return_value", None if outcome.result is None else serialization.load(outcome.result))
+        _signals.task_finished.send_robust(sender_of(result.backend), task_result=result)
         return
-    object.__setattr__(result, "status", TaskResultStatus.FAILED)
+    _set(result, "status", TaskResultStatus.FAILED)
     result.errors.append(TaskError(exception_class_path=outcome.error_class, traceback=outcome.traceback))
     if outcome.exception is None:
-        _send("task_finished", result)
+        _signals.task_finished.send_robust(sender_of(result.backend), task_result=result)
         return
     try:
         raise outcome.exception
-    except BaseException:
-        _send("task_finished", result)
+    except BaseException:  # of a task: anything
+        _signals.task_finished.send_robust(sender_of(result.backend), task_result=result)
 
 
-def _send(name: str, result: Any) -> None:
-    backend = type(task_backends[result.backend])
-    getattr(signals(), name).send_robust(backend, task_result=result)
+def sender_of(alias: str) -> type:
+    """The class of the backend of this alias."""
+    found = _senders.get(alias)
+    if found is None:
+        found = _senders[alias] = type(task_backends[alias])
+    return found
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == "TASKS":
+        _senders.clear()
+        _tasks.clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="queue_app.results")
+attempts_finished.connect(on_attempts_finished, dispatch_uid="queue_app.results")

@@ -45,13 +45,25 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         if self.jitter not in ("full", "equal", "none"):
             raise InvalidOption(f"jitter is {self.jitter!r}; use 'full', 'equal' or 'none'.")
-        if self.base < 0 or self.cap < 0 or self.factor < 1:
-            raise InvalidOption("backoff needs base ≥ 0, cap ≥ 0 and factor ≥ 1.")
+        for name, least in (("base", 0), ("factor", 1), ("cap", 0)):
+            value = getattr(self, name)
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not least <= value < float("inf")
+            ):
+                raise InvalidOption(f"backoff has the {name} {value!r}; use a number of {least} or more.")
+        for name in ("only", "never"):
+            classes = getattr(self, name)
+            if classes is not None and not (isinstance(classes, tuple) and all(map(_is_exception, classes))):
+                raise InvalidOption(f"backoff has {name!r} {classes!r}; use a tuple of exception classes.")
 
     def seconds(self, failures: int, rand: Callable[[], float] = random.random) -> float:
         """The delay in seconds before the attempt that follows the `failures`-th failure (1, 2, …)."""
-        # The exponent is bounded: beyond it the cap has long been reached, and floats overflow at 2**1024.
-        delay = min(self.cap, self.base * self.factor ** min(failures - 1, 64))
+        try:
+            delay = min(self.cap, self.base * float(self.factor) ** (failures - 1))
+        except OverflowError:  # the cap was reached long ago
+            delay = self.cap if self.base else 0.0
         if self.jitter == "full":
             return delay * rand()
         if self.jitter == "equal":
@@ -63,6 +75,10 @@ class RetryPolicy:
         if isinstance(exception, self.never):
             return False
         return self.only is None or isinstance(exception, self.only)
+
+
+def _is_exception(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +118,17 @@ def policy_from(value: Any) -> RetryPolicy | None:
     if isinstance(value, int | float):
         return RetryPolicy(base=float(value), factor=1.0, cap=float(value), jitter="none")
     if isinstance(value, dict):
-        try:
-            fields = dict(value)
-            for name in ("only", "never"):
-                if isinstance(fields.get(name), type):
-                    fields[name] = (fields[name],)
-                elif isinstance(fields.get(name), list):
-                    fields[name] = tuple(fields[name])
-            return RetryPolicy(**fields)
-        except TypeError:
-            known = RetryPolicy.__dataclass_fields__
-            wrong = next((k for k in value if k not in known), None)
-            hint = conf.did_you_mean(str(wrong), known) if wrong else ""
-            raise InvalidOption(f"backoff has the unknown field {wrong!r}.{hint}") from None
+        for name in value:
+            if name not in RetryPolicy.__dataclass_fields__:
+                hint = conf.did_you_mean(str(name), RetryPolicy.__dataclass_fields__)
+                raise InvalidOption(f"backoff has the unknown field {name!r}.{hint}")
+        fields = dict(value)
+        for name in ("only", "never"):
+            if isinstance(fields.get(name), type):
+                fields[name] = (fields[name],)
+            elif isinstance(fields.get(name), list):
+                fields[name] = tuple(fields[name])
+        return RetryPolicy(**fields)
     if callable(value):
         return RetryPolicy(delay=value)
     raise InvalidOption(f"backoff must be seconds, a dict, a RetryPolicy or a function, not {value!r}.")
@@ -147,7 +161,7 @@ def decide(
     if policy.delay is not None:
         own = policy.delay(failures, exception)
         return Decision(None, reason=DeadReason.NOT_RETRYABLE) if own is None else Decision(when(own, now))
-    return Decision(now + policy.seconds(failures))
+    return Decision(when(policy.seconds(failures), now))
 
 
 def when(after: float | timedelta | datetime, now: float) -> float:
@@ -162,6 +176,8 @@ def when(after: float | timedelta | datetime, now: float) -> float:
         at = now + after.total_seconds()
     elif isinstance(after, bool) or not isinstance(after, int | float):
         raise InvalidOption(f"a delay must be seconds, a timedelta or an aware datetime, not {after!r}.")
+    elif after != after:
+        raise InvalidOption("a delay must be seconds, a timedelta or an aware datetime, not NaN.")
     else:
         at = now + after
     return min(max(at, now), now + FARTHEST)

@@ -11,10 +11,10 @@ from django.dispatch import Signal
 jobs_enqueued = Signal()
 #: An attempt begins in this process. `delivery`, `worker_id`.
 attempt_started = Signal()
-#: An attempt's outcome is committed. `delivery`, `outcome`.
-attempt_finished = Signal()
-#: An outcome came from a delivery that the record no longer expects. `delivery`, `outcome`.
-outcome_refused = Signal()
+#: Outcomes of attempts are committed, all those of one group. `outcomes`, `worker_id`.
+attempts_finished = Signal()
+#: Outcomes came from deliveries that the record no longer expects. `outcomes`, `worker_id`.
+outcomes_refused = Signal()
 #: A job went to the dead letters. `job_id`, `task`, `reason`, `error`.
 dead_lettered = Signal()
 #: Jobs of a dead child or worker were taken back. `worker_id`, `lost` (ids), `returned` (ids), `cause`.

@@ -39,6 +39,8 @@ WAITING = frozenset({S.SCHEDULED, S.BLOCKED, S.QUEUED, S.RETRYING})
 TIMED = frozenset({S.SCHEDULED, S.RETRYING})
 #: All that may still be attempted.
 UNFINISHED = WAITING | {S.RUNNING}
+#: An attempt of these may begin or end.
+ATTEMPTABLE = UNFINISHED - {S.BLOCKED}
 #: Nothing more happens by itself; `finished_at` is set.
 FINAL = frozenset({S.SUCCEEDED, S.FAILED, S.CANCELLED, S.EXPIRED})
 

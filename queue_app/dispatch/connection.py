@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
-from urllib.parse import urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -19,6 +19,8 @@ Unavailable = (RedisError, OSError, StoreUnavailable)
 
 #: The longest that a blocking wait on the bell lasts, in seconds (DESIGN §5).
 LONGEST_WAIT = 5.0
+
+_PASSWORD = re.compile(r"(://[^/@]*:)[^/]*@")
 
 _lock = threading.Lock()
 _clients: dict[tuple[int, str, float], redis.Redis] = {}
@@ -76,12 +78,8 @@ def forget() -> None:
 
 def safe_url() -> str:
     """REDIS_URL without its password, for messages."""
-    parts = urlsplit(conf.get().REDIS_URL)
-    if parts.password:
-        host = parts.hostname or ""
-        port = f":{parts.port}" if parts.port else ""
-        parts = parts._replace(netloc=f"{parts.username or ''}:***@{host}{port}")
-    return urlunsplit(parts)
+    url = conf.get().REDIS_URL
+    return _PASSWORD.sub(r"\1***@", url)
 
 
 def explain(error: BaseException) -> str:

@@ -8,12 +8,13 @@ Every key of a queue carries the same hash tag `{<prefix>:<queue>}`, so that its
     {jq:<queue>}:ready:<prio>:<lane>   LIST  ids: the dispatch itself
     {jq:<queue>}:due                   ZSET  id → when it may start (epoch seconds), the near future alone
     {jq:<queue>}:held:<holder>         HASH  id → claimed at (ms) '|' body: claimed by this child, not yet settled
+    {jq:<queue>}:holders               SET   names of children that may hold jobs: <worker id>.<serial>
+    {jq:<queue>}:cancelled             ZSET  id → when it was withdrawn; keeps a late push from starting it; trimmed
     {jq:<queue>}:bell                  LIST  wakes blocked children; bounded
     {jq:<queue>}:paused                STRING  present while the queue is paused
     {jq}:epoch                         STRING  missing after Redis lost its data
     {jq}:queues                        SET   names of the queues that were ever pushed to or served
     {jq}:workers                       HASH  worker id → heartbeat (epoch seconds) '|' queues
-    {jq}:holders                       SET   names of children that may hold jobs: <worker id>.<serial>
     {jq}:leader                        STRING  worker that does the maintenance; expires
     {jq}:fence                         STRING  counter: one number for each leadership
 
@@ -62,6 +63,14 @@ def held(queue: str, holder: str) -> str:
     return _queue(queue, f"held:{holder}")
 
 
+def holders(queue: str) -> str:
+    return _queue(queue, "holders")
+
+
+def cancelled(queue: str) -> str:
+    return _queue(queue, "cancelled")
+
+
 def bell(queue: str) -> str:
     return _queue(queue, "bell")
 
@@ -80,10 +89,6 @@ def queues() -> str:
 
 def workers() -> str:
     return _all("workers")
-
-
-def holders() -> str:
-    return _all("holders")
 
 
 def leader() -> str:

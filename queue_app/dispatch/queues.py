@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import redis
 
-from queue_app.dispatch import keys, scripts, workers
+from queue_app.dispatch import keys, scripts
 from queue_app.dispatch.body import Delivery
 
 #: Jobs in one script call: enough to make round trips cheap, few enough to keep Redis answering others.
@@ -25,21 +25,24 @@ def push(client: redis.Redis, queue: str, entries: Sequence[Entry]) -> int:
     Returns:
         How many were new.
     """
-    return _send(client, queue, entries, scripts.push, _queue_keys(queue))
+    return _send(client, queue, entries, scripts.push, _push_keys(queue))
 
 
-def restore(client: redis.Redis, queue: str, entries: Sequence[Entry], holders: Iterable[str]) -> int:
-    """Push jobs from the record unless Redis knows them, waiting or held by one of `holders`.
+def restore(client: redis.Redis, queue: str, entries: Sequence[Entry]) -> int:
+    """Push jobs from the record unless Redis knows them, waiting or held by any child.
 
     Returns:
         How many were missing.
     """
-    held = [keys.held(queue, holder) for holder in holders]
-    return _send(client, queue, entries, scripts.restore, _queue_keys(queue) + held)
+    return _send(client, queue, entries, scripts.restore, [*_push_keys(queue), keys.holders(queue)])
 
 
 def _queue_keys(queue: str) -> list[str]:
     return [keys.body(queue), keys.levels(queue), keys.due(queue), keys.bell(queue)]
+
+
+def _push_keys(queue: str) -> list[str]:
+    return [*_queue_keys(queue), keys.cancelled(queue)]
 
 
 def _send(
@@ -76,8 +79,9 @@ def claim(
             keys.bell(queue),
             keys.held(queue, holder),
             keys.paused(queue),
+            keys.holders(queue),
         ],
-        [keys.base(queue), count, "" if now is None else repr(now)],
+        [keys.base(queue), count, "" if now is None else repr(now), holder],
     )
     at = float(answer[0])
     found = [Delivery(queue, answer[i], answer[i + 1], at) for i in range(2, len(answer), 2)]
@@ -173,30 +177,57 @@ def holders_of(
     """Which children hold these jobs.
 
     Args:
-        withdraw: also take those that wait out of the queue, in the same step.
+        withdraw: also take those that no child holds out of the queue, in the same step, and keep them out.
 
     Returns:
         id → holder, for the ids that are held.
     """
-    names = [name for worker in workers.listed(client) for name in worker.holders]
-    return {i: names[at - 1] for i, at in _find(client, queue, ids, names, withdraw).items() if at > 0}
+    return {i: at for i, at in _find(client, queue, ids, withdraw).items() if at not in ("+", "-")}
 
 
-def unknown(client: redis.Redis, queue: str, ids: Sequence[str], holders: Sequence[str]) -> list[str]:
-    """Those of `ids` that neither wait in Redis nor are held by one of `holders`, in the same order."""
-    return [i for i, at in _find(client, queue, ids, holders, False).items() if at < 0]
+def unknown(client: redis.Redis, queue: str, ids: Sequence[str]) -> list[str]:
+    """Those of `ids` that neither wait in Redis nor are held by a child, in the same order."""
+    return [i for i, at in _find(client, queue, ids, False).items() if at == "-"]
 
 
-def _find(
-    client: redis.Redis, queue: str, ids: Sequence[str], names: Sequence[str], withdraw: bool
-) -> dict[str, int]:
-    found: dict[str, int] = {}
+def _find(client: redis.Redis, queue: str, ids: Sequence[str], withdraw: bool) -> dict[str, str]:
+    names = [keys.body(queue), keys.holders(queue), keys.cancelled(queue)]
+    found: dict[str, str] = {}
     for start in range(0, len(ids), CHUNK):
         part = ids[start : start + CHUNK]
-        answer = scripts.find(
-            client,
-            [keys.body(queue), *(keys.held(queue, name) for name in names)],
-            ["1" if withdraw else "0", *part],
-        )
+        answer = scripts.find(client, names, [keys.base(queue), "1" if withdraw else "0", *part])
         found.update(zip(part, answer, strict=True))
     return found
+
+
+def hold(client: redis.Redis, queue: str, holder: str, at: float, bodies: dict[str, str]) -> None:
+    """Announce again what a living child is running, after Redis lost its data.
+
+    Args:
+        at: epoch seconds to be shown as the time of the claim.
+        bodies: id → body.
+    """
+    args: list[str] = [holder, str(int(at * 1000))]
+    for job_id, text in bodies.items():
+        args += (job_id, text)
+    scripts.hold(client, [keys.body(queue), keys.held(queue, holder), keys.holders(queue)], args)
+
+
+def holders(client: redis.Redis, queue: str) -> list[str]:
+    """The names of the children that may hold jobs of a queue, dead ones not yet buried included."""
+    return sorted(str(name) for name in client.smembers(keys.holders(queue)))
+
+
+def known(client: redis.Redis) -> set[str]:
+    """The queues that were ever pushed to or served."""
+    return {str(name) for name in client.smembers(keys.queues())}
+
+
+def discharge(client: redis.Redis, queue: str, holder: str) -> None:
+    """Forget a holder; what it held of this queue must have been taken back before."""
+    client.srem(keys.holders(queue), holder)
+
+
+def is_paused(client: redis.Redis, queue: str) -> bool:
+    """Whether Redis holds back the claims of a queue."""
+    return bool(client.exists(keys.paused(queue)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import redis
 
@@ -13,15 +14,13 @@ class Listed(NamedTuple):
     """A worker as Redis lists it.
 
     Attributes:
-        beat: epoch seconds of the last heartbeat, on the clock of Redis; 0 where there is none.
+        beat: epoch seconds of the last heartbeat, on the clock of Redis.
         queues: the queues that it serves.
-        holders: the names under which its children hold jobs.
     """
 
     id: str
     beat: float
     queues: list[str]
-    holders: list[str]
 
 
 def holder(worker_id: str, serial: int) -> str:
@@ -30,29 +29,26 @@ def holder(worker_id: str, serial: int) -> str:
     return f"{worker_id}.{serial}"
 
 
+def owner(holder_name: str) -> str:
+    """The worker of a holder."""
+    return holder_name.rpartition(".")[0]
+
+
 def now(client: redis.Redis) -> float:
     """The time on the clock of Redis, epoch seconds."""
     seconds, micros = client.time()
     return seconds + micros / 1_000_000
 
 
-def enlist(client: redis.Redis, holder_name: str) -> None:
-    """Make a holder known. A child does so before its first claim, so that no claim of its can be overlooked."""
-    client.sadd(keys.holders(), holder_name)
+def enlist(client: redis.Redis, worker_id: str, queues: Sequence[str] = ()) -> None:
+    """List a worker that is not listed yet: its lease begins now. A child does so before its first claim, which may
+    come before the keeper's first heartbeat."""
+    client.hsetnx(keys.workers(), worker_id, f"{now(client)!r}|{','.join(queues)}")
 
 
-def discharge(client: redis.Redis, holder_name: str) -> None:
-    """Forget a holder; what it held must have been taken back before."""
-    client.srem(keys.holders(), holder_name)
-
-
-def beat(client: redis.Redis, worker_id: str, holders: list[str], queues: list[str]) -> None:
+def beat(client: redis.Redis, worker_id: str, queues: Sequence[str]) -> None:
     """List a worker, or renew its heartbeat: the lease of all that its children hold."""
-    pipe = client.pipeline(transaction=True)
-    pipe.hset(keys.workers(), worker_id, f"{now(client)!r}|{','.join(queues)}")
-    if holders:
-        pipe.sadd(keys.holders(), *holders)
-    pipe.execute()
+    client.hset(keys.workers(), worker_id, f"{now(client)!r}|{','.join(queues)}")
 
 
 def remove(client: redis.Redis, worker_id: str) -> None:
@@ -61,25 +57,22 @@ def remove(client: redis.Redis, worker_id: str) -> None:
 
 
 def listed(client: redis.Redis) -> list[Listed]:
-    """All workers that were not struck off, dead ones included, and those of whom only a holder is left."""
-    pipe = client.pipeline(transaction=True)
-    pipe.hgetall(keys.workers())
-    pipe.smembers(keys.holders())
-    beats, names = pipe.execute()
-    holders: dict[str, list[str]] = {worker_id: [] for worker_id in beats}
-    for name in sorted(names):
-        holders.setdefault(name.rpartition(".")[0], []).append(name)
+    """All workers that were not struck off, dead ones included."""
     result = []
-    for worker_id, held_as in holders.items():
-        beat_at, _, served = beats.get(worker_id, "0|").partition("|")
-        result.append(Listed(worker_id, float(beat_at), served.split(",") if served else [], held_as))
+    for worker_id, value in _texts(client, keys.workers()).items():
+        beat_at, _, served = value.partition("|")
+        result.append(Listed(worker_id, float(beat_at), served.split(",") if served else []))
     return result
+
+
+def _texts(client: redis.Redis, name: str) -> dict[str, str]:
+    return cast(dict[str, str], client.hgetall(name))  # the client decodes
 
 
 def held(client: redis.Redis, queue: str, holder_name: str) -> dict[str, tuple[float, str]]:
     """What a child holds of a queue: id → (claimed at in epoch seconds, body)."""
     result = {}
-    for job_id, value in client.hgetall(keys.held(queue, holder_name)).items():
+    for job_id, value in _texts(client, keys.held(queue, holder_name)).items():
         stamp, _, raw = value.partition("|")
         result[job_id] = (float(stamp) / 1000, raw)
     return result

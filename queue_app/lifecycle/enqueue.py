@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from queue_app import clock, ids, signals
+from queue_app.dispatch.queues import Entry
 from queue_app.lifecycle import dispatching, queue_defaults
 from queue_app.models import bulk
 from queue_app.models.bulk.rows import NewJob
@@ -33,7 +34,7 @@ class Request:
     Attributes:
         payload: JSON text `[[args…], {kwargs…}]`.
         max_attempts, timeout: None leaves them to the queue's or the settings' default.
-        fallback_attempts: what the settings say of jobs of this kind.
+        fallback_attempts, fallback_timeout: what the settings say of jobs of this kind.
     """
 
     task: str
@@ -45,6 +46,7 @@ class Request:
     max_attempts: int | None
     timeout: float | None
     fallback_attempts: int
+    fallback_timeout: float | None = None
 
 
 def enqueue(requests: list[Request]) -> list[NewJob]:
@@ -85,9 +87,13 @@ def _new_job(request: Request, now: datetime) -> NewJob:
         request.backend,
         run_after,
         request.max_attempts or defaults.max_attempts or request.fallback_attempts,
-        request.timeout if request.timeout is not None else defaults.timeout,
+        _first(request.timeout, defaults.timeout, request.fallback_timeout),
         now,
     )
+
+
+def _first(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)
 
 
 def _by_queue(jobs: list[NewJob]) -> dict[str, list[NewJob]]:
@@ -147,7 +153,7 @@ class _Push:
 
 def push(jobs: list[NewJob]) -> None:
     """Give committed jobs to Redis, except those whose time is far off: the record keeps these."""
-    by_queue: dict[str, list[dispatching.Entry]] = defaultdict(list)
+    by_queue: dict[str, list[Entry]] = defaultdict(list)
     for job in jobs:
         entry = dispatching.entry_of_new(job)
         if job.state == JobState.QUEUED or dispatching.near(entry[1]):

@@ -53,7 +53,7 @@ def cancel(ids: Iterable[Any], *, user: Any = None) -> Answer:
         StoreUnavailable: Redis cannot be reached, so that nobody can say whether a job has started.
     """
     answer = Answer()
-    for part in _chunks(list(ids)):
+    for part in _chunks(_parsed(ids, answer)):
         with transaction.atomic(using=write_alias()):
             rows = _locked(
                 Job.objects.using(write_alias()).filter(pk__in=part), "state", "queue", "run_after"
@@ -116,14 +116,14 @@ def replay(
     using = write_alias()
     answer = Answer()
     if letters is None:
-        wanted = [str(i) for i in jobs or ()]
+        wanted = [str(i) for i in _parsed(jobs or (), answer)]
         letters = DeadLetter.objects.filter(job_id__in=wanted)
         open_jobs = {
             str(i)
             for i in letters.using(using).filter(replayed_at__isnull=True).values_list("job_id", flat=True)
         }
         for job_id in wanted:
-            if str(UUID(job_id)) not in open_jobs:
+            if job_id not in open_jobs:
                 answer.refused[job_id] = "It is not in the dead letters."
     todo = list(
         letters.using(using)
@@ -198,6 +198,17 @@ def _locked(rows: QuerySet[Job], *fields: str) -> list[Job]:
     # In the order of their ids, like every other writer, so that nobody waits in a circle.
     rows = rows.select_for_update().order_by("pk")
     return list(rows.only(*fields) if fields else rows)
+
+
+def _parsed(values: Iterable[Any], answer: Answer) -> list[UUID]:
+    """Ids as UUIDs, in whatever notation they came; what is no id is refused."""
+    found = []
+    for value in values:
+        try:
+            found.append(value if isinstance(value, UUID) else UUID(str(value)))
+        except ValueError:
+            answer.refused[str(value)] = "It is not a job id."
+    return found
 
 
 def _refuse_missing(wanted: list[Any], rows: list[Job], answer: Answer) -> None:

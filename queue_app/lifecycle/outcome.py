@@ -54,7 +54,7 @@ class Outcome:
         return JobState.SCHEDULED if self.state == AttemptState.SNOOZED else JobState.RETRYING
 
 
-def ending(outcome: Outcome, worker_id: str) -> Ending:
+def ending(outcome: Outcome) -> Ending:
     """The row values of an outcome."""
     d = outcome.delivery
     if outcome.state is AttemptState.SUCCEEDED:  # by far the most frequent: spare it the questions
@@ -65,7 +65,6 @@ def ending(outcome: Outcome, worker_id: str) -> Ending:
             d.number,
             "succeeded",
             "succeeded",
-            worker_id,
             outcome.started_at,
             outcome.finished_at,
             d.failures,
@@ -82,7 +81,6 @@ def ending(outcome: Outcome, worker_id: str) -> Ending:
         number=d.number,
         job_state=outcome.job_state.value,
         attempt_state=outcome.state.value,
-        worker_id=worker_id,
         started_at=outcome.started_at,
         finished_at=outcome.finished_at,
         failures=d.failures + failed,

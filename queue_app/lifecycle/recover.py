@@ -16,9 +16,10 @@ import redis
 from queue_app import clock, conf, ids, signals
 from queue_app.dispatch import keys, queues, workers
 from queue_app.dispatch.body import Delivery
+from queue_app.dispatch.queues import Entry
 from queue_app.lifecycle import dispatching, release, settle
 from queue_app.lifecycle.outcome import Outcome
-from queue_app.models import Job, Queue
+from queue_app.models import Job, Queue, Worker
 from queue_app.models.bulk import write_alias
 from queue_app.states import UNFINISHED, AttemptState, DeadReason, JobState
 
@@ -69,7 +70,7 @@ def take_back(
             )
             lost_ids += lost
             back_ids += back
-    workers.discharge(client, holder)
+        queues.discharge(client, queue, holder)
     if lost_ids or back_ids:
         signals.jobs_recovered.send_robust(
             sender=None, worker_id=worker_id, lost=lost_ids, returned=back_ids, cause=cause.text
@@ -87,7 +88,7 @@ def _take_back_some(
     ]
     accepted = settle.record(outcomes, worker_id)
     settle.acknowledge(client, holder, [o for o in outcomes if o.delivery.id in accepted], accepted)
-    settle.announce([o for o in outcomes if o.delivery.id in accepted], accepted)
+    settle.announce([o for o in outcomes if o.delivery.id in accepted], accepted, worker_id)
     rest = [d for d in deliveries if d.id not in accepted]
     returned = _return(client, holder, rest)
     return [o.delivery.id for o in outcomes if o.delivery.id in accepted], returned
@@ -101,9 +102,7 @@ def _return(client: redis.Redis, holder: str, deliveries: list[Delivery]) -> lis
             pk__in=[UUID(d.id) for d in deliveries], state__in=sorted(UNFINISHED)
         )
     }
-    by_queue: dict[str, tuple[list[str], list[str], list[dispatching.Entry]]] = defaultdict(
-        lambda: ([], [], [])
-    )
+    by_queue: dict[str, tuple[list[str], list[str], list[Entry]]] = defaultdict(lambda: ([], [], []))
     for d in deliveries:
         ended, unstarted, moved_on = by_queue[d.queue]
         job = rows.get(d.id)
@@ -147,37 +146,94 @@ def reap(client: redis.Redis, own_id: str) -> int:
     """
     lease = conf.get().LEASE
     now = workers.now(client)
+    listed = {worker.id: worker for worker in workers.listed(client)}
+    names = queues.known(client).union(*(worker.queues for worker in listed.values()))
+    holding: dict[str, dict[str, list[str]]] = {worker_id: {} for worker_id in listed}
+    for queue in sorted(names):
+        for holder in queues.holders(client, queue):
+            holding.setdefault(workers.owner(holder), {}).setdefault(holder, []).append(queue)
     count = 0
-    for worker in workers.listed(client):
-        if worker.id == own_id or now - worker.beat <= lease:
+    for worker_id, holders in holding.items():
+        if worker_id == own_id:
+            continue
+        if (
+            worker_id not in listed
+        ):  # Redis lost its data, and its keeper has not spoken since: its lease begins now
+            workers.enlist(client, worker_id)
+            continue
+        if now - listed[worker_id].beat <= lease:
             continue
         cause = Cause(f"no heartbeat for {lease:g} s")
-        names = set(worker.queues) | set(client.smembers(keys.queues()))
-        for holder in worker.holders:
-            take_back(client, holder, sorted(names), worker.id, cause)
-        workers.remove(client, worker.id)
+        for holder, held_queues in holders.items():
+            take_back(client, holder, held_queues, worker_id, cause)
+        workers.remove(client, worker_id)
+        Worker.objects.using(write_alias()).filter(pk=worker_id, stopped_at=None).update(
+            stopped_at=clock.now()
+        )
         count += 1
     return count
 
 
-def rebuild(client: redis.Redis) -> int | None:
-    """If Redis lost its data, put back all that waits, in order, in batches; new work flows meanwhile.
+def announce_running(client: redis.Redis, holder: str, running: Iterable[tuple[str, int, float]]) -> int:
+    """After Redis lost its data: let it know again what a living child is running.
+
+    Args:
+        running: (id, attempt number, start in epoch seconds) of each job under way.
 
     Returns:
-        How many jobs were put back; None when nothing was lost.
+        How many were announced.
     """
-    if client.exists(keys.epoch()):
-        return None
+    numbers = {UUID(job_id): (number, started) for job_id, number, started in running}
+    count = 0
+    for job in Job.objects.using(write_alias()).filter(pk__in=numbers, state__in=sorted(UNFINISHED)):
+        number, started = numbers[job.pk]
+        if job.attempt + 1 == number:
+            job_id, _, body = dispatching.entry_of_row(job)
+            queues.hold(client, job.queue, holder, started, {job_id: body})
+            count += 1
+    # What was settled meanwhile, before it was announced, must not stay held.
+    for job in Job.objects.using(write_alias()).filter(pk__in=numbers).only("queue", "state", "attempt"):
+        if job.is_finished or job.attempt + 1 != numbers[job.pk][0]:
+            queues.settle(client, job.queue, holder, [str(job.pk)])
+    return count
+
+
+def lost_its_data(client: redis.Redis) -> bool:
+    """Whether Redis is empty of us: after FLUSHALL, a restart without persistence, or at the very first start."""
+    return not client.exists(keys.epoch())
+
+
+def rebuild(client: redis.Redis) -> int:
+    """Put back all that waits, in order, in batches, while new work flows. Living workers must have announced what
+    they run (`announce_running`) before.
+
+    Returns:
+        How many jobs were put back.
+    """
     using = write_alias()
-    for name in Queue.objects.using(using).filter(paused=True).values_list("name", flat=True):
-        queues.pause(client, name, True)
+    sync_pauses(client)
     rows = Job.objects.using(using).filter(state=JobState.QUEUED).order_by("-priority", "id")
     count = release.restore(client, rows.values_list("pk", "queue").iterator(chunk_size=release.CHUNK))
     count += release.load_due(client, limit=1_000_000)
-    dispatching.announce(
-        client, set(Job.objects.using(using).unfinished().values_list("queue", flat=True).distinct())
-    )
+    names = set(Job.objects.using(using).waiting_now().values_list("queue", flat=True).distinct())
+    names |= set(Job.objects.using(using).timed().values_list("queue", flat=True).distinct())
+    if names:
+        client.sadd(keys.queues(), *names)
     client.set(keys.epoch(), ids.new_text())
+    return count
+
+
+def sync_pauses(client: redis.Redis) -> int:
+    """Let Redis hold back what the rows say is paused, and nothing else (it may have been away when it was said).
+
+    Returns:
+        How many queues were put right.
+    """
+    count = 0
+    for name, paused in Queue.objects.using(write_alias()).values_list("name", "paused"):
+        if queues.is_paused(client, name) != paused:
+            queues.pause(client, name, paused)
+            count += 1
     return count
 
 
@@ -231,6 +287,6 @@ def orphans(client: redis.Redis, *, limit: int = 5_000) -> int:
             continue
         accepted = settle.record(outcomes, str(gone[0].worker_id))
         release.restore(client, [(UUID(job_id), queue) for job_id in accepted])
-        settle.announce(outcomes, accepted)
+        settle.announce(outcomes, accepted, str(gone[0].worker_id))
         count += len(accepted)
     return count

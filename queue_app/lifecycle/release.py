@@ -10,7 +10,7 @@ from uuid import UUID
 import redis
 
 from queue_app import clock, conf
-from queue_app.dispatch import connection, queues, workers
+from queue_app.dispatch import connection, queues
 from queue_app.lifecycle import dispatching
 from queue_app.models import Job
 from queue_app.models.bulk import write_alias
@@ -46,22 +46,19 @@ def restore(client: redis.Redis, found: Iterable[tuple[UUID, str]]) -> int:
     Returns:
         How many were missing.
     """
-    holders = [name for worker in workers.listed(client) for name in worker.holders]
     by_queue: dict[str, list[str]] = defaultdict(list)
     count = 0
     for pk, queue in found:
         batch = by_queue[queue]
         batch.append(str(pk))
         if len(batch) >= CHUNK:
-            count += _restore_some(client, queue, batch, holders)
+            count += _restore_some(client, queue, batch)
             batch.clear()
-    return count + sum(
-        _restore_some(client, queue, batch, holders) for queue, batch in by_queue.items() if batch
-    )
+    return count + sum(_restore_some(client, queue, batch) for queue, batch in by_queue.items() if batch)
 
 
-def _restore_some(client: redis.Redis, queue: str, ids: list[str], holders: list[str]) -> int:
-    missing = queues.unknown(client, queue, ids, holders)
+def _restore_some(client: redis.Redis, queue: str, ids: list[str]) -> int:
+    missing = queues.unknown(client, queue, ids)
     if not missing:
         return 0
     rows = {
@@ -71,7 +68,7 @@ def _restore_some(client: redis.Redis, queue: str, ids: list[str], holders: list
         )
     }
     entries = [dispatching.entry_of_row(rows[job_id]) for job_id in missing if job_id in rows]
-    return queues.restore(client, queue, entries, holders)
+    return queues.restore(client, queue, entries)
 
 
 def restore_quietly(found: list[tuple[UUID, str]]) -> None:

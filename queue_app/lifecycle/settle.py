@@ -9,6 +9,7 @@ import redis
 
 from queue_app import signals
 from queue_app.dispatch import queues
+from queue_app.dispatch.queues import Entry
 from queue_app.lifecycle import dispatching
 from queue_app.lifecycle.outcome import Outcome, ending
 from queue_app.models import bulk
@@ -26,8 +27,8 @@ def record(outcomes: list[Outcome], worker_id: str) -> set[str]:
         DatabaseError: nothing was written; the same outcomes can be recorded again.
     """
     connection = bulk.write_connection()
-    endings = [ending(outcome, worker_id) for outcome in outcomes]
-    return bulk.for_vendor(connection).end_attempts(connection, endings)
+    endings = [ending(outcome) for outcome in outcomes]
+    return bulk.for_vendor(connection).end_attempts(connection, endings, worker_id)
 
 
 def acknowledge(client: redis.Redis, holder: str, outcomes: Iterable[Outcome], accepted: set[str]) -> None:
@@ -39,14 +40,14 @@ def acknowledge(client: redis.Redis, holder: str, outcomes: Iterable[Outcome], a
         Unavailable (see dispatch.connection): repeat it; acknowledging twice is harmless.
     """
     ended: dict[str, list[str]] = defaultdict(list)
-    going_on: dict[str, list[dispatching.Entry]] = defaultdict(list)
+    going_on: dict[str, list[Entry]] = defaultdict(list)
     for outcome in outcomes:
         d = outcome.delivery
         state = outcome.job_state
         if state in FINAL or d.id not in accepted:
             ended[d.queue].append(d.id)
             continue
-        row = ending(outcome, "")
+        row = ending(outcome)
         entry = dispatching.entry_of_next(
             d, failures=row.failures, deaths=row.deaths, run_at=outcome.run_at, started_at=outcome.started_at
         )
@@ -58,14 +59,17 @@ def acknowledge(client: redis.Redis, holder: str, outcomes: Iterable[Outcome], a
         queues.settle(client, queue, holder, ended[queue], going_on[queue])
 
 
-def announce(outcomes: Iterable[Outcome], accepted: set[str]) -> None:
-    """Send the signals of outcomes that are committed; those that did not count are said to be refused."""
+def announce(outcomes: Iterable[Outcome], accepted: set[str], worker_id: str) -> None:
+    """Send the signals of a group that is committed; outcomes that did not count are said to be refused."""
+    counted: list[Outcome] = []
+    refused: list[Outcome] = []
     for outcome in outcomes:
-        if outcome.delivery.id not in accepted:
-            signals.outcome_refused.send_robust(sender=None, delivery=outcome.delivery, outcome=outcome)
-            continue
-        if signals.attempt_finished.receivers:
-            signals.attempt_finished.send_robust(sender=None, delivery=outcome.delivery, outcome=outcome)
+        (counted if outcome.delivery.id in accepted else refused).append(outcome)
+    if counted:
+        signals.attempts_finished.send_robust(sender=None, outcomes=counted, worker_id=worker_id)
+    if refused:
+        signals.outcomes_refused.send_robust(sender=None, outcomes=refused, worker_id=worker_id)
+    for outcome in counted:
         if outcome.dead_reason is not None:
             signals.dead_lettered.send_robust(
                 sender=None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import redis
 
-from queue_app.lifecycle import release
+from queue_app.lifecycle import recover, release
 from queue_app.maintenance.duty import Duty
 
 
@@ -14,6 +14,8 @@ def run(client: redis.Redis, worker_id: str) -> int:
     Returns:
         How many jobs were loaded.
     """
+    if recover.lost_its_data(client):
+        return 0  # the rebuild comes first
     return release.load_due(client)
 
 
@@ -26,6 +28,6 @@ def say(client: redis.Redis, worker_id: str) -> int:
     return release.say_queued()
 
 
-#: The horizon is a minute or more: loaded three times before it matters.
-LOAD = Duty("promote", 15.0, run)
+#: The shortest DUE_HORIZON allowed is twice as long.
+LOAD = Duty("promote", 5.0, run)
 SAY = Duty("say_queued", 5.0, say)

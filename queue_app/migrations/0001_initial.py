@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
                         serialize=False,
                         validators=[
                             django.core.validators.RegexValidator(
-                                "^[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}$",
+                                "^[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}\\Z",
                                 "A queue's name is 1–64 letters, digits, '_', '-' or '.', and starts with a letter or digit.",
                             )
                         ],

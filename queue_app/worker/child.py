@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 
 from django.db import DatabaseError
@@ -61,6 +63,8 @@ class Child:
         title.set_title(f"queue_app child {self._index} [{self._config.queues}]")
         # The recorder needs the interpreter's lock after every round trip: the default of 5 ms is too long for it.
         sys.setswitchinterval(0.001)
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)  # a claim makes thousands of short-lived objects: look less often
         self._runner.recorder.start()
         slots: MainThread | Threads
         if self._config.slots == 1:
@@ -80,6 +84,7 @@ class Child:
     def _told_to_stop(self, signum: int, frame: FrameType | None) -> None:
         self._stopping = True
         if self._interruptible:
+            self._interruptible = False  # TERM to the whole group comes twice: only the first may raise
             raise _Woken
 
     def _serve(self, slots: MainThread | Threads) -> None:
@@ -116,7 +121,7 @@ class Child:
     def _claim(self, count: int) -> claiming.Claimed:
         client = connection.client()
         if not self._enlisted:
-            workers.enlist(client, self._holder)
+            workers.enlist(client, self._config.worker_id, self._config.queues.names)
             self._enlisted = True
         if self._config.max_jobs is not None:
             count = max(1, min(count, self._config.max_jobs - self._runner.jobs))
@@ -151,27 +156,31 @@ class Child:
         if seconds < 0.001:
             return
         names = list(self._config.queues.names)
-        client = connection.client(connection.LONGEST_WAIT + 10)  # a pool of its own: see _Woken below
+        client = connection.client(connection.LONGEST_WAIT + 10)  # a pool of its own: see below
         try:
-            self._interruptible = True
-            if not self._stopping:
-                queues.wait(client, names, seconds)
-        except _Woken:
-            # A token may have been taken just now: pass it on; the connection is in the middle of an answer.
-            client.connection_pool.disconnect()
-            for name in names:
-                queues.ring(connection.client(), name)
+            self._interrupted(lambda: queues.wait(client, names, seconds))
         except connection.Unavailable as error:
             dispatching.redis_failed(error)
-        finally:
-            self._interruptible = False
+        if self._stopping:
+            # A token may have been taken just now: pass it on; the connection may be in the middle of an answer.
+            try:
+                client.connection_pool.disconnect()
+                for name in names:
+                    queues.ring(connection.client(), name)
+            except connection.Unavailable as error:
+                dispatching.redis_failed(error)
 
     def _sleep(self, seconds: float) -> None:
+        self._interrupted(lambda: time.sleep(seconds))
+
+    def _interrupted(self, wait: Callable[[], object]) -> None:
+        """Wait, unless and until told to stop."""
         try:
-            self._interruptible = True
-            if not self._stopping:
-                time.sleep(seconds)
+            try:
+                self._interruptible = True
+                if not self._stopping:
+                    wait()
+            finally:
+                self._interruptible = False
         except _Woken:
-            pass
-        finally:
-            self._interruptible = False
+            self._interruptible = False  # the signal may have come within the `finally`

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import threading
 
+import redis
+
 from queue_app import clock, conf
-from queue_app.dispatch import connection, workers
+from queue_app.dispatch import connection, queues, workers
+from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import claim as claiming
 from queue_app.lifecycle import dispatching, recover, release
 from queue_app.worker.config import WorkerConfig
@@ -29,13 +32,14 @@ def drain(config: WorkerConfig) -> int:
     holder = workers.holder(config.worker_id, 1)
     runner = Runner(config, Board(1, 1), 0, holder)
     stop = threading.Event()
-    keeping = threading.Thread(target=_keep, args=(config, holder, stop), daemon=True)
-    workers.beat(client, config.worker_id, [holder], list(config.queues.names))
+    keeping = threading.Thread(target=_keep, args=(config, stop), daemon=True)
+    workers.beat(client, config.worker_id, config.queues.names)
     keeping.start()
     # Due by now: what becomes due while others run is not waited for, so that a drain has an end.
     until = clock.seconds()
     try:
-        recover.rebuild(client)
+        if recover.lost_its_data(client):
+            recover.rebuild(client)
         release.load_due(client)
         recover.sweep(client)
         while True:
@@ -53,30 +57,27 @@ def drain(config: WorkerConfig) -> int:
         stop.set()
         keeping.join()
         runner.recorder.flush()
+        left = False
         for name in config.queues.names:
-            if not workers.held(client, name, holder):
-                continue
-            break
-        else:
-            workers.discharge(client, holder)
+            if workers.held(client, name, holder):
+                left = True  # a worker takes it back after the lease
+            else:
+                queues.discharge(client, name, holder)
+        if not left:
             workers.remove(client, config.worker_id)
     dispatching.redis_answered()
     return runner.jobs
 
 
-def _put_off(client: object, holder: str, delivery: object, gone: bool) -> None:
-    """A retry whose time came while draining waits for a real worker."""
-    from queue_app.dispatch import queues
-    from queue_app.dispatch.body import Delivery
-
-    assert isinstance(delivery, Delivery)
+def _put_off(client: redis.Redis, holder: str, delivery: Delivery, gone: bool) -> None:
+    """A retry whose time came while draining waits for a real worker; a job whose row is gone is let go of."""
     later = [] if gone else [(delivery.id, clock.seconds() + 1.0, delivery.raw)]
-    queues.settle(connection.client(), delivery.queue, holder, [delivery.id] if gone else [], later)
+    queues.settle(client, delivery.queue, holder, [delivery.id] if gone else [], later)
 
 
-def _keep(config: WorkerConfig, holder: str, stop: threading.Event) -> None:
+def _keep(config: WorkerConfig, stop: threading.Event) -> None:
     while not stop.wait(conf.get().LEASE / 5):
         try:
-            workers.beat(connection.client(), config.worker_id, [holder], list(config.queues.names))
+            workers.beat(connection.client(), config.worker_id, config.queues.names)
         except connection.Unavailable as error:
             dispatching.redis_failed(error)

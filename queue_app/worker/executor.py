@@ -6,6 +6,7 @@ import logging
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from importlib import import_module
 from typing import Any
 
 from queue_app import clock, conf, retry, serialization, signals
@@ -57,6 +58,7 @@ class Executor:
         self._limiter = limiter
         self._run_async = run_async
         self._sink = sink
+        self._results: Any = None
 
     def execute(self, declared: Declared, delivery: Delivery, soft: float | None) -> Outcome:
         """Run one delivery. Never raises what the task raises.
@@ -68,10 +70,10 @@ class Executor:
         carrier = None
         try:
             if delivery.backend:
-                from queue_app import results
-
-                carrier = results.of_delivery(delivery, self._worker_id, started)
-                results.send_started(carrier)
+                if self._results is None:
+                    self._results = import_module("queue_app.results")  # needs a Tasks API: only for its jobs
+                carrier = self._results.of_delivery(delivery, self._worker_id, started)
+                self._results.send_started(carrier)
             if signals.attempt_started.receivers:
                 signals.attempt_started.send_robust(sender=None, delivery=delivery, worker_id=self._worker_id)
             text = self._call(declared, delivery, carrier, soft)
@@ -185,7 +187,7 @@ def message(error: BaseException) -> str:
     """The exception's text; an exception whose `__str__` fails must still be recorded."""
     try:
         return clean(str(error), MESSAGE_LIMIT)
-    except Exception as broken:
+    except BaseException as broken:  # a task's own class: anything may come
         return f"(its text could not be made: {type(broken).__name__})"
 
 
@@ -196,7 +198,7 @@ def trace(error: BaseException) -> str:
         tb = tb.tb_next
     try:
         text = "".join(traceback.format_exception(type(error), error, tb))
-    except Exception:
+    except BaseException:
         text = f"{class_path(error)}: {message(error)}\n"
     return clean(text[-TRACEBACK_LIMIT:], TRACEBACK_LIMIT)
 

@@ -34,6 +34,8 @@ from queue_app.worker.shared import Board
 
 logger = logging.getLogger(__name__)
 
+#: Seconds between two looks at whether Redis has lost its data.
+LOOK = 1.0
 #: Seconds between two tries to bury a child while a store is away.
 AGAIN = 0.5
 
@@ -54,6 +56,8 @@ class Keeper:
         self._dead: list[Death] = []
         self._finish = False
         self._orphaned = False
+        self._deadline = 0.0
+        self._places: dict[int, int] = {}  # serial → place on the board
         self._registrar = Registrar(config)
         self._stop_duties = threading.Event()
 
@@ -69,13 +73,19 @@ class Keeper:
         duties = threading.Thread(target=self._duties, name="maintenance", daemon=True)
         duties.start()
         period = conf.get().LEASE / 5
-        next_beat = 0.0
+        next_beat = next_look = 0.0
         while not self._over():
             now = time.monotonic()
+            if now >= next_look:
+                if self._redis_is_empty():
+                    self._announce()
+                    next_beat = 0.0
+                next_look = now + LOOK
             if now >= next_beat:
-                self._registrar.beat(self._holders(), self._last_claim())
+                self._registrar.beat(self._last_claim())
                 next_beat = now + period
-            self._listen(AGAIN if self._dead or self._orphaned else max(0.0, next_beat - time.monotonic()))
+            wake = min(next_beat, next_look)
+            self._listen(AGAIN if self._dead or self._orphaned else max(0.0, wake - time.monotonic()))
             self._bury()
         self._stop_duties.set()
         duties.join(timeout=5.0)
@@ -85,13 +95,44 @@ class Keeper:
 
     def _over(self) -> bool:
         if self._orphaned:
-            self._living = {serial: pid for serial, pid in self._living.items() if _alive(pid)}
-            return not self._living
+            return self._outlived()
         return self._finish and not self._dead
 
-    def _holders(self) -> list[str]:
-        serials = [*self._living, *(death.serial for death in self._dead)]
-        return [workers.holder(self._config.worker_id, serial) for serial in serials]
+    def _outlived(self) -> bool:
+        """The supervisor is gone, so that nobody else can end its children: after the grace they are killed, and
+        what they ran is taken back."""
+        for serial, pid in list(self._living.items()):
+            if _alive(pid):
+                if time.monotonic() >= self._deadline:
+                    os.kill(pid, signal.SIGKILL)
+                continue
+            del self._living[serial]
+            place = self._places.get(serial)
+            running = self._board.running(place) if place is not None else []
+            self._dead.append(
+                Death(serial, "its supervisor died", {r.id: r.started_at for r in running}, blameless=True)
+            )
+        return not self._living and not self._dead
+
+    def _redis_is_empty(self) -> bool:
+        try:
+            return recover.lost_its_data(connection.client())
+        except connection.Unavailable:
+            return False
+
+    def _announce(self) -> None:
+        """Redis lost its data: let it know what the living children run before anybody pushes it again."""
+        try:
+            database.refresh()
+            for serial, place in self._places.items():
+                if serial in self._living:
+                    running = [(r.id, r.number, r.started_at) for r in self._board.running(place)]
+                    if running:
+                        name = workers.holder(self._config.worker_id, serial)
+                        recover.announce_running(connection.client(), name, running)
+        except (Error, *connection.Unavailable) as error:
+            logger.warning("What is running could not be announced to Redis: %s", error)
+            database.refresh(close=True)
 
     def _last_claim(self) -> float:
         return max((self._board.last_claim(index) for index in range(self._config.processes)), default=0.0)
@@ -107,13 +148,16 @@ class Keeper:
         if messages is None:
             logger.error("The supervisor is gone; its children are left to end what they run.")
             self._orphaned = True
+            self._deadline = time.monotonic() + self._config.grace
             return
         for message in messages:
             kind = message.pop("kind")
             if kind == "birth":
                 self._living[message["serial"]] = message["pid"]
+                self._places[message["serial"]] = message["place"]
             elif kind == "death":
                 self._living.pop(message["serial"], None)
+                self._places.pop(message["serial"], None)
                 self._dead.append(Death(**message))
             elif kind == "finish":
                 self._finish = True
@@ -142,7 +186,8 @@ class Keeper:
                 signals.child_died.send_robust(
                     sender=None, worker_id=self._config.worker_id, cause=death.cause
                 )
-            self._outbox.send("buried", serial=death.serial)
+            if not self._orphaned:
+                self._outbox.send("buried", serial=death.serial)
 
     def _duties(self) -> None:
         try:
@@ -158,12 +203,10 @@ class Registrar:
         self._config = config
         self._row_written = False
 
-    def beat(self, holders: list[str], last_claim: float) -> None:
+    def beat(self, last_claim: float) -> None:
         """Renew the leases in Redis, and the row's heartbeat; what fails is tried again at the next beat."""
         try:
-            workers.beat(
-                connection.client(), self._config.worker_id, holders, list(self._config.queues.names)
-            )
+            workers.beat(connection.client(), self._config.worker_id, self._config.queues.names)
             dispatching.redis_answered()
         except connection.Unavailable as error:
             dispatching.redis_failed(error)

@@ -29,10 +29,11 @@ class Death:
 
 @dataclass(slots=True)
 class Birth:
-    """A child that was started."""
+    """A child that was started; `place` is its place on the board."""
 
     serial: int
     pid: int
+    place: int
 
 
 class Line:

@@ -7,6 +7,7 @@ kept and repeated and the child claims nothing; when Redis is away, acknowledgem
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -82,7 +83,7 @@ class Recorder:
     # the thread
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread = threading.Thread(target=self._run_or_die, name="recorder", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -92,6 +93,15 @@ class Recorder:
         self._room.set()
         if self._thread is not None:
             self._thread.join()
+
+    def _run_or_die(self) -> None:
+        try:
+            self._run()
+        except BaseException:
+            # A child that cannot record must not go on: it is replaced, and the keeper takes back what it held.
+            logger.exception("The recorder failed; this child ends.")
+            logging.shutdown()
+            os._exit(70)  # EX_SOFTWARE
 
     def _run(self) -> None:
         period = conf.get().LONG_JOB
@@ -138,12 +148,7 @@ class Recorder:
             self._room.set()
         self._unacknowledged.append((group, accepted))
         self._acknowledge()
-        settle.announce(group, accepted)
-        for outcome in group:
-            if outcome.carrier is not None and outcome.delivery.id in accepted and outcome.run_at is None:
-                from queue_app import results
-
-                results.send_finished(outcome)
+        settle.announce(group, accepted, self._worker_id)
 
     def _record(self, group: list[Outcome]) -> set[str]:
         """Write a group, for as long as it takes."""

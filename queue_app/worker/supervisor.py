@@ -5,6 +5,7 @@ Signals: TERM and INT drain; a second one, or QUIT, hurries; HUP replaces the ch
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import logging
@@ -143,10 +144,8 @@ class Supervisor:
     @staticmethod
     def _kill(seat: Seat, signum: int) -> None:
         if seat.pid:
-            try:
+            with contextlib.suppress(ProcessLookupError):  # reaped in a moment
                 os.kill(seat.pid, signum)
-            except ProcessLookupError:
-                pass  # reaped in a moment
 
     # children
 
@@ -162,7 +161,7 @@ class Supervisor:
         seat.serial, seat.started = self._serial, time.monotonic()
         seat.overdue, seat.suspects, seat.ordered = {}, set(), False
         seat.pid = self._fork(lambda: Child(self._config, self._board, seat.index, seat.serial).run())
-        self._tell("birth", Birth(seat.serial, seat.pid))
+        self._tell("birth", Birth(seat.serial, seat.pid, seat.index))
 
     def _roll(self) -> None:
         """Reload: the next child is told to stop once the one before it has a successor that is up."""
@@ -250,7 +249,7 @@ class Supervisor:
         os.close(up_write)
         for seat in self._seats:
             if seat.pid:
-                self._tell("birth", Birth(seat.serial, seat.pid))
+                self._tell("birth", Birth(seat.serial, seat.pid, seat.index))
         for death in self._unburied.values():
             self._tell("death", death)
 
@@ -303,6 +302,7 @@ class Supervisor:
     def _fork(self, run: Callable[[], int], *, keep: bool = False) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
+        parent = os.getpid()
         pid = os.fork()
         if pid:
             return pid
@@ -315,7 +315,7 @@ class Supervisor:
                 for line in (self._to_keeper, self._from_keeper):
                     if line is not None:
                         line.close()
-                _die_with_parent()
+                _die_with_parent(parent)
             code = run()
         except BaseException:
             logger.exception("A process of the worker failed.")
@@ -325,12 +325,12 @@ class Supervisor:
             os._exit(code)
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """Have the kernel send TERM when the supervisor is gone (Linux): the child then drains and ends."""
-    try:
+    with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-    except (OSError, AttributeError):
-        pass
+    if os.getppid() != parent:  # it went before the kernel was told
+        os._exit(1)
 
 
 def explain(status: int, peak_mb: float) -> str:

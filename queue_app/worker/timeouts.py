@@ -57,21 +57,18 @@ class ThreadTimer:
             self._armed[token] = threading.get_ident()
             heapq.heappush(self._heap, (time.monotonic() + seconds, token))
             self._condition.notify()
-        raised = False
         try:
             yield
-        except SoftTimeout:
-            raised = True
-            raise
         finally:
-            with self._condition:
-                self._armed.pop(token, None)
-                fired = token in self._fired
+            if self._armed.pop(token, None) is None:
+                # The watcher took it: the exception was raised, or is on its way. Meet it here, not elsewhere.
+                try:
+                    while token not in self._fired:
+                        time.sleep(0.0005)
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threading.get_ident()), None)
+                except SoftTimeout:
+                    pass  # the block had ended in time
                 self._fired.discard(token)
-            if fired and not raised:
-                # It was asked for but has not arrived: wait for it here rather than meet it elsewhere.
-                while True:
-                    time.sleep(0.001)
 
     def _watch(self) -> None:
         while True:
@@ -86,7 +83,7 @@ class ThreadTimer:
                 heapq.heappop(self._heap)
                 thread = self._armed.pop(token, None)
                 if thread is not None:
-                    self._fired.add(token)
                     ctypes.pythonapi.PyThreadState_SetAsyncExc(
                         ctypes.c_ulong(thread), ctypes.py_object(SoftTimeout)
                     )
+                    self._fired.add(token)

@@ -1,7 +1,8 @@
 --[[ claim: hand out up to n jobs of a queue to one child, highest priority first, FIFO within, lanes in turn.
 
 KEYS  1 {q}:body  2 {q}:levels  3 {q}:due  4 {q}:bell  5 {q}:held:<holder>  6 {q}:paused
-ARGV  1 base "{q}:"   2 n   3 now in epoch seconds, or "" for the clock of Redis
+      7 {q}:holders
+ARGV  1 base "{q}:"   2 n   3 now in epoch seconds, or "" for the clock of Redis   4 holder
 Out   { now as text (epoch seconds), next due time as text ("" if none), id, body, id, body … }
 
 What is due is promoted first. An id without a body was cancelled: it is dropped here and costs nothing more.
@@ -37,6 +38,7 @@ out[2] = due[2] or ''
 
 local stamp = string.format('%.0f', tonumber(now) * 1000) .. '|'
 local left = false
+local seen = {}
 local scanned = 0  -- bounds one call where very many were cancelled
 for _, prio in ipairs(redis.call('ZREVRANGE', KEYS[2], 0, -1)) do
   local lanes = base .. 'lanes:' .. prio
@@ -55,7 +57,8 @@ for _, prio in ipairs(redis.call('ZREVRANGE', KEYS[2], 0, -1)) do
       local gone, hold = {}, {}
       for i, id in ipairs(ids) do
         local body = bodies[i]
-        if body then
+        if body and not seen[id] then
+          seen[id] = true
           gone[#gone + 1] = id
           hold[#hold + 1] = id
           hold[#hold + 1] = stamp .. body
@@ -65,6 +68,7 @@ for _, prio in ipairs(redis.call('ZREVRANGE', KEYS[2], 0, -1)) do
         end
       end
       if #gone > 0 then
+        redis.call('SADD', KEYS[7], ARGV[4])
         redis.call('HDEL', KEYS[1], unpack(gone))
         redis.call('HSET', KEYS[5], unpack(hold))
       end

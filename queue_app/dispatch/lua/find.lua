@@ -1,20 +1,27 @@
---[[ find: who holds these jobs; on request, take those that wait out of the queue in the same step.
+--[[ find: who holds these jobs; on request, take those that no child holds out of the queue in the same step.
 
-KEYS  1 {q}:body  2… {q}:held:<holder>
-ARGV  1 "1" to withdraw waiting ones   2… ids
-Out   for each id: n > 0, held by the n-th holder; 0, it waited (and was withdrawn, if asked); -1, unknown here
+KEYS  1 {q}:body  2 {q}:holders  3 {q}:cancelled
+ARGV  1 base "{q}:"   2 "1" to withdraw   3… ids
+Out   for each id: the name of its holder; "+" when it waits (or waited, until it was withdrawn); "-" when unknown here
+
+A withdrawn id is remembered for ten minutes, so that a push that is under way cannot bring it back.
 ]]
+local base, withdraw = ARGV[1], ARGV[2] == '1'
+local names = redis.call('SMEMBERS', KEYS[2])
+local now = tonumber(redis.call('TIME')[1])
 local out = {}
-for i = 2, #ARGV do
-  local id, found = ARGV[i], -1
+for i = 3, #ARGV do
+  local id, found = ARGV[i], '-'
   if redis.call('HEXISTS', KEYS[1], id) == 1 then
-    found = 0
-    if ARGV[1] == '1' then redis.call('HDEL', KEYS[1], id) end
+    found = '+'
+    if withdraw then redis.call('HDEL', KEYS[1], id) end
   else
-    for k = 2, #KEYS do
-      if redis.call('HEXISTS', KEYS[k], id) == 1 then found = k - 1; break end
+    for _, name in ipairs(names) do
+      if redis.call('HEXISTS', base .. 'held:' .. name, id) == 1 then found = name; break end
     end
   end
+  if withdraw and (found == '+' or found == '-') then redis.call('ZADD', KEYS[3], now, id) end
   out[#out + 1] = found
 end
+if withdraw then redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - 600) end
 return out

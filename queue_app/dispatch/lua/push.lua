@@ -1,6 +1,6 @@
 --[[ push: put jobs into a queue, ready or due. Idempotent: an id whose body waits already is left alone.
 
-KEYS  1 {q}:body  2 {q}:levels  3 {q}:due  4 {q}:bell
+KEYS  1 {q}:body  2 {q}:levels  3 {q}:due  4 {q}:bell  5 {q}:cancelled
 ARGV  1 base "{q}:"
       2 then, for each job, three values: id, at (epoch seconds; "0" = now), body ("<prio>:<lane>|…")
 Out   how many were new
@@ -13,10 +13,13 @@ now = tonumber(now[1]) + tonumber(now[2]) / 1000000
 local added, ready, sooner = 0, 0, false
 local ids = {}       -- list key → ids, in order
 local order = {}
+local withdrawn = redis.call('EXISTS', KEYS[5]) == 1
 local head = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2]
 for i = 2, #ARGV, 3 do
   local id, at, body = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
-  if redis.call('HSETNX', KEYS[1], id, body) == 1 then
+  -- One that was cancelled between its commit and this push stays out.
+  local out = withdrawn and redis.call('ZSCORE', KEYS[5], id)
+  if not out and redis.call('HSETNX', KEYS[1], id, body) == 1 then
     added = added + 1
     if at > now then
       redis.call('ZADD', KEYS[3], ARGV[i + 1], id)

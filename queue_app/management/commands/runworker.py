@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connections
 
-from queue_app import __version__, conf, ids, registry
+from queue_app import __version__, checks, conf, ids, registry
 from queue_app.dispatch import connection
 from queue_app.exceptions import InvalidOption
 from queue_app.models import Job
@@ -62,6 +62,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         config = self._config(options)
         self._check_stores()
+        checks.load_results()
         known = registry.autodiscover()
         if options["drain"]:
             from queue_app.worker.drain import drain

@@ -2,9 +2,9 @@
 
 Every module has the same three functions:
 
-    insert_jobs(connection, jobs)                       write new rows
-    end_attempts(connection, endings) -> set of ids     the guarded write of outcomes; which ones counted
-    mark_running(connection, starts, worker_id)         say `running` of rows whose attempt is under way
+    insert_jobs(connection, jobs)                         write new rows
+    end_attempts(connection, endings, worker_id) -> ids   the guarded write of outcomes; which ones counted
+    mark_running(connection, starts, worker_id)           say `running` of rows whose attempt is under way
 """
 
 from __future__ import annotations
@@ -33,4 +33,4 @@ def write_alias() -> str:
 
 def write_connection() -> BaseDatabaseWrapper:
     """This thread's connection for writing jobs."""
-    return connections[write_alias()]  # type: ignore[return-value]
+    return connections[write_alias()]

@@ -13,7 +13,7 @@ from queue_app.models.attempt import Attempt
 from queue_app.models.bulk.rows import Ending, NewJob, Start
 from queue_app.models.dead_letter import DeadLetter
 from queue_app.models.job import Job
-from queue_app.states import FINAL, UNFINISHED, WAITING, JobState
+from queue_app.states import ATTEMPTABLE, FINAL, JobState
 
 #: Rows in one statement; SQLite allows 999 parameters where it is old, and the ORM splits further by itself.
 CHUNK = 200
@@ -56,13 +56,17 @@ def insert_jobs(connection: BaseDatabaseWrapper, jobs: list[NewJob]) -> None:
     )
 
 
-def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending]) -> set[str]:
+def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending], worker_id: str | None) -> set[str]:
     """Record outcomes, each only if the row expects that attempt; with the attempt rows and dead letters.
+
+    Args:
+        worker_id: of the worker that made these attempts.
 
     Returns:
         The ids whose outcome counted. Commits before it returns, unless in a caller's transaction.
     """
     using = connection.alias
+    worker = UUID(worker_id) if worker_id else None
     accepted: set[str] = set()
     with transaction.atomic(using=using):
         for start in range(0, len(endings), CHUNK):
@@ -70,10 +74,12 @@ def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending]) -> set[
             rows = (
                 Job.objects.using(using)
                 .select_for_update()
-                .filter(pk__in=part, state__in=sorted(UNFINISHED))
+                .filter(pk__in=part, state__in=sorted(ATTEMPTABLE))
                 .order_by("pk")
             )
-            jobs = [_apply(job, part[job.pk]) for job in rows if job.attempt == part[job.pk].number - 1]
+            jobs = [
+                _apply(job, part[job.pk], worker) for job in rows if job.attempt == part[job.pk].number - 1
+            ]
             # The rows are locked and complete, so that this "insert" only ever updates; unlike bulk_update, whose
             # CASE … WHEN grows with the square of the group, it costs the same for each row.
             Job.objects.using(using).bulk_create(
@@ -83,35 +89,35 @@ def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending]) -> set[
                 update_fields=_UPDATED,
             )
             counted = [part[job.pk] for job in jobs]
-            Attempt.objects.using(using).bulk_create([_attempt(e) for e in counted])
+            Attempt.objects.using(using).bulk_create([_attempt(e, worker) for e in counted])
             DeadLetter.objects.using(using).bulk_create([_dead_letter(e) for e in counted if e.dead_reason])
             accepted.update(e.id for e in counted)
     return accepted
 
 
-def _apply(job: Job, e: Ending) -> Job:
+def _apply(job: Job, e: Ending, worker: UUID | None) -> Job:
     started = clock.from_seconds(e.started_at) if e.started_at is not None else None
     job.state = e.job_state
     job.attempt = e.number
     job.failures = e.failures
     job.deaths = e.deaths
     job.started_at = job.started_at or started
-    job.last_attempted_at = started
+    job.last_attempted_at = started or job.last_attempted_at
     job.finished_at = clock.from_seconds(e.finished_at) if e.job_state in FINAL else None
     if e.run_after is not None:
         job.run_after = clock.from_seconds(e.run_after)
     job.result = e.result
     job.progress = e.progress or job.progress
-    job.worker_id = UUID(e.worker_id) if e.worker_id else None
+    job.worker_id = worker
     return job
 
 
-def _attempt(e: Ending) -> Attempt:
+def _attempt(e: Ending, worker: UUID | None) -> Attempt:
     return Attempt(
         job_id=UUID(e.id),
         number=e.number,
         state=e.attempt_state,
-        worker_id=UUID(e.worker_id) if e.worker_id else None,
+        worker_id=worker,
         started_at=clock.from_seconds(e.started_at) if e.started_at is not None else None,
         finished_at=clock.from_seconds(e.finished_at),
         error_class=e.error_class,
@@ -146,5 +152,5 @@ def mark_running(connection: BaseDatabaseWrapper, starts: list[Start], worker_id
         if start.progress is not None:
             values["progress"] = start.progress
         Job.objects.using(connection.alias).filter(
-            pk=UUID(start.id), attempt=start.number - 1, state__in=sorted(WAITING | {JobState.RUNNING})
+            pk=UUID(start.id), attempt=start.number - 1, state__in=sorted(ATTEMPTABLE)
         ).update(**values)

@@ -7,9 +7,10 @@ driver adapt thousands of values one by one. The formats: PostgreSQL manual, "CO
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from queue_app import ids
 from queue_app.models.bulk.rows import Ending, NewJob, Start
-from queue_app.states import FINAL, UNFINISHED, JobState
+from queue_app.states import FINAL, JobState
 
 try:
     from psycopg import Connection as _Connection  # noqa: F401 - psycopg 3, not psycopg2
@@ -29,7 +30,14 @@ except ImportError:
 
 #: NULL in COPY's text format.
 NULL = r"\N"
-_STATES = ", ".join(f"'{state}'" for state in sorted(UNFINISHED))
+#: States in which no attempt can end. Said of these, not of the others: the partial indexes must not look as if they
+#: could help.
+_CLOSED = ", ".join(f"'{state}'" for state in sorted(FINAL | {JobState.BLOCKED}))
+
+#: The updates below touch the rows of one group, found by their primary keys and hashed against the values. Left to
+#: itself the planner reads the whole table for each group: while there are no statistics, or as soon as they say that
+#: almost every row is final.
+_BY_KEY = "SET LOCAL enable_seqscan = off; SET LOCAL enable_nestloop = off; SET LOCAL enable_mergejoin = off"
 
 _COPY_JOBS = (
     "COPY queue_app_job (id, task, queue, priority, state, payload, backend, run_after, max_attempts, timeout,"
@@ -50,33 +58,40 @@ _COPY_DEAD = (
 )
 #: Successes, the bulk of all outcomes: what does not change is not sent.
 _SUCCEED = f"""
+WITH d (id, number, started, finished, result, progress) AS MATERIALIZED (
+    SELECT * FROM unnest(%s::uuid[], %s::int[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::text[])
+)
 UPDATE queue_app_job AS j
 SET state = 'succeeded', attempt = d.number, started_at = COALESCE(j.started_at, d.started),
-    last_attempted_at = d.started, finished_at = d.finished, result = d.result, worker_id = d.worker,
+    last_attempted_at = d.started, finished_at = d.finished, result = d.result, worker_id = %s,
     progress = COALESCE(d.progress, j.progress)
-FROM unnest(%s::uuid[], %s::int[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::uuid[], %s::text[])
-     AS d (id, number, started, finished, result, worker, progress)
-WHERE j.id = d.id AND j.attempt = d.number - 1 AND j.state IN ({_STATES})
+FROM d
+WHERE j.id = ANY (ARRAY(SELECT id FROM d)) AND j.id = d.id AND j.attempt = d.number - 1 AND j.state NOT IN ({_CLOSED})
 RETURNING j.id
 """  # noqa: S608 - constants
 _END = f"""
+WITH d (id, number, started, finished, state, progress, failures, deaths, run_after) AS MATERIALIZED (
+    SELECT * FROM unnest(%s::uuid[], %s::int[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::text[], %s::int[],
+            %s::int[], %s::timestamptz[])
+)
 UPDATE queue_app_job AS j
 SET state = d.state, attempt = d.number, started_at = COALESCE(j.started_at, d.started),
     last_attempted_at = COALESCE(d.started, j.last_attempted_at), finished_at = d.finished, result = NULL,
-    worker_id = d.worker, progress = COALESCE(d.progress, j.progress), failures = d.failures, deaths = d.deaths,
+    worker_id = %s, progress = COALESCE(d.progress, j.progress), failures = d.failures, deaths = d.deaths,
     run_after = COALESCE(d.run_after, j.run_after)
-FROM unnest(%s::uuid[], %s::int[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::uuid[], %s::text[],
-            %s::int[], %s::int[], %s::timestamptz[])
-     AS d (id, number, started, finished, state, worker, progress, failures, deaths, run_after)
-WHERE j.id = d.id AND j.attempt = d.number - 1 AND j.state IN ({_STATES})
+FROM d
+WHERE j.id = ANY (ARRAY(SELECT id FROM d)) AND j.id = d.id AND j.attempt = d.number - 1 AND j.state NOT IN ({_CLOSED})
 RETURNING j.id
 """  # noqa: S608 - constants
 _RUN = f"""
+WITH d (id, number, started, progress) AS MATERIALIZED (
+    SELECT * FROM unnest(%s::uuid[], %s::int[], %s::timestamptz[], %s::text[])
+)
 UPDATE queue_app_job AS j
 SET state = 'running', worker_id = %s, last_attempted_at = d.started,
     started_at = COALESCE(j.started_at, d.started), progress = COALESCE(d.progress, j.progress)
-FROM unnest(%s::uuid[], %s::int[], %s::timestamptz[], %s::text[]) AS d (id, number, started, progress)
-WHERE j.id = d.id AND j.attempt = d.number - 1 AND j.state IN ({_STATES})
+FROM d
+WHERE j.id = ANY (ARRAY(SELECT id FROM d)) AND j.id = d.id AND j.attempt = d.number - 1 AND j.state NOT IN ({_CLOSED})
 """  # noqa: S608 - constants
 
 
@@ -103,7 +118,7 @@ def insert_jobs(connection: BaseDatabaseWrapper, jobs: list[NewJob]) -> None:
             )
             return
         now, at = jobs[0].enqueued_at, jobs[0].enqueued_at.isoformat()
-        with cursor.copy(_COPY_JOBS) as copy:
+        with connection.wrap_database_errors, cursor.copy(_COPY_JOBS) as copy:
             for start in range(0, len(jobs), 500):  # the server stores one part while we format the next
                 copy.write(
                     "".join(
@@ -118,92 +133,103 @@ def insert_jobs(connection: BaseDatabaseWrapper, jobs: list[NewJob]) -> None:
                 )
 
 
-def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending]) -> set[str]:
+def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending], worker_id: str | None) -> set[str]:
     """Record outcomes, each only if the row expects that attempt; with the attempt rows and dead letters.
+
+    Args:
+        worker_id: of the worker that made these attempts.
 
     Returns:
         The ids whose outcome counted. Commits before it returns, unless in a caller's transaction.
     """
-    good = [e for e in endings if e.job_state == JobState.SUCCEEDED]
-    other = [e for e in endings if e.job_state != JobState.SUCCEEDED] if len(good) < len(endings) else []
+    good = [e for e in endings if e.job_state == "succeeded"]
+    other = [e for e in endings if e.job_state != "succeeded"] if len(good) < len(endings) else []
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-        accepted = _update(cursor, _SUCCEED, good, _succeed_columns) + _update(
-            cursor, _END, other, _end_columns
-        )
+        cursor.execute(_BY_KEY)
+        accepted = _update(cursor, _SUCCEED, good, worker_id, _succeed_columns)
+        accepted += _update(cursor, _END, other, worker_id, _end_columns)
         if accepted:
-            with cursor.copy(_COPY_ATTEMPTS) as copy:
-                copy.write("".join([_attempt_line(e) for e in accepted]))
-        dead = [e for e in accepted if e.dead_reason]
+            worker = worker_id or NULL
+            with connection.wrap_database_errors, cursor.copy(_COPY_ATTEMPTS) as copy:
+                copy.write("".join([_attempt_line(row, worker) for row in accepted]))
+        dead = [e for e, _, _ in accepted if e.dead_reason]
         if dead:
-            with cursor.copy(_COPY_DEAD) as copy:
+            with connection.wrap_database_errors, cursor.copy(_COPY_DEAD) as copy:
                 copy.write("".join([_dead_line(e) for e in dead]))
-    return {e.id for e in accepted}
+    return {row[0].id for row in accepted}
 
 
-def _update(cursor: Any, sql: str, endings: list[Ending], columns: Any) -> list[Ending]:
+#: An ending with its start and finish as text, which two statements need.
+_Row = tuple[Ending, str, str]
+
+
+def _update(
+    cursor: Any,
+    sql: str,
+    endings: list[Ending],
+    worker_id: str | None,
+    columns: Callable[[list[_Row]], list[str]],
+) -> list[_Row]:
     if not endings:
         return []
     # Rows are locked in the order of their ids by everybody, so that no two groups wait for each other.
-    endings = sorted(endings, key=_id)
-    cursor.execute(sql, columns(endings))
-    if cursor.rowcount == len(endings):
-        return endings
+    endings.sort(key=_id)
+    rows = [(e, NULL if e.started_at is None else _time(e.started_at), _time(e.finished_at)) for e in endings]
+    cursor.execute(sql, [*columns(rows), worker_id])
+    if cursor.rowcount == len(rows):
+        return rows
     counted = {str(row[0]) for row in cursor.fetchall()}
-    return [e for e in endings if e.id in counted]
+    return [row for row in rows if row[0].id in counted]
 
 
-def _id(ending: Ending) -> str:
-    return ending.id
+_id = attrgetter("id")
 
 
-def _succeed_columns(endings: list[Ending]) -> list[str]:
+def _succeed_columns(rows: list[_Row]) -> list[str]:
     return [
-        _plain(e.id for e in endings),
-        _plain(str(e.number) for e in endings),
-        _plain(_time(e.started_at) for e in endings),
-        _plain(_time(e.finished_at) for e in endings),
-        _array(e.result for e in endings),
-        _plain(e.worker_id or "NULL" for e in endings),
-        _array(e.progress for e in endings),
+        _plain([e.id for e, _, _ in rows]),
+        _plain([str(e.number) for e, _, _ in rows]),
+        _plain([started for _, started, _ in rows]),
+        _plain([finished for _, _, finished in rows]),
+        _array([e.result for e, _, _ in rows]),
+        _array([e.progress for e, _, _ in rows]),
     ]
 
 
-def _end_columns(endings: list[Ending]) -> list[str]:
+def _end_columns(rows: list[_Row]) -> list[str]:
     return [
-        _plain(e.id for e in endings),
-        _plain(str(e.number) for e in endings),
-        _plain("NULL" if e.started_at is None else _time(e.started_at) for e in endings),
-        _plain(_time(e.finished_at) if e.job_state in FINAL else "NULL" for e in endings),
-        _plain(str(e.job_state) for e in endings),
-        _plain(e.worker_id or "NULL" for e in endings),
-        _array(e.progress for e in endings),
-        _plain(str(e.failures) for e in endings),
-        _plain(str(e.deaths) for e in endings),
-        _plain("NULL" if e.run_after is None else _time(e.run_after) for e in endings),
+        _plain([e.id for e, _, _ in rows]),
+        _plain([str(e.number) for e, _, _ in rows]),
+        _plain(["NULL" if started is NULL else started for _, started, _ in rows]),
+        _plain([finished if e.job_state in FINAL else "NULL" for e, _, finished in rows]),
+        _plain([str(e.job_state) for e, _, _ in rows]),
+        _array([e.progress for e, _, _ in rows]),
+        _plain([str(e.failures) for e, _, _ in rows]),
+        _plain([str(e.deaths) for e, _, _ in rows]),
+        _plain(["NULL" if e.run_after is None else _time(e.run_after) for e, _, _ in rows]),
     ]
 
 
 def mark_running(connection: BaseDatabaseWrapper, starts: list[Start], worker_id: str) -> None:
     """Say `running` of jobs whose attempt is under way, unless their outcome is there already."""
     starts = sorted(starts)
-    with connection.cursor() as cursor:
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+        cursor.execute(_BY_KEY)
         cursor.execute(
             _RUN,
             [
+                _plain([s.id for s in starts]),
+                _plain([str(s.number) for s in starts]),
+                _plain([_time(s.started_at) for s in starts]),
+                _array([s.progress for s in starts]),
                 UUID(worker_id),
-                _plain(s.id for s in starts),
-                _plain(str(s.number) for s in starts),
-                _plain(_time(s.started_at) for s in starts),
-                _array(s.progress for s in starts),
             ],
         )
 
 
-def _attempt_line(e: Ending) -> str:
-    started = NULL if e.started_at is None else _time(e.started_at)
-    head = (
-        f"{e.id}\t{e.number}\t{e.attempt_state}\t{e.worker_id or NULL}\t{started}\t{_time(e.finished_at)}\t"
-    )
+def _attempt_line(row: _Row, worker: str) -> str:
+    e, started, finished = row
+    head = f"{e.id}\t{e.number}\t{e.attempt_state}\t{worker}\t{started}\t{finished}\t"
     if e.error_class or e.error:
         return f"{head}{_text(e.error_class)}\t{_text(e.error)}\t{_text(e.traceback)}\n"
     return head + "\t\t\n"
@@ -225,20 +251,19 @@ def _text(value: str) -> str:
     return value.replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
 
 
-def _plain(values: Iterable[str]) -> str:
+def _plain(values: list[str]) -> str:
     """An array literal of values that need no quotes."""
     return "{" + ",".join(values) + "}"
 
 
-def _array(values: Iterable[str | None]) -> str:
-    """An array literal of any text."""
-    return (
-        "{"
-        + ",".join(
-            ["NULL" if v is None else '"' + v.replace("\\", "\\\\").replace('"', '\\"') + '"' for v in values]
-        )
-        + "}"
-    )
+def _array(values: list[str | None]) -> str:
+    """An array literal of any text; an empty one when all are null, as unnest fills up with nulls."""
+    if not any(values) and not any(v is not None for v in values):
+        return "{}"
+    quoted = [
+        "NULL" if v is None else '"' + v.replace("\\", "\\\\").replace('"', '\\"') + '"' for v in values
+    ]
+    return "{" + ",".join(quoted) + "}"
 
 
 @lru_cache(maxsize=64)
@@ -248,5 +273,5 @@ def _second(second: int) -> str:
 
 def _time(value: float) -> str:
     """Epoch seconds as a timestamptz in text, to the microsecond."""
-    micros = round(value * 1_000_000)
-    return f"{_second(micros // 1_000_000)}.{micros % 1_000_000:06d}+00"
+    second, micros = divmod(round(value * 1_000_000), 1_000_000)
+    return f"{_second(second)}.{micros:06d}+00"

@@ -48,7 +48,6 @@ class Ending:
     number: int
     job_state: str
     attempt_state: str
-    worker_id: str | None
     started_at: float | None
     finished_at: float
     failures: int

@@ -1,0 +1,103 @@
+"""Whether the process is up (`live`), and whether jobs can be taken and run (`ready`): for load balancers and compose.
+
+    path("health/", include("queue_app.health"))      gives health/live/ and health/ready/
+
+Open to everybody, so the answers are the words `ok` and `failing` alone; the log says why.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from time import monotonic
+
+from django.db import connections, transaction
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, JsonResponse
+from django.urls import path
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from queue_app import selection
+from queue_app.dispatch import connection
+from queue_app.models.bulk import write_alias
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that Redis may take to answer.
+REDIS_TIMEOUT = 1.0
+#: Seconds between two log lines about the same part.
+QUIET = 60.0
+
+_logged: dict[str, float] = {}
+#: Databases whose migrations were found applied: reading them all is not for every request.
+_migrated: set[tuple[str, str]] = set()
+
+
+def database() -> bool:
+    """Whether the database that holds the jobs answers."""
+    with connections[write_alias()].cursor() as cursor:
+        cursor.execute("SELECT 1")
+        return cursor.fetchone() is not None
+
+
+def redis() -> bool:
+    """Whether Redis answers."""
+    return bool(connection.client(REDIS_TIMEOUT).ping())
+
+
+def migrations() -> bool:
+    """Whether all migrations of queue_app, and those that they need, are applied."""
+    alias = write_alias()
+    known = (alias, str(connections[alias].settings_dict["NAME"]))
+    if known not in _migrated:
+        executor = MigrationExecutor(connections[alias])
+        if executor.migration_plan(executor.loader.graph.leaf_nodes("queue_app")):
+            return False
+        _migrated.add(known)
+    return True
+
+
+def workers() -> bool:
+    """Whether at least one worker is healthy: it lives, and could claim recently."""
+    return selection.workers("alive").using(write_alias()).exists()
+
+
+PARTS: dict[str, Callable[[], bool]] = {
+    "database": database,
+    "redis": redis,
+    "migrations": migrations,
+    "workers": workers,
+}
+
+
+def _holds(name: str, part: Callable[[], bool]) -> bool:
+    try:
+        return part()
+    except Exception as error:  # whatever it is, this part is failing
+        if monotonic() - _logged.get(name, -QUIET) >= QUIET:
+            _logged[name] = monotonic()
+            logger.warning("Health: %s is failing: %s", name, error)
+        return False
+
+
+@never_cache
+@require_safe
+@transaction.non_atomic_requests
+def live(request: HttpRequest) -> JsonResponse:
+    """200 while this process answers; no store is asked."""
+    return JsonResponse({"status": "ok"})
+
+
+@never_cache
+@require_safe
+@transaction.non_atomic_requests
+def ready(request: HttpRequest) -> JsonResponse:
+    """200 if every part is `ok`, else 503; the parts by name."""
+    found = {name: "ok" if _holds(name, part) else "failing" for name, part in PARTS.items()}
+    good = set(found.values()) == {"ok"}
+    return JsonResponse({"status": "ok" if good else "failing", **found}, status=200 if good else 503)
+
+
+app_name = "queue_app_health"
+urlpatterns = [path("live/", live, name="live"), path("ready/", ready, name="ready")]

@@ -1,0 +1,111 @@
+"""How people choose rows: by time, by the start of an id, workers by status, dead letters. For all the faces."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+
+from queue_app import clock, conf, ids
+from queue_app.exceptions import InvalidOption
+from queue_app.models import DeadLetter, Worker
+from queue_app.retry import FARTHEST
+
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
+_ago = re.compile(r"(\d{1,9})\s*([smhdw])").fullmatch
+_hexadecimal = re.compile(r"[0-9a-f]+").fullmatch
+
+#: Fewest hexadecimal digits that are taken as the start of an id (a UUIDv7's first eight are its time to about a
+#: minute); fewer are more likely a word.
+LEAST_DIGITS = 8
+
+#: What `Worker.status` may say.
+WORKER_STATUSES = ("alive", "silent", "stuck", "stopped")
+
+
+def since(text: str) -> datetime:
+    """A point in the past: an ISO date or time (without a zone: the current one), or an age such as `2h` or `3d`.
+
+    Raises:
+        InvalidOption: it is neither, or lies in the future.
+    """
+    value = _point(text.strip())
+    if value is None:
+        raise InvalidOption(
+            f"since is {text[:64]!r}; use an ISO date or time such as 2026-11-22 or 2026-11-22T08:00:00Z, or an age"
+            " such as 90s, 30m, 2h, 3d or 1w."
+        )
+    if value.timestamp() > clock.seconds():
+        raise InvalidOption(f"since is {text[:64]!r}, which is in the future.")
+    return value
+
+
+def _point(text: str) -> datetime | None:
+    if age := _ago(text):
+        seconds = int(age[1]) * _UNITS[age[2]]
+        return clock.now() - timedelta(seconds=seconds) if seconds <= FARTHEST else None
+    try:
+        found = parse_datetime(text)
+        if found is None and (day := parse_date(text)) is not None:
+            found = datetime(day.year, day.month, day.day)
+        if found is not None and timezone.is_naive(found):
+            found = timezone.make_aware(found)
+        return None if found is None else clock.from_seconds(found.timestamp())
+    except (ValueError, OverflowError):  # such as a 31st of November, or the year 1 east of Greenwich
+        return None
+
+
+def dead_letters(
+    task: str | None = None, queue: str | None = None, since: datetime | None = None
+) -> QuerySet[DeadLetter]:
+    """The open dead letters, newest first; all of them, or those of a task, a queue, and not older than `since`."""
+    letters = DeadLetter.objects.filter(replayed_at__isnull=True)
+    if task is not None:
+        letters = letters.filter(task=task)
+    if queue is not None:
+        letters = letters.filter(queue=queue)
+    if since is not None:
+        letters = letters.filter(created_at__gte=since)
+    return letters
+
+
+def workers(status: str) -> QuerySet[Worker]:
+    """The workers whose `Worker.status` is this one of `WORKER_STATUSES`."""
+    if status == "stopped":
+        return Worker.objects.filter(stopped_at__isnull=False)
+    if status == "silent":
+        return Worker.objects.silent()
+    seen = clock.now() - timedelta(seconds=conf.get().LEASE)
+    beating = Worker.objects.alive().alias(claimed_at=Coalesce("last_claim_at", "started_at"))
+    return beating.filter(claimed_at__lt=seen) if status == "stuck" else beating.filter(claimed_at__gte=seen)
+
+
+def made_at(field: str = "pk", *, after: datetime | None = None, before: datetime | None = None) -> Q:
+    """The condition that a row was made at or after `after`, and before `before`.
+
+    Ids are UUIDv7, so this is a range of the primary key: no scan, whatever the table's size.
+    """
+    condition = Q()
+    if after is not None:
+        condition &= Q(**{f"{field}__gte": _floor(after)})
+    if before is not None:
+        condition &= Q(**{f"{field}__lt": _floor(before)})
+    return condition
+
+
+def _floor(moment: datetime) -> UUID:
+    return ids.floor(max(0.0, moment.timestamp()))
+
+
+def id_starts(text: str, field: str = "pk") -> Q | None:
+    """The condition that an id begins with `text`, dashes or not; None if it cannot be the start of an id."""
+    digits = text.strip().lower().replace("-", "")
+    if not LEAST_DIGITS <= len(digits) <= 32 or not _hexadecimal(digits):
+        return None
+    first, last = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+    return Q(**{f"{field}__gte": first, f"{field}__lte": last})
