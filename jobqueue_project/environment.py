@@ -56,6 +56,11 @@ def whole(env: environ.Env, name: str, default: int) -> int:
     return int(value)
 
 
+def folder(env: environ.Env, name: str, default: Path, base_dir: Path) -> Path:
+    """Return the folder in the variable `name`; a relative one lies below `base_dir`."""
+    return base_dir / env.str(name, default=str(default)).strip()
+
+
 def database(env: environ.Env, name: str, default: str, base_dir: Path) -> dict[str, Any]:
     """Return Django's settings of one database from the URL in the variable `name`.
 

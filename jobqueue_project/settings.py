@@ -102,6 +102,11 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
 USE_I18N = False
 
+# Demo tasks
+
+MEDIA_ROOT = environment.folder(env, "MEDIA_ROOT", VAR_DIR / "media", BASE_DIR)
+SCRAPE_ALLOWED_HOSTS = env.list("SCRAPE_ALLOWED_HOSTS", default=[])
+
 # Logging
 
 LOG_LEVEL = environment.choice(env, "LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))

@@ -15,14 +15,13 @@ from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
 from django.core import checks
 
-from queue_app import conf, options, registry, serialization
+from queue_app import conf, options, registry
 from queue_app.exceptions import InvalidArguments, InvalidOption, JobDoesNotExist
 from queue_app.names import check_queue
 from queue_app.tasks_api import (
     BaseTaskBackend,
     InvalidTask,
     Task,
-    TaskResult,
     TaskResultDoesNotExist,
     TaskResultStatus,
     signals,
@@ -130,32 +129,35 @@ class JobQueueBackend(BaseTaskBackend):  # type: ignore[misc]
             InvalidTask: the task's options do not fit these settings.
             TypeError, ValueError: arguments that are not JSON; names the value's path.
         """
-        from queue_app import client
+        from queue_app import client, results
         from queue_app.lifecycle import enqueue as lifecycle
 
         self._validate_once(task)
         try:
-            requests = client.requests(
-                task,
-                calls,
-                name=task.module_path,
-                queue=task.queue_name,
-                backend=self.alias,
-                fallback_attempts=self.options.get("max_attempts") or conf.get().TASKS_MAX_ATTEMPTS,
-                fallback_timeout=self.options.get("timeout"),
-            )
+            normal = client.normal_calls(calls)
         except InvalidArguments as error:
             # The standard's exception for arguments that are not JSON is TypeError; ours is a ValueError already.
             raise _BothErrors(str(error)) from None
+        request = lifecycle.Request(
+            task=task.module_path,
+            queue=task.queue_name,
+            priority=int(task.priority),
+            run_after=task.run_after,
+            backend=self.alias,
+            max_attempts=getattr(task, "max_attempts", None),
+            timeout=getattr(task, "timeout", None),
+            fallback_attempts=self.options.get("max_attempts") or conf.get().TASKS_MAX_ATTEMPTS,
+            fallback_timeout=self.options.get("timeout"),
+        )
+        jobs = lifecycle.enqueue(request, [text for text, _, _ in normal])
         sender, enqueued = type(self), signals().task_enqueued
-        results = []
-        for job, request in zip(lifecycle.enqueue(requests), requests, strict=True):
-            args, kwargs = serialization.load(request.payload)
-            result = TaskResult(
+        made = []
+        for job_id, (_, args, kwargs) in zip(jobs.ids, normal, strict=True):
+            result = results.make(
                 task=task,
-                id=job.id,
+                id=job_id,
                 status=TaskResultStatus.READY,
-                enqueued_at=job.enqueued_at,
+                enqueued_at=jobs.enqueued_at,
                 started_at=None,
                 last_attempted_at=None,
                 finished_at=None,
@@ -166,8 +168,8 @@ class JobQueueBackend(BaseTaskBackend):  # type: ignore[misc]
                 worker_ids=[],
             )
             enqueued.send(sender, task_result=result)
-            results.append(result)
-        return results
+            made.append(result)
+        return made
 
     def get_result(self, result_id: str) -> Any:
         """The result of a job that came through this backend.

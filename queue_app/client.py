@@ -18,71 +18,53 @@ from queue_app.exceptions import InvalidArguments, JobDoesNotExist, StoreUnavail
 from queue_app.lifecycle import enqueue as lifecycle
 from queue_app.models import Attempt, Job
 from queue_app.models.bulk import write_alias
-from queue_app.models.bulk.rows import NewJob
+from queue_app.models.bulk.rows import NewJobs
 from queue_app.states import FINAL, WAITING, AttemptState, JobState
 
+#: A call's arguments: as JSON text, and as the values that come out of it.
+Normal = tuple[str, list[Any], dict[str, Any]]
 
-def requests(
-    task: Any,
-    calls: Iterable[Call],
-    *,
-    name: str,
-    queue: str,
-    backend: str,
-    fallback_attempts: int,
-    fallback_timeout: float | None = None,
-) -> list[lifecycle.Request]:
-    """Checked enqueue requests of calls to a task of either kind.
+
+def normal_calls(calls: Iterable[Call]) -> list[Normal]:
+    """The calls' arguments, checked.
 
     Raises:
-        InvalidArguments: names the call and the value's path; nothing is enqueued then.
+        InvalidArguments: names the call and the value's path.
     """
     limit = conf.get().PAYLOAD_LIMIT
-    max_attempts = getattr(task, "max_attempts", None)
-    timeout = getattr(task, "timeout", None)
-    priority = int(task.priority)
-    run_after = task.run_after
-    made: list[lifecycle.Request] = []
+    made: list[Normal] = []
     for call in calls:
         try:
             args, kwargs = call
         except (TypeError, ValueError):
-            raise InvalidArguments(
-                f"Call {len(made)} is {call!r}; enqueue_many takes pairs of arguments such as ((1, 2), {{'x': 3}})."
-            ) from None
+            raise _not_a_call(call, len(made)) from None
         if not isinstance(args, tuple | list) or not isinstance(kwargs, dict):
-            raise InvalidArguments(
-                f"Call {len(made)} is {call!r}; enqueue_many takes pairs of arguments such as ((1, 2), {{'x': 3}})."
-            )
-        payload = serialization.dump_arguments(args, kwargs, limit)
-        made.append(
-            lifecycle.Request(
-                name,
-                queue,
-                priority,
-                run_after,
-                payload,
-                backend,
-                max_attempts,
-                timeout,
-                fallback_attempts,
-                fallback_timeout,
-            )
-        )
+            raise _not_a_call(call, len(made))
+        made.append(serialization.normal_arguments(args, kwargs, limit))
     return made
+
+
+def _not_a_call(call: object, index: int) -> InvalidArguments:
+    return InvalidArguments(
+        f"Call {index} is {call!r}; enqueue_many takes pairs of arguments such as ((1, 2), {{'x': 3}})."
+    )
 
 
 def enqueue(task: Task, calls: Iterable[Call]) -> list[JobResult]:
     """Enqueue calls of a `queue_app.task`; `Task.enqueue` and `enqueue_many` come here."""
-    made = requests(
-        task,
-        calls,
-        name=task.module_path,
+    payloads = [text for text, _, _ in normal_calls(calls)]
+    request = lifecycle.Request(
+        task=task.module_path,
         queue=task.queue_name or "default",
+        priority=task.priority,
+        run_after=task.run_after,
         backend="",
+        max_attempts=task.max_attempts,
+        timeout=task.timeout,
         fallback_attempts=conf.get().MAX_ATTEMPTS,
     )
-    return [JobResult.of_new(job) for job in lifecycle.enqueue(made)]
+    jobs = lifecycle.enqueue(request, payloads)
+    return [JobResult.of_new(jobs, index) for index in range(len(jobs))]
 
 
 def get_job(job_id: Any, **filters: Any) -> Job:
@@ -159,18 +141,18 @@ class JobResult:
         self._set(job, attempts)
 
     @classmethod
-    def of_new(cls, job: NewJob) -> JobResult:
+    def of_new(cls, jobs: NewJobs, index: int) -> JobResult:
         """The handle of a job just enqueued, without a query."""
         self = cls.__new__(cls)
-        self.id = job.id
-        self.task = job.task
-        self.queue_name = job.queue
-        self.priority = job.priority
-        self.run_after = job.run_after
-        self.status = JobState(job.state)
-        self.enqueued_at = job.enqueued_at
+        self.id = jobs.ids[index]
+        self.task = jobs.task
+        self.queue_name = jobs.queue
+        self.priority = jobs.priority
+        self.run_after = jobs.run_after
+        self.status = JobState(jobs.state)
+        self.enqueued_at = jobs.enqueued_at
         self.started_at = self.last_attempted_at = self.finished_at = None
-        self._payload, self._result = job.payload, None
+        self._payload, self._result = jobs.payloads[index], None
         self.errors, self.worker_ids = [], []
         self.progress = None
         return self

@@ -106,6 +106,7 @@ def autodiscover() -> list[str]:
     for config in apps.get_app_configs():
         if config.module is not None and module_has_submodule(config.module, "tasks"):
             module = import_module(f"{config.name}.tasks")
+            value: Any
             for attribute, value in vars(module).items():
                 if isinstance(value, tuple(_classes)) and value.func.__module__ == module.__name__:
                     name = f"{module.__name__}.{attribute}"

@@ -7,6 +7,8 @@ entry that says why.
 from __future__ import annotations
 
 import dataclasses
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from django.core.signals import setting_changed
@@ -122,11 +124,11 @@ def of_row(job: Job) -> Any:
 def of_delivery(d: Delivery, worker_id: str, started_at: float) -> Any:
     """The TaskResult of an attempt that begins."""
     now = clock.from_seconds(started_at)
-    return _make(
+    return make(
         task=task_of(d.task, d.priority, d.queue, d.backend, d.run_after),
         id=d.id,
         status=TaskResultStatus.RUNNING,
-        enqueued_at=clock.from_seconds(d.enqueued_at),
+        enqueued_at=_enqueued_at(d.enqueued_at),
         started_at=now if d.started_at is None else clock.from_seconds(d.started_at),
         last_attempted_at=now,
         finished_at=None,
@@ -138,22 +140,48 @@ def of_delivery(d: Delivery, worker_id: str, started_at: float) -> Any:
     )
 
 
-def made_of_json(**fields: Any) -> Any:
-    """A TaskResult whose arguments have come out of JSON text: to normalise them once more would cost more than all
-    the rest of it."""
+def _made_of_json(
+    *,
+    task: Any,
+    id: str,
+    status: Any,
+    enqueued_at: datetime,
+    started_at: datetime | None,
+    last_attempted_at: datetime | None,
+    finished_at: datetime | None,
+    args: list[Any],
+    kwargs: dict[str, Any],
+    backend: str,
+    errors: list[Any],
+    worker_ids: list[str],
+) -> Any:
     result = object.__new__(TaskResult)
-    for name, value in fields.items():
-        _set(result, name, value)
+    _set(result, "task", task)
+    _set(result, "id", id)
+    _set(result, "status", status)
+    _set(result, "enqueued_at", enqueued_at)
+    _set(result, "started_at", started_at)
+    _set(result, "last_attempted_at", last_attempted_at)
+    _set(result, "finished_at", finished_at)
+    _set(result, "args", args)
+    _set(result, "kwargs", kwargs)
+    _set(result, "backend", backend)
+    _set(result, "errors", errors)
+    _set(result, "worker_ids", worker_ids)
     _set(result, "_return_value", None)
     return result
 
 
-# Only where TaskResult is what it was when this was written; a later one is made by its own constructor.
 _FIELDS = {
     "task", "id", "status", "enqueued_at", "started_at", "last_attempted_at", "finished_at", "args", "kwargs",
     "backend", "errors", "worker_ids", "_return_value",
 }  # fmt: skip
-_make: Any = made_of_json if {f.name for f in dataclasses.fields(TaskResult)} == _FIELDS else TaskResult
+#: A TaskResult of arguments that are JSON already: to normalise them once more would cost more than all the rest of
+#: it. Only where TaskResult has the fields that it had when this was written; a later one makes itself.
+make: Any = _made_of_json if {f.name for f in dataclasses.fields(TaskResult)} == _FIELDS else TaskResult
+
+#: Jobs of one enqueue share their time.
+_enqueued_at = lru_cache(maxsize=256)(clock.from_seconds)
 
 
 def send_started(result: Any) -> None:

@@ -69,8 +69,8 @@ def _check_text(text: str, path: str) -> None:
             raise InvalidArguments(f"{path} contains a lone surrogate, which is not valid text.") from None
 
 
-def dump_arguments(args: Any, kwargs: Any, limit: int) -> str:
-    """The JSON text of a call's arguments, `[[…], {…}]`.
+def normal_arguments(args: Any, kwargs: Any, limit: int) -> tuple[str, list[Any], dict[str, Any]]:
+    """A call's arguments as JSON text `[[…], {…}]`, and as the values that come out of it.
 
     Args:
         args: positional arguments, a list or tuple.
@@ -82,9 +82,9 @@ def dump_arguments(args: Any, kwargs: Any, limit: int) -> str:
         PayloadTooLarge: more than `limit` bytes.
     """
     try:
-        text = _encode(
-            [normalize(args, "args") if args else [], normalize(kwargs, "kwargs") if kwargs else {}]
-        )
+        args = normalize(args, "args") if args else []
+        kwargs = normalize(kwargs, "kwargs") if kwargs else {}
+        text = _encode([args, kwargs])
     except RecursionError:
         raise InvalidArguments("The arguments are nested too deeply, or contain themselves.") from None
     if len(text) * 4 > limit:  # a character has at most four bytes: short texts need no count
@@ -94,7 +94,12 @@ def dump_arguments(args: Any, kwargs: Any, limit: int) -> str:
                 f"The arguments are {size:,} bytes of JSON; PAYLOAD_LIMIT is {limit:,}. Store the data and pass its"
                 " id, or raise QUEUE_APP['PAYLOAD_LIMIT']."
             )
-    return text
+    return text, args, kwargs
+
+
+def dump_arguments(args: Any, kwargs: Any, limit: int) -> str:
+    """The JSON text of a call's arguments; see `normal_arguments`."""
+    return normal_arguments(args, kwargs, limit)[0]
 
 
 def dump(value: Any, path: str = "value") -> str:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import redis
 
@@ -38,6 +39,12 @@ DATABASE_FIXTURES = {
     "admin_client",
     "worker",
 }
+
+# Examples may be slow on a busy machine, so no deadlines; CI tries the same ones every time.
+hypothesis.settings.register_profile(
+    "tests", max_examples=50, deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True
+)
+hypothesis.settings.load_profile("tests")
 
 _servers = pytest.StashKey[tuple[RedisServer, PostgresqlServer | None]]()
 

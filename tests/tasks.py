@@ -12,10 +12,10 @@ from typing import Any
 from queue_app import Discard, JobContext, Retry, Snooze, task
 
 
-def mark(folder: str, name: str) -> None:
+def mark(folder: str, name: str, label: object = "") -> None:
     """Append a line to the file `name`: O_APPEND makes one short write of many processes atomic."""
     fd = os.open(Path(folder) / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.write(fd, f"{os.getpid()} {time.time()!r}\n".encode())
+    os.write(fd, f"{os.getpid()} {time.time()!r} {label}\n".encode())
     os.close(fd)
 
 
@@ -34,6 +34,41 @@ def echo(*args: Any, **kwargs: Any) -> list[Any]:
 def note(folder: str, name: str) -> None:
     """Leave a mark."""
     mark(folder, name)
+
+
+@task
+def label(folder: str, name: str, label: object, seconds: float = 0.0) -> None:
+    """Leave a mark with a label, then take that long."""
+    mark(folder, name, label)
+    if seconds:
+        time.sleep(seconds)
+
+
+@task
+def meet(folder: str, name: str, count: int) -> None:
+    """Wait until `count` jobs are here at the same time."""
+    mark(folder, name)
+    while len((Path(folder) / name).read_text().splitlines()) < count:
+        time.sleep(0.005)
+
+
+@task
+async def async_meet(folder: str, name: str, count: int) -> None:
+    """Wait, asynchronously, until `count` jobs are here at the same time."""
+    mark(folder, name)
+    while len((Path(folder) / name).read_text().splitlines()) < count:
+        await asyncio.sleep(0.005)
+
+
+#: What `hog` keeps.
+_kept: list[bytes] = []
+
+
+@task
+def hog(folder: str, name: str, megabytes: int) -> None:
+    """Leave a mark, and never free this memory."""
+    mark(folder, name)
+    _kept.append(b"x" * (megabytes * 1_000_000))
 
 
 @task(max_attempts=3, backoff=0.05)
@@ -82,7 +117,7 @@ def loop_forever(folder: str, name: str) -> None:
     while first:
         try:
             time.sleep(0.01)
-        except Exception:  # noqa: S112 - that is the point
+        except Exception:
             continue
 
 
@@ -92,7 +127,7 @@ def hold_the_lock(folder: str, name: str) -> None:
     first = not (Path(folder) / name).exists()
     mark(folder, name)
     if first:
-        (("a" * 30) + "b") in "x" or __import__("re").match(r"(a+)+$", "a" * 40 + "b")
+        sum(range(10**15))  # hours inside one call: no other thread runs, no signal is handled
 
 
 @task
@@ -147,7 +182,8 @@ def sleep_long(folder: str, name: str) -> str:
     from queue_app.exceptions import SoftTimeout
 
     try:
-        time.sleep(30)
+        for _ in range(3_000):  # in small steps: a thread is interrupted between two, not within one
+            time.sleep(0.01)
     except SoftTimeout:
         mark(folder, name)
         raise

@@ -12,7 +12,7 @@ larger than BODY_LIMIT: they are then read from the record.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 #: The lane of jobs that share no limit with others.
@@ -90,7 +90,8 @@ class Delivery:
         return f"<Delivery {self.number} of {self.task} {self.id}>"
 
 
-def encode(
+def encode_many(
+    payloads: Iterable[str],
     *,
     task: str,
     number: int,
@@ -103,23 +104,29 @@ def encode(
     started_at: float | None,
     timeout: float | None,
     backend: str,
-    payload: str,
     limit: int,
     lane: str = LANE,
-) -> str:
-    """The body of a job.
+) -> list[str]:
+    """The bodies of jobs that differ in their arguments alone.
 
     Args:
+        payloads: JSON texts `[[args…], {kwargs…}]`; one is left out when longer than `limit` characters.
         number: the attempt that the next delivery will be.
-        payload: JSON text `[[args…], {kwargs…}]`; left out when longer than `limit` characters.
         enqueued_at, run_after, started_at: epoch seconds.
         timeout: seconds, None for the task's own.
     """
-    if len(payload) > limit:
-        payload = "null"
     # Put together by hand: the payload is JSON text already, and this runs once for each job.
-    return (
+    head = (
         f"{priority}:{lane}|[{_string(task)},{number},{failures},{deaths},{max_attempts},{enqueued_at!r},"
-        f"{'null' if run_after is None else repr(run_after)},{'null' if started_at is None else repr(started_at)},"
-        f"{'null' if timeout is None else repr(timeout)},{_string(backend)},{payload}]"
+        f"{_number(run_after)},{_number(started_at)},{_number(timeout)},{_string(backend)},"
     )
+    return [f"{head}{payload if len(payload) <= limit else 'null'}]" for payload in payloads]
+
+
+def encode(*, payload: str, **values: Any) -> str:
+    """The body of one job; the arguments are those of `encode_many`."""
+    return encode_many([payload], **values)[0]
+
+
+def _number(value: float | None) -> str:
+    return "null" if value is None else repr(value)

@@ -1,4 +1,4 @@
-"""The verbs of the dispatch: push, claim, settle, give back, restore, cancel. Each is one script, each for many."""
+"""The verbs of the dispatch: push, claim, settle, give back, restore, find. Each is one script, each for many."""
 
 from __future__ import annotations
 
@@ -122,15 +122,6 @@ def give_back(client: redis.Redis, queue: str, holder: str, ids: Sequence[str]) 
     """
     names = [keys.body(queue), keys.levels(queue), keys.bell(queue), keys.held(queue, holder)]
     return scripts.give_back(client, names, [keys.base(queue), *ids])
-
-
-def cancel(client: redis.Redis, queue: str, ids: Sequence[str]) -> int:
-    """Make sure that waiting jobs never start: O(1) each; their ids are skipped when popped.
-
-    Returns:
-        How many were waiting in Redis.
-    """
-    return sum(int(client.hdel(keys.body(queue), *ids[i : i + CHUNK])) for i in range(0, len(ids), CHUNK))
 
 
 def pause(client: redis.Redis, queue: str, paused: bool) -> None:

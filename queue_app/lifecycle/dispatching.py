@@ -15,7 +15,7 @@ from queue_app import clock, conf, serialization, signals
 from queue_app.dispatch import body, connection, keys, queues
 from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.queues import Entry
-from queue_app.models.bulk.rows import NewJob
+from queue_app.models.bulk.rows import NewJobs
 from queue_app.models.job import Job
 
 logger = logging.getLogger(__name__)
@@ -30,28 +30,25 @@ _retry_at = 0.0
 _announced: tuple[int, set[str]] = (0, set())
 
 
-def entry_of_new(job: NewJob) -> Entry:
-    """What Redis carries of a job just made."""
-    at = job.run_after.timestamp() if job.run_after is not None else 0.0
-    return (
-        job.id,
-        at,
-        body.encode(
-            task=job.task,
-            number=1,
-            failures=0,
-            deaths=0,
-            max_attempts=job.max_attempts,
-            priority=job.priority,
-            enqueued_at=job.enqueued_at.timestamp(),
-            run_after=at or None,
-            started_at=None,
-            timeout=job.timeout,
-            backend=job.backend,
-            payload=job.payload,
-            limit=conf.get().BODY_LIMIT,
-        ),
+def entries_of_new(jobs: NewJobs) -> list[Entry]:
+    """What Redis carries of jobs just made."""
+    at = jobs.run_after.timestamp() if jobs.run_after is not None else 0.0
+    bodies = body.encode_many(
+        jobs.payloads,
+        task=jobs.task,
+        number=1,
+        failures=0,
+        deaths=0,
+        max_attempts=jobs.max_attempts,
+        priority=jobs.priority,
+        enqueued_at=jobs.enqueued_at.timestamp(),
+        run_after=at or None,
+        started_at=None,
+        timeout=jobs.timeout,
+        backend=jobs.backend,
+        limit=conf.get().BODY_LIMIT,
     )
+    return [(job_id, at, text) for job_id, text in zip(jobs.ids, bodies, strict=True)]
 
 
 def entry_of_row(job: Job) -> Entry:

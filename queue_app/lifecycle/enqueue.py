@@ -18,8 +18,7 @@ from queue_app import clock, ids, signals
 from queue_app.dispatch.queues import Entry
 from queue_app.lifecycle import dispatching, queue_defaults
 from queue_app.models import bulk
-from queue_app.models.bulk.rows import NewJob
-from queue_app.states import JobState
+from queue_app.models.bulk.rows import NewJobs
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +28,9 @@ CHUNK = 10_000
 
 @dataclass(slots=True)
 class Request:
-    """One call to be enqueued; already checked.
+    """What the calls of one `enqueue` share; already checked.
 
     Attributes:
-        payload: JSON text `[[args…], {kwargs…}]`.
         max_attempts, timeout: None leaves them to the queue's or the settings' default.
         fallback_attempts, fallback_timeout: what the settings say of jobs of this kind.
     """
@@ -41,7 +39,6 @@ class Request:
     queue: str
     priority: int
     run_after: datetime | None
-    payload: str
     backend: str
     max_attempts: int | None
     timeout: float | None
@@ -49,16 +46,18 @@ class Request:
     fallback_timeout: float | None = None
 
 
-def enqueue(requests: list[Request]) -> list[NewJob]:
+def enqueue(request: Request, payloads: list[str]) -> NewJobs:
     """Write the jobs in the caller's transaction, on the alias that the router gives, and push them on commit.
 
+    Args:
+        payloads: JSON text `[[args…], {kwargs…}]` of each call.
+
     Returns:
-        The rows as written, in the order of the requests. All are written, or none.
+        The rows as written, in the order of the payloads. All are written, or none.
     """
-    if not requests:
-        return []
-    now = clock.now()
-    jobs = [_new_job(request, now) for request in requests]
+    jobs = _new_jobs(request, payloads)
+    if not payloads:
+        return jobs
     connection = bulk.write_connection()
     insert = bulk.for_vendor(connection).insert_jobs
     if len(jobs) <= CHUNK:
@@ -66,29 +65,29 @@ def enqueue(requests: list[Request]) -> list[NewJob]:
     else:
         with transaction.atomic(using=connection.alias):
             for start in range(0, len(jobs), CHUNK):
-                insert(connection, jobs[start : start + CHUNK])
+                insert(connection, jobs.part(start, start + CHUNK))
     if signals.jobs_enqueued.receivers:
-        for queue, part in _by_queue(jobs).items():
-            signals.jobs_enqueued.send_robust(sender=None, queue=queue, ids=[j.id for j in part])
+        signals.jobs_enqueued.send_robust(sender=None, queue=jobs.queue, ids=jobs.ids)
     _push_on_commit(connection, jobs)
     return jobs
 
 
-def _new_job(request: Request, now: datetime) -> NewJob:
+def _new_jobs(request: Request, payloads: list[str]) -> NewJobs:
+    now = clock.now()
     defaults = queue_defaults.of(request.queue)
     run_after = request.run_after
-    return NewJob(
-        ids.new_text(),
-        request.task,
-        request.queue,
-        request.priority,
-        "scheduled" if run_after is not None and run_after > now else "queued",
-        request.payload,
-        request.backend,
-        run_after,
-        request.max_attempts or defaults.max_attempts or request.fallback_attempts,
-        _first(request.timeout, defaults.timeout, request.fallback_timeout),
-        now,
+    return NewJobs(
+        task=request.task,
+        queue=request.queue,
+        priority=request.priority,
+        state="scheduled" if run_after is not None and run_after > now else "queued",
+        backend=request.backend,
+        run_after=run_after,
+        max_attempts=request.max_attempts or defaults.max_attempts or request.fallback_attempts,
+        timeout=_first(request.timeout, defaults.timeout, request.fallback_timeout),
+        enqueued_at=now,
+        ids=[ids.new_text() for _ in payloads],
+        payloads=payloads,
     )
 
 
@@ -96,16 +95,9 @@ def _first(*values: float | None) -> float | None:
     return next((value for value in values if value is not None), None)
 
 
-def _by_queue(jobs: list[NewJob]) -> dict[str, list[NewJob]]:
-    grouped: dict[str, list[NewJob]] = defaultdict(list)
-    for job in jobs:
-        grouped[job.queue].append(job)
-    return grouped
-
-
-def _push_on_commit(connection: BaseDatabaseWrapper, jobs: list[NewJob]) -> None:
+def _push_on_commit(connection: BaseDatabaseWrapper, jobs: NewJobs) -> None:
     if not connection.in_atomic_block and connection.get_autocommit():
-        push(jobs)
+        push([jobs])
         return
     if not connection.in_atomic_block:
         # The caller steers the transaction by hand: only the sweep can know when it commits.
@@ -135,28 +127,27 @@ class _Push:
 
     __slots__ = ("__weakref__", "connection", "jobs")
 
-    def __init__(self, connection: BaseDatabaseWrapper, jobs: list[NewJob]) -> None:
+    def __init__(self, connection: BaseDatabaseWrapper, jobs: NewJobs) -> None:
         self.connection = connection
-        self.jobs = jobs
+        self.jobs: NewJobs | None = jobs
 
     def __call__(self) -> None:
         survivors = _survivors(self.connection)
         survivors[id(self)] = self  # where an earlier hook of this transaction has cleared it
         alive = list(survivors.values())
         survivors.clear()
-        jobs = [job for hook in alive for job in hook.jobs]
+        batches = [hook.jobs for hook in alive if hook.jobs is not None]
         for hook in alive:
-            hook.jobs = []
-        if jobs:
-            push(jobs)
+            hook.jobs = None
+        if batches:
+            push(batches)
 
 
-def push(jobs: list[NewJob]) -> None:
+def push(batches: list[NewJobs]) -> None:
     """Give committed jobs to Redis, except those whose time is far off: the record keeps these."""
     by_queue: dict[str, list[Entry]] = defaultdict(list)
-    for job in jobs:
-        entry = dispatching.entry_of_new(job)
-        if job.state == JobState.QUEUED or dispatching.near(entry[1]):
-            by_queue[job.queue].append(entry)
+    for jobs in batches:
+        if jobs.run_after is None or dispatching.near(jobs.run_after.timestamp()):
+            by_queue[jobs.queue] += dispatching.entries_of_new(jobs)
     if by_queue:
         dispatching.push_quietly(by_queue)

@@ -63,7 +63,8 @@ def take_back(
     back_ids: list[str] = []
     for queue in names:
         held = workers.held(client, queue, holder)
-        deliveries = [Delivery(queue, job_id, raw, at) for job_id, (at, raw) in held.items()]
+        # By id, which is by age: a hash of Redis keeps no order, and what goes back shall keep its own.
+        deliveries = [Delivery(queue, job_id, raw, at) for job_id, (at, raw) in sorted(held.items())]
         for start in range(0, len(deliveries), release.CHUNK):
             lost, back = _take_back_some(
                 client, holder, deliveries[start : start + release.CHUNK], worker_id, cause

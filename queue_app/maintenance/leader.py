@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import threading
@@ -57,10 +58,8 @@ class Leader:
             except Exception:
                 logger.exception("A duty failed.")
         if self._leads:
-            try:
+            with contextlib.suppress(*connection.Unavailable):  # the lease ends by itself
                 workers.resign(connection.client(), self._worker_id)
-            except connection.Unavailable:
-                pass  # the lease ends by itself
 
     def step(self) -> None:
         """Renew the leadership when it is time, and do what is due."""

@@ -1,4 +1,4 @@
-"""The event loop of a child: asynchronous tasks share one, in a thread of its own, so that their libraries' pools do."""
+"""The event loop of a child: asynchronous tasks share one, in a thread of its own, as their libraries' pools."""
 
 from __future__ import annotations
 

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import logging
+import threading
+from typing import Any
 
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 
 logger = logging.getLogger(__name__)
+
+_thread = threading.local()
+
+
+def _note(**_: Any) -> None:
+    _thread.connected = True
+
+
+#: Most jobs of most threads never touch the database: those cost one look at a flag.
+connection_created.connect(_note, dispatch_uid="queue_app.worker.connections")
 
 
 def refresh(*, close: bool = False) -> None:
@@ -26,6 +39,8 @@ def refresh(*, close: bool = False) -> None:
 def tidy(task: str) -> None:
     """After a task: a transaction that it left open is rolled back, so that it cannot swallow the next task's
     writes; broken or old connections are dropped."""
+    if not getattr(_thread, "connected", False):
+        return
     for connection in connections.all(initialized_only=True):
         if connection.connection is None:
             continue

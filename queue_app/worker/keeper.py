@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at whether Redis has lost its data.
 LOOK = 1.0
+#: Seconds that a stopping worker tries to bury its dead while a store is away.
+PATIENCE = 3.0
 #: Seconds between two tries to bury a child while a store is away.
 AGAIN = 0.5
 
@@ -57,6 +59,7 @@ class Keeper:
         self._finish = False
         self._orphaned = False
         self._deadline = 0.0
+        self._unable_since: float | None = None
         self._places: dict[int, int] = {}  # serial → place on the board
         self._registrar = Registrar(config)
         self._stop_duties = threading.Event()
@@ -178,9 +181,9 @@ class Keeper:
                     connection.client(), holder, self._config.queues.names, self._config.worker_id, cause
                 )
             except (Error, *connection.Unavailable) as error:
-                logger.warning("What child %d held cannot be taken back yet: %s", death.serial, error)
-                database.refresh(close=True)
+                self._cannot_bury(death, error)
                 return
+            self._unable_since = None
             self._dead.remove(death)
             if death.cause:
                 signals.child_died.send_robust(
@@ -188,6 +191,16 @@ class Keeper:
                 )
             if not self._orphaned:
                 self._outbox.send("buried", serial=death.serial)
+
+    def _cannot_bury(self, death: Death, error: BaseException) -> None:
+        """Said once for each outage. A worker that has to stop does not wait long: another one takes back."""
+        database.refresh(close=True)
+        if self._unable_since is None:
+            self._unable_since = time.monotonic()
+            logger.warning("What child %d held cannot be taken back yet: %s", death.serial, error)
+        elif self._finish and time.monotonic() - self._unable_since > PATIENCE:
+            logger.warning("Stopping all the same: another worker will take back what was held.")
+            self._dead.clear()
 
     def _duties(self) -> None:
         try:

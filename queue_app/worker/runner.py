@@ -6,6 +6,8 @@ import logging
 import os
 import time
 
+from django.conf import settings
+
 from queue_app import clock, conf, registry
 from queue_app.dispatch import connection, queues, workers
 from queue_app.dispatch.body import Delivery
@@ -51,6 +53,7 @@ class Runner:
         self._current: dict[int, tuple[Delivery, float]] = {}
         self._marked: dict[int, tuple[str, str | None]] = {}
         self._progress: dict[str, str] = {}
+        self._aliases = frozenset(getattr(settings, "TASKS", None) or {"default": {}})
 
     def run_one(self, slot: int, delivery: Delivery) -> None:
         """Run one delivery and hand its outcome to the recorder."""
@@ -85,11 +88,8 @@ class Runner:
         """The task, or None after the job was put off for a worker that knows it (P10)."""
         try:
             declared = registry.resolve(delivery.task)
-            if delivery.backend:
-                from queue_app.tasks_api import task_backends
-
-                if delivery.backend not in task_backends.settings:
-                    raise UnknownTask(f"TASKS has no backend {delivery.backend!r} here.")
+            if delivery.backend and delivery.backend not in self._aliases:
+                raise UnknownTask(f"TASKS has no backend {delivery.backend!r} here.")
             return declared
         except UnknownTask as error:
             logger.warning("Job %s waits for a worker that knows its task. %s", delivery.id, error)
@@ -125,14 +125,14 @@ class Runner:
     def _tick(self) -> None:
         """In the recorder's thread, while jobs run: say `running` of long ones, do not hoard behind them."""
         now = clock.seconds()
-        settings = conf.get()
+        limits = conf.get()
         starts = []
         long_ones = 0
         for slot, (delivery, started_at) in list(self._current.items()):
             ran = now - started_at
-            long_ones += ran >= settings.LONG_JOB
+            long_ones += ran >= limits.LONG_JOB
             progress = self._progress.get(delivery.id)
-            if ran >= settings.RUNNING_AFTER and self._marked.get(slot) != (delivery.id, progress):
+            if ran >= limits.RUNNING_AFTER and self._marked.get(slot) != (delivery.id, progress):
                 starts.append(Start(delivery.id, delivery.number, started_at, progress))
                 self._marked[slot] = (delivery.id, progress)
         if long_ones >= self._config.slots:

@@ -118,7 +118,7 @@ class Supervisor:
                     self._hurried = True
                 else:
                     self._say(
-                        "stopping: running jobs get up to %g s; once more to hurry" % self._config.grace
+                        f"stopping: running jobs get up to {self._config.grace:g} s; once more to hurry"
                     )
                     self._stop_children()
             elif signum == signal.SIGQUIT:

@@ -14,7 +14,10 @@ for i = 3, #ARGV do
   local id, found = ARGV[i], '-'
   if redis.call('HEXISTS', KEYS[1], id) == 1 then
     found = '+'
-    if withdraw then redis.call('HDEL', KEYS[1], id) end
+    if withdraw then
+      redis.call('HDEL', KEYS[1], id)
+      redis.call('ZREM', base .. 'due', id)
+    end
   else
     for _, name in ipairs(names) do
       if redis.call('HEXISTS', base .. 'held:' .. name, id) == 1 then found = name; break end

@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connections
@@ -61,6 +62,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         config = self._config(options)
+        self._check_tasks()
         self._check_stores()
         checks.load_results()
         known = registry.autodiscover()
@@ -119,6 +121,19 @@ class Command(BaseCommand):
         if options["queues"] == "default" and backend.queues:
             return ",".join(sorted(backend.queues))
         return str(options["queues"])
+
+    @staticmethod
+    def _check_tasks() -> None:
+        """TASKS, as far as it names our backend."""
+        for alias, params in (getattr(settings, "TASKS", None) or {}).items():
+            if isinstance(params, dict) and params.get("BACKEND") == checks.BACKEND:
+                try:
+                    from queue_app.tasks_api import task_backends
+                except ImproperlyConfigured as error:
+                    raise CommandError(str(error)) from None
+                for message in task_backends[alias].check():
+                    if message.is_serious():
+                        raise CommandError(f"{message.msg} {message.hint or ''}".strip())
 
     def _check_stores(self) -> None:
         """Both stores must be there at the start: one line each says what is wrong, no traceback."""

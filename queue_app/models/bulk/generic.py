@@ -10,7 +10,7 @@ from django.db.models.functions import Coalesce
 
 from queue_app import clock, ids
 from queue_app.models.attempt import Attempt
-from queue_app.models.bulk.rows import Ending, NewJob, Start
+from queue_app.models.bulk.rows import Ending, NewJobs, Start
 from queue_app.models.dead_letter import DeadLetter
 from queue_app.models.job import Job
 from queue_app.states import ATTEMPTABLE, FINAL, JobState
@@ -33,24 +33,24 @@ _UPDATED = [
 ]
 
 
-def insert_jobs(connection: BaseDatabaseWrapper, jobs: list[NewJob]) -> None:
+def insert_jobs(connection: BaseDatabaseWrapper, jobs: NewJobs) -> None:
     """Write new job rows in the current transaction (or one of their own)."""
     Job.objects.using(connection.alias).bulk_create(
         [
             Job(
-                id=UUID(j.id),
-                task=j.task,
-                queue=j.queue,
-                priority=j.priority,
-                state=j.state,
-                payload=j.payload,
-                backend=j.backend,
-                run_after=j.run_after,
-                max_attempts=j.max_attempts,
-                timeout=j.timeout,
-                enqueued_at=j.enqueued_at,
+                id=UUID(job_id),
+                task=jobs.task,
+                queue=jobs.queue,
+                priority=jobs.priority,
+                state=jobs.state,
+                payload=payload,
+                backend=jobs.backend,
+                run_after=jobs.run_after,
+                max_attempts=jobs.max_attempts,
+                timeout=jobs.timeout,
+                enqueued_at=jobs.enqueued_at,
             )
-            for j in jobs
+            for job_id, payload in zip(jobs.ids, jobs.payloads, strict=True)
         ],
         batch_size=CHUNK,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
+from importlib.util import find_spec
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -18,15 +19,11 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from queue_app import ids
-from queue_app.models.bulk.rows import Ending, NewJob, Start
+from queue_app.models.bulk.rows import Ending, NewJobs, Start
 from queue_app.states import FINAL, JobState
 
-try:
-    from psycopg import Connection as _Connection  # noqa: F401 - psycopg 3, not psycopg2
-
-    AVAILABLE = True
-except ImportError:
-    AVAILABLE = False
+#: COPY as it is done here is psycopg 3's; with psycopg2 the generic path serves. Not imported: SQLite needs neither.
+AVAILABLE = find_spec("psycopg") is not None
 
 #: NULL in COPY's text format.
 NULL = r"\N"
@@ -95,42 +92,41 @@ WHERE j.id = ANY (ARRAY(SELECT id FROM d)) AND j.id = d.id AND j.attempt = d.num
 """  # noqa: S608 - constants
 
 
-def insert_jobs(connection: BaseDatabaseWrapper, jobs: list[NewJob]) -> None:
+def insert_jobs(connection: BaseDatabaseWrapper, jobs: NewJobs) -> None:
     """Write new job rows in the current transaction (or one of their own)."""
     with connection.cursor() as cursor:
         if len(jobs) == 1:
-            j = jobs[0]
             cursor.execute(
                 _INSERT_JOB,
                 (
-                    j.id,
-                    j.task,
-                    j.queue,
-                    j.priority,
-                    j.state,
-                    j.payload,
-                    j.backend,
-                    j.run_after,
-                    j.max_attempts,
-                    j.timeout,
-                    j.enqueued_at,
+                    jobs.ids[0],
+                    jobs.task,
+                    jobs.queue,
+                    jobs.priority,
+                    jobs.state,
+                    jobs.payloads[0],
+                    jobs.backend,
+                    jobs.run_after,
+                    jobs.max_attempts,
+                    jobs.timeout,
+                    jobs.enqueued_at,
                 ),
             )
             return
-        now, at = jobs[0].enqueued_at, jobs[0].enqueued_at.isoformat()
+        before = f"\t{_text(jobs.task)}\t{jobs.queue}\t{jobs.priority}\t{jobs.state}\t"
+        after = (
+            f"\t{_text(jobs.backend)}\t{NULL if jobs.run_after is None else jobs.run_after.isoformat()}\t"
+            f"{jobs.max_attempts}\t{NULL if jobs.timeout is None else repr(jobs.timeout)}\t0\t0\t0\t"
+            f"{jobs.enqueued_at.isoformat()}\n"
+        )
+        lines = [
+            # JSON text has no raw tab or newline: only its backslashes matter to COPY.
+            job_id + before + (payload.replace("\\", "\\\\") if "\\" in payload else payload) + after
+            for job_id, payload in zip(jobs.ids, jobs.payloads, strict=True)
+        ]
         with connection.wrap_database_errors, cursor.copy(_COPY_JOBS) as copy:
-            for start in range(0, len(jobs), 500):  # the server stores one part while we format the next
-                copy.write(
-                    "".join(
-                        [
-                            f"{j.id}\t{_text(j.task)}\t{j.queue}\t{j.priority}\t{j.state}\t{_text(j.payload)}\t"
-                            f"{_text(j.backend)}\t{NULL if j.run_after is None else j.run_after.isoformat()}\t"
-                            f"{j.max_attempts}\t{NULL if j.timeout is None else repr(j.timeout)}\t0\t0\t0\t"
-                            f"{at if j.enqueued_at is now else j.enqueued_at.isoformat()}\n"
-                            for j in jobs[start : start + 500]
-                        ]
-                    )
-                )
+            for start in range(0, len(lines), 500):
+                copy.write("".join(lines[start : start + 500]))
 
 
 def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending], worker_id: str | None) -> set[str]:

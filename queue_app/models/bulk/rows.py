@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
 
 @dataclass(slots=True)
-class NewJob:
-    """A row to insert.
+class NewJobs:
+    """Rows to insert: calls of one task that differ in their arguments alone.
 
     Attributes:
-        id: UUIDv7 as text.
-        payload: JSON text `[[args…], {kwargs…}]`.
+        ids: UUIDv7 as text, one for each job.
+        payloads: JSON texts `[[args…], {kwargs…}]`, one for each job.
         run_after: aware datetime, or None for at once.
         timeout: seconds, or None for the task's own.
     """
 
-    id: str
     task: str
     queue: str
     priority: int
     state: str
-    payload: str
     backend: str
     run_after: datetime | None
     max_attempts: int
     timeout: float | None
     enqueued_at: datetime
+    ids: list[str]
+    payloads: list[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def part(self, start: int, stop: int) -> NewJobs:
+        """Some of them."""
+        return replace(self, ids=self.ids[start:stop], payloads=self.payloads[start:stop])
 
 
 @dataclass(slots=True)

@@ -13,7 +13,8 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from queue_app import clock, conf, ids
 from queue_app.exceptions import InvalidOption
-from queue_app.models import DeadLetter, Worker
+from queue_app.models.dead_letter import DeadLetter
+from queue_app.models.worker import Worker
 from queue_app.retry import FARTHEST
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}

@@ -1,0 +1,52 @@
+"""Attempts: every run of a job that has ended."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from queue_app.admin.base import RecordAdmin
+from queue_app.admin.display import error_line, link, seconds_between, text_block
+from queue_app.models import Attempt, Job, Worker
+
+
+@admin.register(Attempt)
+class AttemptAdmin(RecordAdmin):
+    """How one run of a job ended. Read-only."""
+
+    heavy = ("traceback",)
+    id_field = "job_id"
+    list_display = ("__str__", "number", "state", error_line, "started_at", "finished_at")
+    list_filter = ("state",)
+    search_help_text = (
+        "A job's id, or the beginning of it (8 digits or more), or the beginning of an exception's path."
+    )
+    text_field = "error_class"
+    fields = (
+        "job_link",
+        "number",
+        "state",
+        "worker",
+        "started_at",
+        "finished_at",
+        "ran",
+        "error_class",
+        "error",
+        "traceback_text",
+    )
+    readonly_fields = fields
+
+    @admin.display(description="Job")
+    def job_link(self, attempt: Attempt) -> str:
+        return link(Job, attempt.job_id)
+
+    @admin.display(description="Worker")
+    def worker(self, attempt: Attempt) -> str:
+        return link(Worker, attempt.worker_id)
+
+    @admin.display(description="Ran for")
+    def ran(self, attempt: Attempt) -> str:
+        return seconds_between(attempt.started_at, attempt.finished_at)
+
+    @admin.display(description="Traceback")
+    def traceback_text(self, attempt: Attempt) -> str:
+        return text_block(attempt.traceback)

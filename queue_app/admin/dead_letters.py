@@ -1,0 +1,77 @@
+"""Dead letters: why jobs will not be tried again by themselves, and their replay."""
+
+from __future__ import annotations
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from queue_app.admin.base import RecordAdmin, chosen, tell
+from queue_app.admin.display import error_line, link, link_to_list
+from queue_app.admin.filters import MadeFilter, QueueFilter, ReplayedFilter, TaskFilter
+from queue_app.exceptions import StoreUnavailable
+from queue_app.lifecycle import operate
+from queue_app.models import Attempt, DeadLetter, Job, selection
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(RecordAdmin):
+    """Read-only rows; the replay is the verb of `lifecycle.operate`."""
+
+    actions = ("replay_letters",)
+    list_display = (
+        "id",
+        "task",
+        "queue",
+        "reason",
+        "attempts",
+        error_line,
+        "created_at",
+        "replayed_at",
+    )
+    list_filter = (ReplayedFilter, "reason", QueueFilter, TaskFilter, MadeFilter)
+    search_help_text = "The id of the dead letter or of its job, or the beginning of a task's name."
+    text_field = "task"
+    fields = (
+        "id",
+        "job_link",
+        "task",
+        "queue",
+        "reason",
+        "error_class",
+        "error",
+        "attempts",
+        "attempts_link",
+        "created_at",
+        "replayed_at",
+    )
+    readonly_fields = fields
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[DeadLetter], search_term: str
+    ) -> tuple[QuerySet[DeadLetter], bool]:
+        """Also by the job's id."""
+        own, _ = super().get_search_results(request, queryset, search_term)
+        of_job = selection.id_starts(search_term, "job_id")
+        return (own if of_job is None else own | queryset.filter(of_job)), False
+
+    @admin.display(description="Job")
+    def job_link(self, letter: DeadLetter) -> str:
+        return link(Job, letter.job_id)
+
+    @admin.display(description="History")
+    def attempts_link(self, letter: DeadLetter) -> str:
+        return link_to_list(Attempt, f"q={letter.job_id}", "Attempts of the job, with their tracebacks")
+
+    @admin.action(description="Replay selected dead letters", permissions=["operate"])
+    def replay_letters(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
+        pks = chosen(request, queryset)
+        try:
+            answer = operate.replay(DeadLetter.objects.filter(pk__in=pks), user=request.user)
+        except StoreUnavailable as error:
+            messages.error(request, str(error))
+            return
+        missed = ["They were replayed before, or their job is no longer failed."] * (
+            len(pks) - len(answer.done)
+        )
+        tell(request, len(answer.done), "replayed", missed)

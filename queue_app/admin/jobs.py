@@ -1,0 +1,199 @@
+"""Jobs: lists, the page of one with its attempts, cancel and replay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import flatten_fieldsets
+from django.db.models import F, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+
+from queue_app.admin.base import RecordAdmin, RecordChangeList, admin_name, chosen, tell
+from queue_app.admin.display import (
+    NOTHING,
+    error_line,
+    folded,
+    json_block,
+    link,
+    progress_bar,
+    seconds_between,
+)
+from queue_app.admin.filters import MadeFilter, QueueFilter, TaskFilter
+from queue_app.client import states_now
+from queue_app.exceptions import StoreUnavailable
+from queue_app.lifecycle import operate
+from queue_app.models import Attempt, DeadLetter, Job, Worker
+from queue_app.states import WAITING, JobState
+
+if TYPE_CHECKING:
+    AttemptInlineBase = admin.TabularInline[Attempt, Job]
+else:
+    AttemptInlineBase = admin.TabularInline
+
+#: Attempts and dead letters that a job's page shows, the latest of them.
+LATEST = 50
+
+TIMES = ("enqueued_at", "run_after", "started_at", "last_attempted_at", "finished_at")
+COUNTS = ("attempt", "failures", "max_attempts", "deaths")
+
+
+class LiveChangeList(RecordChangeList):
+    """A list of jobs in the states that everyone should see: Redis knows of attempts that have just begun."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        jobs = list(self.result_list)
+        states = states_now(jobs)
+        for job in jobs:
+            job.live_state = states[job.pk]
+        self.result_list = jobs
+
+
+class AttemptInline(AttemptInlineBase):
+    """The attempts of a job that have ended."""
+
+    model = Attempt
+    can_delete = False
+    extra = 0
+    fields = ("number", "state", "started_at", "ran", "worker", "what_happened")
+    ordering = ("number",)
+    readonly_fields = fields
+    show_change_link = True
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
+        return super().get_queryset(request).filter(number__gt=F("job__attempt") - LATEST)
+
+    @admin.display(description="Ran for")
+    def ran(self, attempt: Attempt) -> str:
+        return seconds_between(attempt.started_at, attempt.finished_at)
+
+    @admin.display(description="Worker")
+    def worker(self, attempt: Attempt) -> str:
+        return link(Worker, attempt.worker_id)
+
+    @admin.display(description="Error")
+    def what_happened(self, attempt: Attempt) -> str:
+        return folded(error_line(attempt), attempt.traceback)
+
+
+@admin.register(Job)
+class JobAdmin(RecordAdmin):
+    """One call of a task. Rows are read-only; the actions are the verbs of `lifecycle.operate`."""
+
+    actions = ("cancel_jobs", "replay_jobs")
+    change_form_template = "admin/queue_app/job/change_form.html"
+    heavy = ("payload", "result")
+    inlines = (AttemptInline,)
+    list_display = (
+        "id",
+        "task",
+        "queue",
+        "priority",
+        "state_now",
+        "progress_bar",
+        "attempt",
+        "enqueued_at",
+        "finished_at",
+    )
+    list_filter = ("state", QueueFilter, TaskFilter, MadeFilter)
+    search_help_text = (
+        "A job's id, or the beginning of it (8 digits or more), or the beginning of a task's name."
+    )
+    text_field = "task"
+    fieldsets = (
+        (None, {"fields": ("id", "task", "queue", "priority", "state_now", "progress_bar")}),
+        ("Arguments and result", {"fields": ("arguments", "returned")}),
+        ("Times", {"fields": (*TIMES, "waited")}),
+        ("Attempts", {"fields": (*COUNTS, "timeout", "worker", "letters", "backend")}),
+    )
+    readonly_fields = flatten_fieldsets(fieldsets)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[LiveChangeList]:
+        return LiveChangeList
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        extra = {
+            "may_operate": self.has_operate_permission(request),
+            "waiting": WAITING,
+            "failed": JobState.FAILED,
+        }
+        return super().change_view(request, object_id, form_url, (extra_context or {}) | extra)
+
+    @admin.display(description="State")
+    def state_now(self, job: Job) -> str:
+        known: JobState | None = getattr(job, "live_state", None)  # from the list
+        return str((known or states_now([job])[job.pk]).label)
+
+    @admin.display(description="Progress")
+    def progress_bar(self, job: Job) -> str:
+        return progress_bar(job.progress)
+
+    @admin.display(description="Arguments")
+    def arguments(self, job: Job) -> str:
+        return json_block(job.payload)
+
+    @admin.display(description="Result")
+    def returned(self, job: Job) -> str:
+        return json_block(job.result)
+
+    @admin.display(description="Waited before its first attempt")
+    def waited(self, job: Job) -> str:
+        return seconds_between(job.due_at, job.started_at)
+
+    @admin.display(description="Worker")
+    def worker(self, job: Job) -> str:
+        return link(Worker, job.worker_id)
+
+    @admin.display(description="Dead letters")
+    def letters(self, job: Job) -> SafeString | str:
+        letters = job.dead_letters.order_by("-pk")[:LATEST]
+        lines = ((link(DeadLetter, letter.pk, _summary(letter)),) for letter in letters)
+        return format_html_join("\n", "<div>{}</div>", lines) or NOTHING
+
+    @admin.action(description="Cancel selected jobs", permissions=["operate"])
+    def cancel_jobs(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
+        try:
+            answer = operate.cancel(chosen(request, queryset), user=request.user)
+        except StoreUnavailable as error:
+            messages.error(request, str(error))
+        else:
+            tell(request, len(answer.done), "cancelled", answer.refused.values())
+        return self._back(request)
+
+    @admin.action(description="Replay selected jobs from the dead letters", permissions=["operate"])
+    def replay_jobs(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
+        try:
+            answer = operate.replay(jobs=chosen(request, queryset), user=request.user)
+        except StoreUnavailable as error:
+            messages.error(request, str(error))
+        else:
+            tell(request, len(answer.done), "replayed", answer.refused.values())
+        return self._back(request)
+
+    def _back(self, request: HttpRequest) -> HttpResponse | None:
+        """To the job's page if the button there was used; None for the list."""
+        job_id = request.POST.get("_selected_action")
+        if "_from_page" not in request.POST or not job_id:
+            return None
+        return HttpResponseRedirect(reverse(admin_name(Job, "change"), args=[job_id]))
+
+
+def _summary(letter: DeadLetter) -> str:
+    replayed = f", replayed {letter.replayed_at:%Y-%m-%d %H:%M:%S}" if letter.replayed_at else ""
+    return f"{letter.get_reason_display()}, {letter.created_at:%Y-%m-%d %H:%M:%S}{replayed}"

@@ -1,0 +1,113 @@
+"""Queues: what operators say of them. Pausing goes through `lifecycle.operate`, so that Redis hears of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from queue_app.admin.base import ACTION_LIMIT, CappedPaginator, ModelAdmin, RecordChangeList
+from queue_app.admin.display import NOTHING
+from queue_app.dispatch import connection, queues
+from queue_app.exceptions import StoreUnavailable
+from queue_app.lifecycle import operate
+from queue_app.models import Queue
+
+
+class QueueChangeList(RecordChangeList):
+    """A list of queues with what waits in them, asked from Redis at once."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows = list(self.result_list)
+        try:
+            depths = queues.depth(connection.client(), [row.name for row in rows]) if rows else {}
+        except (*connection.Unavailable, StoreUnavailable):
+            depths = {}
+        for row in rows:
+            row.depth = depths.get(row.name)
+        self.result_list = rows
+
+
+@admin.register(Queue)
+class QueueAdmin(ModelAdmin):
+    """Edited by hand. A queue without a row has the defaults of the settings and is not paused."""
+
+    actions = ("pause_queues", "resume_queues")
+    list_display = ("name", "paused", "waiting", "due_later", "max_attempts", "timeout")
+    list_filter = ("paused",)
+    list_per_page = 100
+    ordering = ("name",)
+    paginator = CappedPaginator
+    search_fields = ("name__startswith",)
+    show_facets = admin.ShowFacets.NEVER
+    show_full_result_count = False
+    sortable_by = ()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return QueueChangeList
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("name",) if obj is not None else ()  # it is the key: another name would be another queue
+
+    def save_model(self, request: HttpRequest, obj: Queue, form: Any, change: bool) -> None:
+        """Write what was edited, and nothing else: another operator may have changed the rest meanwhile."""
+        paused = obj.paused
+        if change:
+            obj.save(update_fields=[name for name in form.changed_data if name != "paused"])
+        else:
+            obj.paused = False
+            obj.save(force_insert=True)
+        if "paused" in form.changed_data:
+            (operate.pause if paused else operate.resume)(obj.name, user=request.user)
+        obj.paused = paused
+
+    def delete_model(self, request: HttpRequest, obj: Queue) -> None:
+        """A queue without a row is not paused, so Redis must not think so either."""
+        if obj.paused:
+            operate.resume(obj.name, user=request.user)
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Queue]) -> None:
+        for queue in queryset:
+            self.delete_model(request, queue)
+
+    @admin.display(description="Waiting")
+    def waiting(self, queue: Queue) -> str:
+        return self._depth(queue, "waiting")
+
+    @admin.display(description="Due later")
+    def due_later(self, queue: Queue) -> str:
+        return self._depth(queue, "due_later")
+
+    @staticmethod
+    def _depth(queue: Queue, what: str) -> str:
+        depth: dict[str, int] | None = getattr(queue, "depth", None)
+        return NOTHING if depth is None else f"{depth[what]:,}"
+
+    @admin.action(description="Pause selected queues", permissions=["change"])
+    def pause_queues(self, request: HttpRequest, queryset: QuerySet[Queue]) -> None:
+        self._each(request, queryset.filter(paused=False), operate.pause, "paused")
+
+    @admin.action(description="Resume selected queues", permissions=["change"])
+    def resume_queues(self, request: HttpRequest, queryset: QuerySet[Queue]) -> None:
+        self._each(request, queryset.filter(paused=True), operate.resume, "resumed")
+
+    def _each(
+        self, request: HttpRequest, rows: QuerySet[Queue], verb: Callable[..., Queue], did: str
+    ) -> None:
+        names = list(rows.values_list("name", flat=True)[:ACTION_LIMIT])
+        try:
+            for name in names:
+                verb(name, user=request.user)
+        except StoreUnavailable as error:
+            messages.error(request, str(error))
+            return
+        level = messages.SUCCESS if names else messages.WARNING
+        self.message_user(
+            request, f"{did.capitalize()}: {', '.join(names) or 'none, they were already'}.", level
+        )

@@ -1,0 +1,58 @@
+"""Workers: which there are and were, and whether they are healthy."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from queue_app.admin.base import RecordAdmin
+from queue_app.admin.display import link_to_list
+from queue_app.admin.filters import StatusFilter
+from queue_app.models import Job, Worker
+from queue_app.states import JobState
+
+
+@admin.register(Worker)
+class WorkerAdmin(RecordAdmin):
+    """One run of `runworker`. Read-only."""
+
+    list_display = (
+        "id",
+        "hostname",
+        "pid",
+        "health",
+        "queues",
+        "processes",
+        "slots",
+        "release",
+        "heartbeat_at",
+    )
+    list_filter = (StatusFilter,)
+    search_help_text = (
+        "A worker's id, or the beginning of it (8 digits or more), or the beginning of a host's name."
+    )
+    text_field = "hostname"
+    fields = (
+        "id",
+        "hostname",
+        "pid",
+        "health",
+        "running",
+        "queues",
+        "processes",
+        "slots",
+        "release",
+        "started_at",
+        "heartbeat_at",
+        "last_claim_at",
+        "stopped_at",
+    )
+    readonly_fields = fields
+
+    @admin.display(description="Status")
+    def health(self, worker: Worker) -> str:
+        return worker.status
+
+    @admin.display(description="Jobs")
+    def running(self, worker: Worker) -> str:
+        query = f"state__exact={JobState.RUNNING.value}&worker_id__exact={worker.pk}"
+        return link_to_list(Job, query, "Jobs that it runs")

@@ -1,0 +1,96 @@
+"""/dead-letters/: look at them, run them again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import viewsets
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from queue_app.api.base import NewestFirst, StaffView, uuid_or_404
+from queue_app.api.errors import Conflict
+from queue_app.api.filters import DeadLetterFilter, StrictFilterBackend
+from queue_app.api.parsers import fields
+from queue_app.api.serializers import DeadLetterSerializer
+from queue_app.exceptions import InvalidOption
+from queue_app.lifecycle import operate
+from queue_app.models import DeadLetter, selection
+from queue_app.models.bulk import write_alias
+from queue_app.names import check_queue
+
+#: Dead letters that one request replays: it must end before a proxy loses patience.
+LIMIT, MOST = 1_000, 10_000
+
+
+class DeadLetterViewSet(StaffView, viewsets.ReadOnlyModelViewSet[DeadLetter]):
+    """Dead letters: the open ones, unless the filter `replayed` says otherwise."""
+
+    queryset = DeadLetter.objects.all()
+    serializer_class = DeadLetterSerializer
+    pagination_class = NewestFirst
+    filter_backends = [StrictFilterBackend]
+    filterset_class = DeadLetterFilter
+    lookup_value_regex = "[^/]+"
+
+    def get_object(self) -> DeadLetter:
+        pk = uuid_or_404(self.kwargs["pk"], "dead letter")
+        letter = DeadLetter.objects.using(write_alias()).filter(pk=pk).first()
+        if letter is None:
+            raise NotFound(f"There is no dead letter {str(pk)!r}.")
+        return letter
+
+    @action(detail=True, methods=["post"])
+    def requeue(self, request: Request, pk: str) -> Response:
+        """Run its job again. 409 if that was done before."""
+        fields(request)
+        letter = self.get_object()
+        answer = operate.replay(DeadLetter.objects.filter(pk=letter.pk), user=request.user)
+        if not answer.done:
+            raise Conflict("Not requeued: it was replayed before, or its job is no longer failed.")
+        return Response(self.get_serializer(self.get_object()).data)
+
+    @action(detail=False, methods=["post"])
+    def replay(self, request: Request) -> Response:
+        """Run many again, oldest first: `{task, queue, since, limit, dry_run}`, each optional."""
+        given = fields(request, ("task", "queue", "since", "limit", "dry_run"))
+        limit, dry_run, chosen = _checked(given)
+        letters = selection.dead_letters(**chosen)
+        if dry_run:
+            count = letters.using(write_alias())[:limit].count()
+        else:
+            count = len(operate.replay(letters, limit=limit, user=request.user).done)
+        return Response({"dry_run": dry_run, "replayed": 0 if dry_run else count, "would_replay": count})
+
+
+def _checked(given: Any) -> tuple[int, bool, dict[str, Any]]:
+    """The limit, whether it is a dry run, and what to choose by."""
+    wrong: dict[str, list[str]] = {}
+    limit, dry_run = given.get("limit"), given.get("dry_run", False)
+    limit = LIMIT if limit is None else limit
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST:
+        wrong["limit"] = [f"Use a whole number from 1 to {MOST}."]
+    if not isinstance(dry_run, bool):
+        wrong["dry_run"] = ["Use true or false."]
+    chosen: dict[str, Any] = {}
+    for name, rule in (("task", _task), ("queue", check_queue), ("since", _since)):
+        if (value := given.get(name)) is not None:
+            try:
+                chosen[name] = rule(value)
+            except InvalidOption as error:
+                wrong[name] = [str(error)]
+    if wrong:
+        raise ValidationError(wrong)
+    return limit, dry_run, chosen
+
+
+def _task(value: Any) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= 255 or "\x00" in value:
+        raise InvalidOption("Use the dotted path of a task.")
+    return value
+
+
+def _since(value: Any) -> Any:
+    return selection.since(value if isinstance(value, str) else repr(value))

@@ -1,0 +1,67 @@
+"""Every error of the API is JSON: `{"<field>": ["…"]}` for a field that is wrong, else `{"detail": "…"}`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from rest_framework import status
+from rest_framework.exceptions import APIException, NotFound, ParseError
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+from queue_app.exceptions import JobDoesNotExist, StoreUnavailable
+
+
+class Conflict(APIException):
+    """409: the row is not in a state that allows this."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_detail = "The job is not in a state that allows this."
+    default_code = "conflict"
+
+
+class TooLarge(APIException):
+    """413: more bytes than any request may have."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = "The request is too large."
+    default_code = "too_large"
+
+
+class Unavailable(APIException):
+    """503: a store is away; the same request may succeed later."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "A store cannot be reached."
+    default_code = "unavailable"
+    wait = 2  # seconds, sent as Retry-After
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response | None:
+    """The answer to an error; None leaves it to Django, as a fault of ours."""
+    return exception_handler(_as_api_error(error), context)
+
+
+def _as_api_error(error: Exception) -> Exception:
+    if isinstance(error, StoreUnavailable):
+        return Unavailable(str(error))
+    if isinstance(error, OperationalError | InterfaceError):  # their texts name hosts and users
+        return Unavailable("The database cannot do this now.")
+    if isinstance(error, JobDoesNotExist):
+        return NotFound(str(error))
+    if isinstance(error, RequestDataTooBig):
+        return TooLarge()
+    if isinstance(error, SuspiciousOperation | BadRequest):
+        return ParseError("The request is malformed.")
+    return error
+
+
+@csrf_exempt
+def not_found(request: HttpRequest) -> JsonResponse:
+    """For addresses below the API's root that are none of its own: Django's page would be HTML."""
+    hint = "" if request.path.endswith("/") else " Addresses of this API end with a slash."
+    return JsonResponse({"detail": f"There is nothing at this address.{hint}"}, status=404)

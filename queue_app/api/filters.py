@@ -1,0 +1,86 @@
+"""Filters of the lists. A parameter that does not exist is answered: ignored, it would give the whole list."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import django_filters
+from django.db.models import QuerySet
+from django_filters.rest_framework import DjangoFilterBackend
+from rest_framework.request import Request
+
+from queue_app.api.parsers import refuse_unknown
+from queue_app.models import DeadLetter, Job, Worker, selection
+from queue_app.states import DeadReason, JobState
+
+
+class StrictFilterBackend(DjangoFilterBackend):  # type: ignore[misc]
+    """django-filter, refusing unknown parameters."""
+
+    def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
+        paging = ("cursor", "page_size")
+        refuse_unknown(request.query_params, (*view.filterset_class.base_filters, *paging))
+        return super().filter_queryset(request, queryset, view)
+
+
+class _Made(django_filters.FilterSet):  # type: ignore[misc]
+    """By the time that an id holds: ranges of the primary key."""
+
+    created_after = django_filters.IsoDateTimeFilter(method="made_after")
+    created_before = django_filters.IsoDateTimeFilter(method="made_before")
+
+    def made_after(self, rows: QuerySet[Any], name: str, value: datetime) -> QuerySet[Any]:
+        return rows.filter(selection.made_at(after=value))
+
+    def made_before(self, rows: QuerySet[Any], name: str, value: datetime) -> QuerySet[Any]:
+        return rows.filter(selection.made_at(before=value))
+
+
+class JobFilter(_Made):
+    """`state` may be given several times."""
+
+    # distinct would sort the whole table; these columns cannot give a row twice
+    state = django_filters.MultipleChoiceFilter(choices=JobState.choices, distinct=False)
+    queue = django_filters.CharFilter(max_length=64)
+    task = django_filters.CharFilter(max_length=255)
+    backend = django_filters.CharFilter(max_length=64)
+
+    class Meta:
+        model = Job
+        fields: list[str] = []
+
+
+class DeadLetterFilter(_Made):
+    """The open ones, unless `replayed` says otherwise."""
+
+    task = django_filters.CharFilter(max_length=255)
+    queue = django_filters.CharFilter(max_length=64)
+    reason = django_filters.MultipleChoiceFilter(choices=DeadReason.choices, distinct=False)
+    replayed = django_filters.ChoiceFilter(
+        choices=[("no", "no"), ("yes", "yes"), ("any", "any")], method="by_replay"
+    )
+
+    class Meta:
+        model = DeadLetter
+        fields: list[str] = []
+
+    def filter_queryset(self, queryset: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
+        rows = super().filter_queryset(queryset)
+        return rows if self.form.cleaned_data.get("replayed") else rows.filter(replayed_at__isnull=True)
+
+    def by_replay(self, rows: QuerySet[DeadLetter], name: str, value: str) -> QuerySet[DeadLetter]:
+        return rows if value == "any" else rows.filter(replayed_at__isnull=value == "no")
+
+
+class WorkerFilter(django_filters.FilterSet):  # type: ignore[misc]
+    status = django_filters.ChoiceFilter(
+        choices=[(status, status) for status in selection.WORKER_STATUSES], method="by_status"
+    )
+
+    class Meta:
+        model = Worker
+        fields: list[str] = []
+
+    def by_status(self, rows: QuerySet[Worker], name: str, value: str) -> QuerySet[Worker]:
+        return rows.filter(pk__in=selection.workers(value).values("pk"))

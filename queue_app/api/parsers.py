@@ -1,0 +1,77 @@
+"""Reading request bodies: JSON in UTF-8, of a bounded size and depth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import IO, Any
+
+from rest_framework.exceptions import ParseError, ValidationError
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+
+from queue_app import conf
+from queue_app.api.errors import TooLarge
+
+#: An escaped character has six bytes for one; beside the arguments there is little to say.
+ESCAPED = 6
+ENVELOPE = 65_536
+
+
+class StrictJSONParser(BaseParser):
+    """JSON as its standard has it: UTF-8 whatever the header says, no NaN; and never a body without an end."""
+
+    media_type = "application/json"
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        """The body's value.
+
+        Raises:
+            ParseError: it is not JSON.
+            TooLarge: more bytes than a job with PAYLOAD_LIMIT could need.
+        """
+        limit = conf.get().PAYLOAD_LIMIT * ESCAPED + ENVELOPE
+        body = stream.read(limit + 1)
+        if len(body) > limit:
+            raise TooLarge(f"The request is larger than {limit:,} bytes. Store the data and pass its id.")
+        try:
+            return json.loads(body.decode("utf-8"), parse_constant=_refuse)
+        except RecursionError:
+            raise ParseError("The JSON is nested too deeply.") from None
+        except ValueError as error:  # of the decoding, the parsing, and numbers of thousands of digits
+            raise ParseError(f"The body is not JSON: {error}") from None
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def fields(request: Request, known: tuple[str, ...] = ()) -> Mapping[str, Any]:
+    """The body of a request for an action, an object with at most the fields of `known`.
+
+    Raises:
+        ValidationError: names a field that there is not, with the one that was probably meant.
+    """
+    data = request.data
+    if not isinstance(data, Mapping):
+        raise ParseError("The body must be a JSON object.")
+    refuse_unknown(data, known)
+    return data
+
+
+def refuse_unknown(given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Answer names that do not exist, instead of ignoring them.
+
+    Raises:
+        ValidationError: names each, with the one that was probably meant.
+    """
+    takes = f" There are: {', '.join(known)}." if known else " None is taken here."
+    unknown = {
+        str(name)[:64]: [f"Unknown.{conf.did_you_mean(str(name)[:64], known)}{takes}"]
+        for name in list(given)[:100]
+        if name not in known
+    }
+    if unknown:
+        raise ValidationError(unknown)

@@ -1,0 +1,84 @@
+"""The figures of queues, from queries whose cost does not grow with the tables."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from typing import Any
+
+from django.db.models import QuerySet
+
+from queue_app.dispatch import connection, keys, queues
+from queue_app.exceptions import StoreUnavailable
+from queue_app.models import DeadLetter, Job, Queue
+from queue_app.states import UNFINISHED, JobState
+
+#: Rows that a query of this file reads at most.
+COUNT_LIMIT = 10_000
+#: States that are counted: what is still to do, and what lies in the dead letters. History has no such end.
+COUNTED = [state.value for state in JobState if state in UNFINISHED or state is JobState.FAILED]
+
+_AWAY = (*connection.Unavailable, StoreUnavailable)
+
+
+class Counts:
+    """Jobs of the record by queue and state, each number up to `COUNT_LIMIT`."""
+
+    def __init__(self) -> None:
+        self._now, self._now_capped = _count(Job.objects.waiting_now().values_list("queue", "state"))
+        timed, timed_capped = _count(Job.objects.timed().values_list("queue", "state"))
+        dead, dead_capped = _count(DeadLetter.objects.filter(replayed_at__isnull=True).values_list("queue"))
+        self._rest = timed + Counter({(queue, JobState.FAILED.value): n for (queue,), n in dead.items()})
+        self._rest_capped = timed_capped or dead_capped
+
+    def queues(self) -> set[str]:
+        """The queues that were met while counting."""
+        return {queue for queue, _ in self._now | self._rest}
+
+    def of(self, queue: str) -> tuple[dict[str, int], bool]:
+        """The counts of a queue by state, and whether there may be more than they say."""
+        now, capped = self._now, self._now_capped
+        if capped:  # others have filled the sample; this queue's own part of the index is as quick to read
+            now, capped = _count(Job.objects.waiting_now().filter(queue=queue).values_list("queue", "state"))
+        return {
+            state: now[queue, state] + self._rest[queue, state] for state in COUNTED
+        }, capped or self._rest_capped
+
+
+def _count(rows: QuerySet[Any, Any]) -> tuple[Counter[Any], bool]:
+    found = list(rows.order_by()[: COUNT_LIMIT + 1])
+    return Counter(found[:COUNT_LIMIT]), len(found) > COUNT_LIMIT
+
+
+def names(counts: Counts) -> list[str]:
+    """The known queues, sorted: those with a row, those that Redis has seen, and those met while counting."""
+    found = set(Queue.objects.values_list("name", flat=True)) | counts.queues()
+    with contextlib.suppress(*_AWAY):
+        found.update(str(name) for name in connection.client().smembers(keys.queues()))
+    return sorted(found)
+
+
+def of(wanted: list[str], counts: Counts) -> list[dict[str, Any]]:
+    """For each queue: its row's settings, `depth` (what Redis holds; None while it is away) and `counts` (jobs of
+    the record by state; with `counts_capped` there may be more)."""
+    rows = {row.name: row for row in Queue.objects.filter(name__in=wanted)}
+    depths: dict[str, dict[str, int]] = {}
+    if wanted:
+        with contextlib.suppress(*_AWAY):
+            depths = queues.depth(connection.client(), wanted)
+    found = []
+    for name in wanted:
+        row = rows.get(name, Queue(name=name))
+        by_state, capped = counts.of(name)
+        found.append(
+            {
+                "name": name,
+                "paused": row.paused,
+                "max_attempts": row.max_attempts,
+                "timeout": row.timeout,
+                "depth": depths.get(name),
+                "counts": by_state,
+                "counts_capped": capped,
+            }
+        )
+    return found

@@ -1,0 +1,69 @@
+"""/queues/: what waits where, pause and resume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import viewsets
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
+from rest_framework.pagination import PageNumberPagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from queue_app.api import queue_figures
+from queue_app.api.base import StaffView
+from queue_app.api.parsers import fields, refuse_unknown
+from queue_app.exceptions import InvalidOption
+from queue_app.lifecycle import operate
+from queue_app.names import check_queue
+
+
+class ByName(PageNumberPagination):
+    page_size = 50
+    page_size_query_param = "page_size"
+    max_page_size = 200
+
+
+class QueueViewSet(StaffView, viewsets.ViewSet):
+    """Queues: those that operators said something of, that Redis has seen, or that have jobs waiting."""
+
+    lookup_field = "name"
+    lookup_value_regex = "[^/]+"
+
+    def list(self, request: Request) -> Response:
+        """A page of queues by name, with depth and counts."""
+        refuse_unknown(request.query_params, ("page", "page_size"))
+        pages = ByName()
+        counts = queue_figures.Counts()
+        page: Any = pages.paginate_queryset(queue_figures.names(counts), request, view=self)
+        return pages.get_paginated_response(queue_figures.of(page or [], counts))
+
+    def retrieve(self, request: Request, name: str) -> Response:
+        """One queue; any name that may be one: a queue needs no row."""
+        return _figures(_name(name))
+
+    @action(detail=True, methods=["post"])
+    def pause(self, request: Request, name: str) -> Response:
+        """Let nothing of it start; enqueueing goes on."""
+        fields(request)
+        operate.pause(_name(name), user=request.user)
+        return _figures(name)
+
+    @action(detail=True, methods=["post"])
+    def resume(self, request: Request, name: str) -> Response:
+        """Let it start jobs again."""
+        fields(request)
+        operate.resume(_name(name), user=request.user)
+        return _figures(name)
+
+
+def _figures(name: str) -> Response:
+    return Response(queue_figures.of([name], queue_figures.Counts())[0])
+
+
+def _name(text: str) -> str:
+    try:
+        return check_queue(text)
+    except InvalidOption as error:
+        raise NotFound(str(error)) from None

@@ -1,0 +1,164 @@
+"""Rows as JSON. What the API takes is in `submission`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.reverse import reverse
+
+from queue_app import serialization
+from queue_app.models import Attempt, DeadLetter, Job, Worker
+
+#: Attempts of one job that its page shows, the latest of them.
+LATEST = 100
+
+
+class AttemptSerializer(serializers.ModelSerializer[Attempt]):
+    """A run of a job that has ended."""
+
+    class Meta:
+        model = Attempt
+        fields = [
+            "number",
+            "state",
+            "worker_id",
+            "started_at",
+            "finished_at",
+            "error_class",
+            "error",
+            "traceback",
+        ]
+        read_only_fields = fields
+
+
+class JobSummarySerializer(serializers.ModelSerializer[Job]):
+    """A job in a list: without its arguments and result, which may be large.
+
+    The view hands in `states`: id → the state as everyone should see it now.
+    """
+
+    url = serializers.HyperlinkedIdentityField(view_name="queue_app_api:job-detail")
+    state = serializers.SerializerMethodField()
+    status = serializers.SerializerMethodField(method_name="get_state")
+    progress = serializers.SerializerMethodField()
+    attempts_made = serializers.IntegerField(source="attempt", read_only=True)
+
+    class Meta:
+        model = Job
+        fields: list[str] = [
+            "id",
+            "url",
+            "task",
+            "queue",
+            "priority",
+            "state",
+            "status",
+            "backend",
+            "progress",
+            "attempts_made",
+            "failures",
+            "max_attempts",
+            "timeout",
+            "worker_id",
+            "enqueued_at",
+            "run_after",
+            "started_at",
+            "last_attempted_at",
+            "finished_at",
+        ]
+        read_only_fields = fields
+
+    def get_state(self, job: Job) -> str:
+        return str(self.context["states"][job.pk].value)
+
+    def get_progress(self, job: Job) -> dict[str, Any] | None:
+        if not job.progress:
+            return None
+        done, total, note = serialization.load(job.progress)
+        return {"done": done, "total": total, "note": note}
+
+
+class JobSerializer(JobSummarySerializer):
+    """One job with its arguments, result and attempts."""
+
+    args = serializers.ReadOnlyField()
+    kwargs = serializers.ReadOnlyField()
+    result = serializers.ReadOnlyField(source="return_value")
+    attempts = serializers.SerializerMethodField()
+    error = serializers.SerializerMethodField()
+
+    class Meta(JobSummarySerializer.Meta):
+        fields = [*JobSummarySerializer.Meta.fields, "args", "kwargs", "result", "error", "attempts"]
+        read_only_fields = fields
+
+    def get_attempts(self, job: Job) -> list[Any]:
+        return list(AttemptSerializer(self._attempts(job), many=True).data)
+
+    def get_error(self, job: Job) -> dict[str, str] | None:
+        """Of the last attempt, if it has ended in one."""
+        last = next(reversed(self._attempts(job)), None)
+        if last is None or not (last.error_class or last.error):
+            return None
+        return {"class": last.error_class, "message": last.error}
+
+    def _attempts(self, job: Job) -> list[Attempt]:
+        if not hasattr(self, "_found"):
+            rows = Attempt.objects.using(job._state.db).filter(job_id=job.pk, number__gt=job.attempt - LATEST)
+            self._found = list(rows.order_by("number")) if job.attempt else []
+        return self._found
+
+
+class DeadLetterSerializer(serializers.ModelSerializer[DeadLetter]):
+    """A dead letter."""
+
+    url = serializers.HyperlinkedIdentityField(view_name="queue_app_api:deadletter-detail")
+    job = serializers.UUIDField(source="job_id", read_only=True)
+    job_url = serializers.SerializerMethodField()
+
+    class Meta:
+        model = DeadLetter
+        fields = [
+            "id",
+            "url",
+            "job",
+            "job_url",
+            "task",
+            "queue",
+            "reason",
+            "attempts",
+            "error_class",
+            "error",
+            "created_at",
+            "replayed_at",
+        ]
+        read_only_fields = fields
+
+    def get_job_url(self, letter: DeadLetter) -> str:
+        return str(reverse("queue_app_api:job-detail", [letter.job_id], request=self.context["request"]))
+
+
+class WorkerSerializer(serializers.ModelSerializer[Worker]):
+    """A worker, and what its heartbeat and claims say of it."""
+
+    url = serializers.HyperlinkedIdentityField(view_name="queue_app_api:worker-detail")
+    status = serializers.ReadOnlyField()
+
+    class Meta:
+        model = Worker
+        fields = [
+            "id",
+            "url",
+            "hostname",
+            "pid",
+            "status",
+            "queues",
+            "processes",
+            "slots",
+            "release",
+            "started_at",
+            "heartbeat_at",
+            "last_claim_at",
+            "stopped_at",
+        ]
+        read_only_fields = fields

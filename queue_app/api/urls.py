@@ -1,0 +1,32 @@
+"""Addresses of the API: `path("api/v1/", include("queue_app.api.urls"))`."""
+
+from __future__ import annotations
+
+from django.urls import re_path
+from rest_framework import routers
+
+from queue_app.api.base import StaffView
+from queue_app.api.dead_letters import DeadLetterViewSet
+from queue_app.api.errors import not_found
+from queue_app.api.jobs import JobViewSet
+from queue_app.api.queues import QueueViewSet
+from queue_app.api.workers import WorkerViewSet
+
+
+class Root(StaffView, routers.APIRootView):
+    """The lists of this API."""
+
+
+class Router(routers.DefaultRouter):
+    APIRootView = Root
+    include_format_suffixes = False  # JSON is all there is
+
+
+router = Router()
+router.register("jobs", JobViewSet, basename="job")
+router.register("dead-letters", DeadLetterViewSet, basename="deadletter")
+router.register("queues", QueueViewSet, basename="queue")
+router.register("workers", WorkerViewSet, basename="worker")
+
+app_name = "queue_app_api"
+urlpatterns = [*router.urls, re_path(r"", not_found)]

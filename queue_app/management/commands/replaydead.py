@@ -1,0 +1,74 @@
+"""`manage.py replaydead`: run dead jobs again."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from queue_app.exceptions import InvalidOption, StoreUnavailable
+from queue_app.lifecycle import operate
+from queue_app.models import selection
+from queue_app.models.bulk import write_alias
+from queue_app.names import check_queue
+
+
+class Command(BaseCommand):
+    help = (
+        "Run the jobs in the dead letters again, oldest first: all of them, or those that the options choose."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        # Checked in `handle` and not by argparse, which would print the usage beside the one line that matters.
+        parser.add_argument("--task", help="only this task, by its dotted path")
+        parser.add_argument("--queue", help="only this queue")
+        parser.add_argument(
+            "--since", help="only what died since: an ISO date or time, or an age such as 2h or 3d"
+        )
+        parser.add_argument("--limit", help="at most so many")
+        parser.add_argument("--dry-run", action="store_true", help="only say how many would be replayed")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        limit = _limit(options["limit"])
+        if options["task"] is not None and not options["task"].strip():
+            raise CommandError("--task is empty; give the dotted path of a task, or leave it out.")
+        try:
+            queue = None if options["queue"] is None else check_queue(options["queue"])
+            since = None if options["since"] is None else selection.since(options["since"])
+        except InvalidOption as error:
+            raise CommandError("--" + str(error).replace("queue_name", "queue", 1)) from None
+        letters = selection.dead_letters(options["task"], queue, since)
+        try:
+            if options["dry_run"]:
+                self._say("Would replay", letters.using(write_alias())[:limit].count())
+                return
+            answer = operate.replay(letters, limit=limit, user=_user())
+        except StoreUnavailable as error:
+            raise CommandError(str(error)) from None
+        except DatabaseError as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise CommandError(f"The database {write_alias()!r} cannot do this: {reason}") from None
+        self._say("Replayed", len(answer.done))
+
+    def _say(self, what: str, count: int) -> None:
+        self.stdout.write(f"{what} {count:,} dead {'letter' if count == 1 else 'letters'}.")
+
+
+def _limit(value: Any) -> int | None:
+    """The number of `--limit`, as text from the command line or as a number from `call_command`."""
+    if value is None:
+        return None
+    text = str(value)
+    if not text.isascii() or not text.isdecimal() or len(text) > 9 or int(text) < 1:
+        raise CommandError(f"--limit is {text[:64]!r}; use a whole number of 1 or more.")
+    return int(text)
+
+
+def _user() -> str:
+    """Who replays, for the log."""
+    try:
+        return f"{getpass.getuser()} on the command line"
+    except (KeyError, OSError):  # a container's user id without a name
+        return "the command line"

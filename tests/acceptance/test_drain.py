@@ -1,0 +1,68 @@
+"""`runworker --drain`: everything that is due, in order, in one process, then the end."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import redis
+
+from queue_app.models import Attempt, Job
+from tests import tasks
+from tests.acceptance.support import StartWorker, attempts, labels, lines
+from tests.support.workers import WorkerProcess
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def ran(process: WorkerProcess) -> int:
+    """How many jobs a drain said that it had run."""
+    assert process.wait(60) == 0, process.output()
+    found = re.search(r"^drained [\w,]+: (\d+) jobs run$", process.output(), re.MULTILINE)
+    assert found, process.output()
+    return int(found[1])
+
+
+def test_it_runs_what_is_due_and_what_that_enqueues(worker: StartWorker, tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    first = [tasks.label.enqueue(folder, "order", n).id for n in range(3)]
+    urgent = tasks.label.using(priority=1).enqueue(folder, "order", "urgent").id
+    more = tasks.enqueue_more.enqueue(folder, "more", 4).id
+    later = tasks.noop.using(run_after=60).enqueue().id
+    other = tasks.noop.using(queue_name="mail").enqueue().id
+    failing = tasks.fail.using(max_attempts=2).enqueue().id
+    assert ran(worker("--drain", ready=False)) == 3 + 1 + 1 + 4 + 1
+    assert labels(tmp_path, "order") == ["urgent", "0", "1", "2"]
+    assert len(lines(tmp_path, "more")) == 4
+    assert set(Job.objects.filter(pk__in=[*first, urgent, more]).values_list("state", flat=True)) == {
+        "succeeded"
+    }
+    assert Job.objects.get(pk=later).state == "scheduled"
+    assert Job.objects.get(pk=other).state == "queued"
+    assert Job.objects.get(pk=failing).state == "retrying", "a drain does not wait for retries"
+    assert attempts(failing) == ["failed"]
+
+
+def test_nothing_to_do(worker: StartWorker, clean_redis: redis.Redis) -> None:
+    assert ran(worker("--drain", ready=False)) == 0
+    assert not list(clean_redis.scan_iter("*:held:*"))
+
+
+def test_it_finds_jobs_that_redis_never_got(worker: StartWorker, clean_redis: redis.Redis) -> None:
+    ids = [result.id for result in tasks.noop.enqueue_many([((), {})] * 5)]
+    clean_redis.flushall()
+    assert ran(worker("--drain", ready=False)) == 5
+    assert Job.objects.filter(pk__in=ids, state="succeeded").count() == 5
+
+
+def test_two_at_once_share_the_work(worker: StartWorker, tmp_path: Path, clean_redis: redis.Redis) -> None:
+    calls = [((str(tmp_path), "ran", n, 0.01), {}) for n in range(200)]
+    tasks.label.enqueue_many(calls)
+    clean_redis.flushall()  # both will want to put them back
+    drains = [worker("--drain", ready=False) for _ in range(2)]
+    counts = [ran(process) for process in drains]
+    assert sum(counts) == 200
+    assert Counter(labels(tmp_path, "ran")) == {str(n): 1 for n in range(200)}
+    assert Job.objects.filter(state="succeeded", attempt=1).count() == Attempt.objects.count() == 200

@@ -1,0 +1,30 @@
+"""Small files: one that grows past the limit has a noun in it that wants a file of its own."""
+
+from __future__ import annotations
+
+from tests.architecture.imports import ROOT
+
+LIMIT = 350  # lines
+
+
+def test_no_file_is_too_long() -> None:
+    files = [
+        path
+        for package in ("queue_app", "dashboard", "jobqueue_project")
+        for pattern in ("*.py", "*.lua")
+        for path in (ROOT / package).rglob(pattern)
+        if "migrations" not in path.parts
+    ]
+    assert len(files) > 50  # the folders were found
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
+    assert not {name: n for name, n in lengths.items() if n > LIMIT}
+
+
+def test_scripts_have_a_header_that_says_what_goes_in_and_out() -> None:
+    scripts = sorted((ROOT / "queue_app" / "dispatch" / "lua").glob("*.lua"))
+    assert scripts
+    for path in scripts:
+        header = path.read_text().partition("]]")[0]
+        assert header.startswith(f"--[[ {path.stem}: "), path
+        for word in ("\nKEYS  1 ", "\nARGV  1 ", "\nOut   "):
+            assert word in header, f"{path.name}: its header has no line {word.strip()!r}"

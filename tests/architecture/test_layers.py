@@ -1,0 +1,124 @@
+"""The layers of docs/internals.md: a file imports its own layer and those above it, never one below."""
+
+from __future__ import annotations
+
+import re
+from graphlib import CycleError, TopologicalSorter
+
+import pytest
+
+from tests.architecture.imports import Import, all_imports, imports_of, modules
+
+#: From the top down. A new module must be given its place here.
+LAYERS = {
+    "words": "states exceptions conf clock ids names signals serialization retry cron",
+    "declaring": "options registry context declare",
+    "record": "models migrations",
+    "dispatch": "dispatch",
+    "lifecycle": "lifecycle",
+    "clients": "tasks_api client results backend workflow",
+    "processes": "worker maintenance",
+    "faces": "apps log metrics health checks admin api management testing templates",
+}
+ORDER = list(LAYERS)
+PLACES = {module: layer for layer, names in LAYERS.items() for module in names.split()}
+
+#: Beyond the order: who may not know whom although the order would allow it.
+STRANGERS = {("dispatch", "record"): "the dispatch speaks ids, bytes and numbers, never models"}
+
+#: The known late look-ups by dotted path (a task finds its client at call time), which alone point downwards.
+LATE = {("queue_app.declare", "queue_app.client")}
+
+#: What the dashboard may read, and the one door through which it writes.
+DASHBOARD_MAY_USE = re.compile(
+    r"queue_app(\.(models(\..+)?|states|exceptions|conf|clock|names|metrics|health|lifecycle\.operate))?"
+)
+
+
+def layer_of(module: str) -> str | None:
+    """The layer of a module of queue_app; None for the package itself, whose names are looked up late."""
+    parts = module.split(".")
+    return None if len(parts) == 1 else PLACES[parts[1]]
+
+
+def violation(found: Import) -> str | None:
+    """What is wrong with an import within queue_app, or None."""
+    if (found.source, found.target) in LATE and not found.top:
+        return None
+    source, target = layer_of(found.source), layer_of(found.target)
+    if source is None:
+        return f"{found} at import" if found.top else None
+    if target is None:
+        return None
+    if ORDER.index(target) > ORDER.index(source):
+        return f"{found}: {source} may not know {target}"
+    if (source, target) in STRANGERS:
+        return f"{found}: {STRANGERS[source, target]}"
+    return None
+
+
+def test_every_module_has_its_layer() -> None:
+    homeless = {m for m in modules("queue_app") if m != "queue_app" and m.split(".")[1] not in PLACES}
+    assert not homeless, f"give these a layer in {__name__} and in docs/internals.md: {sorted(homeless)}"
+
+
+def test_no_file_imports_a_lower_layer() -> None:
+    wrong = [said for found in all_imports("queue_app") if (said := violation(found))]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "source,text,wrong",
+    [
+        ("queue_app.retry", "from queue_app.models import Job", True),
+        ("queue_app.retry", "def f():\n    from queue_app.lifecycle import settle", True),
+        ("queue_app.dispatch.queues", "import queue_app.models", True),
+        ("queue_app.dispatch.queues", "from ..models import job", True),
+        ("queue_app.models.job", "from queue_app.dispatch import queues", True),
+        ("queue_app.lifecycle.claim", "import_string('queue_app.worker.child.Child')", True),
+        ("queue_app.context", "_CLIENT = 'queue_app.client'", True),
+        ("queue_app.declare", "_CLIENT = 'queue_app.client'", False),
+        ("queue_app.declare", "import queue_app.client", True),
+        ("queue_app.lifecycle.claim", "from queue_app.dispatch import queues", False),
+        ("queue_app.context", "if TYPE_CHECKING:\n    from queue_app.models import Job", False),
+        ("queue_app.worker.keeper", "logger = getLogger('queue_app')", False),
+    ],
+)
+def test_the_check_itself(source: str, text: str, wrong: bool) -> None:
+    found = imports_of(source, text, set(modules("queue_app")))
+    assert any(violation(one) for one in found) is wrong
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    # Imports inside functions count: a circle that is hidden there is one all the same.
+    graph: dict[str, set[str]] = {}
+    for found in all_imports("queue_app", "dashboard"):
+        if (found.source, found.target) not in LATE and found.source != "queue_app":
+            graph.setdefault(found.source, set()).add(found.target)
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail("these import each other in a circle: " + " → ".join(error.args[1]))
+
+
+def test_the_app_knows_neither_the_dashboard_nor_the_project() -> None:
+    others = {"dashboard", "jobqueue_project", "tests", "bench"}
+    found = [
+        one
+        for one in all_imports("queue_app", "dashboard", "jobqueue_project", "tests")
+        if one.source.partition(".")[0] == "queue_app" and one.target.partition(".")[0] in others
+    ]
+    assert not found, "\n".join(map(str, found))
+
+
+def test_the_dashboard_reads_models_and_writes_through_operate_alone() -> None:
+    found = [
+        one
+        for one in all_imports("queue_app", "dashboard")
+        if one.source.partition(".")[0] == "dashboard"
+        and one.target.partition(".")[0] == "queue_app"
+        and not DASHBOARD_MAY_USE.fullmatch(one.target)
+    ]
+    # `from queue_app.lifecycle import operate` names the package as well.
+    found = [one for one in found if one.target != "queue_app.lifecycle"]
+    assert not found, "\n".join(map(str, found))

@@ -1,0 +1,22 @@
+"""Both stores, this process alone: real rows and a real Redis, no worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def forget_outages() -> Iterator[None]:
+    """What this process remembers of a Redis that was away, or of queues, must not reach the next test."""
+    # Imported late: this file may be read before the settings are.
+    from queue_app.dispatch import connection
+    from queue_app.lifecycle import dispatching, queue_defaults
+
+    yield
+    dispatching._retry_at = 0.0
+    dispatching._down_since = None
+    dispatching._announced = (0, set())
+    queue_defaults.forget()
+    connection.forget()

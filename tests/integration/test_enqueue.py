@@ -1,0 +1,375 @@
+"""P1: a committed enqueue runs, a rolled-back one never does, and one transaction is one round trip."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import redis
+from django.db import connection, transaction
+
+from queue_app import clock, conf, serialization
+from queue_app.dispatch import keys
+from queue_app.exceptions import InvalidArguments, InvalidOption, PayloadTooLarge
+from queue_app.lifecycle import claim as claiming
+from queue_app.lifecycle import recover
+from queue_app.models import Job, Queue
+from tests import dtasks, tasks
+from tests.integration.support import Child, calls, drain, jobs, states
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def counted(clean_redis: redis.Redis) -> Iterator[redis.Redis]:
+    """A Redis that knows the scripts and has counted nothing yet."""
+    jobs(1)
+    drain()
+    clean_redis.config_resetstat()
+    yield clean_redis
+
+
+class Abandon(Exception):
+    """Ends a block, and its transaction with it."""
+
+
+def one() -> str:
+    return tasks.noop.enqueue().id
+
+
+# the caller's transaction
+
+
+def test_in_autocommit_it_is_there_at_once() -> None:
+    job_id = one()
+    assert states([job_id]) == ["queued"]
+    assert drain() == [job_id]
+
+
+def test_nothing_starts_before_the_commit() -> None:
+    with transaction.atomic():
+        job_id = one()
+        assert states([job_id]) == ["queued"], "the caller sees its own row"
+        assert drain() == []
+    assert drain() == [job_id]
+
+
+def test_a_rolled_back_job_never_existed() -> None:
+    with pytest.raises(Abandon), transaction.atomic():
+        job_id = one()
+        raise Abandon
+    assert not Job.objects.filter(pk=job_id).exists()
+    assert drain() == []
+
+
+def test_only_what_survived_the_savepoints_is_pushed_in_order_and_in_one_call(counted: redis.Redis) -> None:
+    kept, dropped = [], []
+    with transaction.atomic():
+        kept.append(one())
+        with pytest.raises(Abandon), transaction.atomic():
+            dropped.append(one())
+            with transaction.atomic():
+                dropped.append(one())
+            raise Abandon
+        with transaction.atomic():
+            kept.append(one())
+            with pytest.raises(Abandon), transaction.atomic():
+                dropped.append(one())
+                raise Abandon
+            kept.append(one())
+        kept += [result.id for result in tasks.noop.enqueue_many([((), {})] * 5)]
+        assert calls(counted, "evalsha") == 0
+    assert calls(counted, "evalsha") == 1
+    assert drain() == kept
+    assert Job.objects.filter(pk__in=kept).count() == len(kept)
+    assert not Job.objects.filter(pk__in=dropped).exists()
+
+
+def test_a_whole_transaction_that_fails_at_the_end_pushes_nothing(counted: redis.Redis) -> None:
+    with pytest.raises(Abandon), transaction.atomic():
+        with transaction.atomic():
+            one()
+        jobs(3)
+        raise Abandon
+    assert calls(counted, "evalsha") == 0
+    assert drain() == []
+
+
+def test_transactions_one_after_the_other_do_not_mix() -> None:
+    with pytest.raises(Abandon), transaction.atomic():
+        one()
+        raise Abandon
+    with transaction.atomic():
+        second = one()
+    with transaction.atomic():
+        third = one()
+    assert drain() == [second, third]
+
+
+def test_each_queue_of_a_transaction_costs_one_call(counted: redis.Redis) -> None:
+    with transaction.atomic():
+        for n in range(12):
+            tasks.noop.using(queue_name=("mail", "web", "default")[n % 3]).enqueue()
+    assert calls(counted, "evalsha") == 3
+    assert [len(drain(queue=name)) for name in ("mail", "web", "default")] == [4, 4, 4]
+
+
+def test_both_apis_share_one_push(counted: redis.Redis) -> None:
+    with transaction.atomic():
+        ids = [tasks.noop.enqueue().id, dtasks.noop.enqueue().id, one()]
+    assert calls(counted, "evalsha") == 1
+    assert drain() == ids
+
+
+def test_what_a_commit_hook_enqueues_is_pushed_as_well() -> None:
+    ids: list[str] = []
+    with transaction.atomic():
+        transaction.on_commit(lambda: ids.append(one()))
+        ids.append(one())
+        transaction.on_commit(lambda: ids.append(one()))
+    assert len(ids) == 3
+    assert sorted(drain()) == sorted(ids)
+
+
+def test_a_failing_hook_of_the_caller_does_not_take_the_jobs_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hook() -> None:
+        raise Abandon
+
+    with pytest.raises(Abandon), transaction.atomic():
+        transaction.on_commit(hook)
+        job_id = one()
+    # Django has stopped running hooks: the row is there, and the sweep pushes it.
+    assert states([job_id]) == ["queued"]
+    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 60.0)
+    recover.sweep(Child().client)
+    assert drain() == [job_id]
+
+
+def test_under_manual_transaction_management_the_sweep_pushes(monkeypatch: pytest.MonkeyPatch) -> None:
+    transaction.set_autocommit(False)
+    try:
+        job_id = one()
+        assert drain() == []
+        transaction.commit()
+    finally:
+        transaction.set_autocommit(True)
+    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 60.0)
+    recover.sweep(Child().client)
+    assert drain() == [job_id]
+
+
+def test_threads_with_open_transactions_do_not_mix() -> None:
+    mine_is_in, theirs_is_rolled_back = threading.Event(), threading.Event()
+
+    def rolled_back() -> None:
+        try:
+            mine_is_in.wait(10)
+            with pytest.raises(Abandon), transaction.atomic():
+                one()
+                raise Abandon
+        finally:
+            connection.close()
+            theirs_is_rolled_back.set()
+
+    if connection.vendor == "sqlite":  # one writer at a time: ours must not have begun
+        mine_is_in.set()
+    thread = threading.Thread(target=rolled_back)
+    thread.start()
+    if connection.vendor == "sqlite":
+        thread.join(10)
+    with transaction.atomic():
+        job_id = one()
+        mine_is_in.set()
+        assert theirs_is_rolled_back.wait(10)
+    thread.join(10)
+    assert drain() == [job_id]
+
+
+# many
+
+
+def test_many_keep_their_order_and_cost_one_call(counted: redis.Redis) -> None:
+    results = tasks.echo.enqueue_many([((n,), {"square": n * n}) for n in range(300)])
+    assert calls(counted, "evalsha") == 1
+    child = Child()
+    deliveries = child.claim(300)
+    assert [d.id for d in deliveries] == [r.id for r in results]
+    assert [(d.args, d.kwargs) for d in deliveries] == [([n], {"square": n * n}) for n in range(300)]
+
+
+def test_many_in_a_long_list_arrive_completely(monkeypatch: pytest.MonkeyPatch) -> None:
+    from queue_app.lifecycle import enqueue
+
+    monkeypatch.setattr(enqueue, "CHUNK", 40)
+    ids = jobs(100)
+    assert len(set(ids)) == Job.objects.count() == 100
+    assert drain() == ids
+
+
+@pytest.mark.parametrize(
+    "wrong,path",
+    [
+        (((object(),), {}), r"args\[0\] is of type builtins\.object"),
+        (((), {"x": {"y": [1, {2}]}}), r"kwargs\['x'\]\['y'\]\[1\] is of type builtins\.set"),
+        (((float("nan"),), {}), r"args\[0\] is nan"),
+        (((), {"t": "a\x00b"}), r"kwargs\['t'\] contains the character U\+0000"),
+        ((("\ud800",), {}), r"args\[0\] contains a lone surrogate"),
+        (((), {"d": {1: 2}}), r"kwargs\['d'\] has the key 1 of type int"),
+        ("xy", r"^Call 2 is 'xy'"),
+        ((1, {}), r"^Call 2 is \(1, \{\}\)"),
+        (((), []), r"^Call 2 is \(\(\), \[\]\)"),
+        (7, r"^Call 2 is 7"),
+    ],
+)
+def test_one_wrong_call_and_none_is_enqueued(wrong: object, path: str) -> None:
+    with pytest.raises(InvalidArguments, match=path):
+        tasks.noop.enqueue_many([((1,), {}), ((2,), {}), wrong, ((3,), {})])  # type: ignore[list-item]
+    assert not Job.objects.exists()
+    assert drain() == []
+
+
+def test_a_database_that_refuses_one_chunk_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    from django.db import DatabaseError
+
+    from queue_app import ids
+    from queue_app.lifecycle import enqueue
+
+    monkeypatch.setattr(enqueue, "CHUNK", 4)
+    made = iter([ids.new_text() for _ in range(9)])
+    repeated: list[str] = []
+
+    def new_text() -> str:
+        repeated.append(next(made) if len(repeated) < 9 else repeated[0])
+        return repeated[-1]
+
+    monkeypatch.setattr(ids, "new_text", new_text)
+    with pytest.raises(DatabaseError):
+        jobs(10)
+    assert not Job.objects.exists()
+    assert drain() == []
+
+
+def test_no_calls_no_jobs() -> None:
+    assert tasks.noop.enqueue_many([]) == []
+    assert not Job.objects.exists()
+
+
+# options and payloads
+
+
+def test_priorities_run_highest_first_and_equal_ones_in_order() -> None:
+    order = [0, 5, -100, 100, 5, 0, -1, 1, 100]
+    ids = [tasks.noop.using(priority=p).enqueue().id for p in order]
+    expected = [ids[i] for i in sorted(range(len(order)), key=lambda i: (-order[i], i))]
+    assert drain() == expected
+
+
+def test_defaults_come_from_the_call_then_the_queue_then_the_settings() -> None:
+    Queue.objects.create(name="mail", max_attempts=7, timeout=12.5)
+    ids = [
+        tasks.noop.enqueue().id,
+        tasks.noop.using(queue_name="mail").enqueue().id,
+        tasks.noop.using(queue_name="mail", max_attempts=2, timeout=3).enqueue().id,
+        dtasks.noop.enqueue().id,
+    ]
+    found = [(j.max_attempts, j.timeout) for j in (Job.objects.get(pk=i) for i in ids)]
+    assert found == [(4, None), (7, 12.5), (2, 3.0), (1, None)]
+
+
+def test_a_changed_default_of_a_queue_counts_at_once_in_this_process() -> None:
+    assert Job.objects.get(pk=tasks.noop.enqueue().id).max_attempts == 4
+    Queue.objects.create(name="default", max_attempts=9)
+    assert Job.objects.get(pk=tasks.noop.enqueue().id).max_attempts == 9
+
+
+def test_delays_are_kept_to_the_microsecond(clean_redis: redis.Redis) -> None:
+    at = clock.from_seconds(round(clock.seconds()) + 30.123457)
+    job_id = tasks.noop.using(run_after=at).enqueue().id
+    job = Job.objects.get(pk=job_id)
+    assert (job.state, job.run_after) == ("scheduled", at)
+    assert clean_redis.zscore(keys.due("default"), job_id) == pytest.approx(at.timestamp(), abs=1e-6)
+
+
+def test_a_time_that_has_passed_is_now() -> None:
+    job_id = tasks.noop.using(run_after=-5).enqueue().id
+    assert states([job_id]) == ["queued"]
+    assert drain() == [job_id]
+
+
+@pytest.mark.parametrize(
+    "options,message",
+    [
+        ({"priority": 101}, "priority is 101; use a whole number from -100 to 100"),
+        ({"priority": True}, "priority is True"),
+        ({"priority": "urgent"}, "priority is 'urgent'"),
+        ({"queue_name": "no spaces"}, "queue_name is 'no spaces'"),
+        ({"max_attempts": 0}, "max_attempts is 0; use a whole number from 1 to 1000"),
+        ({"timeout": 0}, "timeout is 0; use a number of seconds"),
+        ({"run_after": "tomorrow"}, "run_after is 'tomorrow'"),
+        ({"run_after": 1e12}, "more than a hundred years away"),
+    ],
+)
+def test_wrong_options_are_refused_by_name(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidOption, match=message):
+        tasks.noop.using(**options).enqueue()  # type: ignore[arg-type]
+    assert not Job.objects.exists()
+
+
+def test_a_naive_time_is_refused_with_the_remedy() -> None:
+    from datetime import datetime
+
+    with pytest.raises(InvalidOption, match=r"has no time zone; use django\.utils\.timezone\.now\(\)"):
+        tasks.noop.using(run_after=datetime(2030, 1, 1))
+
+
+def test_large_arguments_stay_in_the_database(clean_redis: redis.Redis) -> None:
+    limit = conf.get().BODY_LIMIT
+    at_limit = "x" * (limit - len('[[""],{}]'))
+    small, large = tasks.echo.enqueue(at_limit).id, tasks.echo.enqueue(at_limit + "é").id
+    bodies = clean_redis.hgetall(keys.body("default"))
+    assert len(bodies[small.encode()]) > limit > 1_000 > len(bodies[large.encode()])
+    child = Child()
+    deliveries = child.claim(2)
+    assert [d.args for d in deliveries] == [[at_limit], None]
+    assert claiming.complete(deliveries) == []
+    assert [d.args for d in deliveries] == [[at_limit], [at_limit + "é"]]
+
+
+def test_large_arguments_of_a_row_that_has_gone_are_not_run() -> None:
+    job_id = tasks.echo.enqueue("x" * (conf.get().BODY_LIMIT + 1)).id
+    (delivery,) = Child().claim()
+    Job.objects.filter(pk=job_id).delete()
+    assert claiming.complete([delivery]) == [delivery]
+
+
+def test_too_large_arguments_are_refused_with_both_sizes() -> None:
+    limit = conf.get().PAYLOAD_LIMIT
+    room = limit - len('[[""],{}]')
+    assert tasks.noop.enqueue("x" * room).id
+    message = rf"{limit + 1:,} bytes of JSON; PAYLOAD_LIMIT is {limit:,}\. Store the data and pass its id"
+    with pytest.raises(PayloadTooLarge, match=message):
+        tasks.noop.enqueue("x" * (room + 1))
+    with pytest.raises(PayloadTooLarge):
+        tasks.noop.enqueue("é" * (room // 2 + 1))  # bytes count, not characters
+    assert Job.objects.count() == 1
+
+
+def test_arguments_that_contain_themselves_are_refused() -> None:
+    loop: list[object] = []
+    loop.append(loop)
+    with pytest.raises(InvalidArguments, match="nested too deeply, or contain themselves"):
+        tasks.noop.enqueue(loop)
+
+
+def test_arguments_arrive_as_they_were_passed() -> None:
+    given = {"ü\t\\\"'\n\r\u2028": [1e22, -0.0, 10**30, None, True, {}, [], "\\N", "{a,b}", "%s", "\x7f"]}
+    ids = [r.id for r in tasks.echo.enqueue_many([((given,), {"k": given}), (([given],), {})])]
+    ids.append(tasks.echo.enqueue(given).id)
+    assert [d.args for d in Child().claim(3)] == [[given], [[given]], [given]]
+    assert [serialization.load(j.payload)[0] for j in (Job.objects.get(pk=i) for i in ids)] == [
+        [given],
+        [[given]],
+        [given],
+    ]
+    assert Job.objects.get(pk=ids[0]).kwargs == {"k": given}

@@ -1,0 +1,86 @@
+"""Settings: a wrong key or value is an answer that names it, with the remedy."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from queue_app import checks, conf
+
+
+def test_nothing_at_all_gives_the_defaults() -> None:
+    assert conf.build({}) == conf.Settings()
+
+
+def test_values_are_taken_and_numbers_become_what_they_should() -> None:
+    settings = conf.build({"LEASE": 3, "CLAIM_MAX": 7, "KEY_PREFIX": "shop", "TIMEOUT": None})
+    assert settings == conf.Settings(LEASE=3.0, CLAIM_MAX=7, KEY_PREFIX="shop")
+    assert isinstance(settings.LEASE, float)
+
+
+@pytest.mark.parametrize("name", list(conf.FIELDS))
+def test_every_default_passes_its_own_check(name: str) -> None:
+    default = conf.FIELDS[name].default
+    assert getattr(conf.build({name: default}), name) == default
+    assert conf.FIELDS[name].metadata["doc"].rstrip(".") != ""
+
+
+@pytest.mark.parametrize(
+    "values,said",
+    [
+        ({"LEESE": 1}, "unknown setting 'LEESE'. Did you mean 'LEASE'?"),
+        ({"redis_url": ""}, "unknown setting 'redis_url'. Did you mean 'REDIS_URL'?"),
+        ({"COLOUR": 1}, "unknown setting 'COLOUR'. docs/settings.md lists them all."),
+        ({1: 1}, "unknown setting 1."),
+        ([("LEASE", 1)], "QUEUE_APP must be a dict of settings, not list."),
+        ({"LEASE": "15"}, "QUEUE_APP['LEASE'] must be a number, not '15'."),
+        ({"LEASE": True}, "QUEUE_APP['LEASE'] must be a number, not True."),
+        ({"LEASE": None}, "QUEUE_APP['LEASE'] must be a number, not None."),
+        ({"LEASE": 0.5}, "QUEUE_APP['LEASE'] is 0.5; the least is 1."),
+        ({"CLAIM_MAX": 2.0}, "QUEUE_APP['CLAIM_MAX'] must be a whole number, not 2.0."),
+        ({"CLAIM_MAX": 2001}, "QUEUE_APP['CLAIM_MAX'] is 2001; the most is 2000."),
+        ({"TIMEOUT": 0}, "QUEUE_APP['TIMEOUT'] is 0; the least is 0.01."),
+        ({"BACKOFF_BASE": math.nan}, "QUEUE_APP['BACKOFF_BASE'] must be a number, not nan."),
+        ({"KEEP_FAILED": math.inf}, "QUEUE_APP['KEEP_FAILED'] must be a number, not inf."),
+        ({"RELEASE": 7}, "QUEUE_APP['RELEASE'] must be a string, not 7."),
+        ({"BACKOFF_JITTER": "half"}, "'half'; use 'full', 'equal' or 'none'."),
+        ({"REDIS_URL": "reds://x"}, "has the scheme 'reds'; use one of redis://, rediss://, unix://"),
+        ({"REDIS_URL": "reds://x"}, "Did you mean 'redis'?"),
+        ({"REDIS_URL": "localhost"}, "has the scheme ''"),
+        ({"KEY_PREFIX": ""}, "it must not be empty"),
+        ({"KEY_PREFIX": "a:b"}, "QUEUE_APP['KEY_PREFIX'] is 'a:b'"),
+    ],
+)
+def test_a_wrong_one_is_named_with_the_remedy(values: Any, said: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        conf.build(values)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_object_follows_the_setting() -> None:
+    before = conf.get()
+    assert conf.get() is before
+    with override_settings(QUEUE_APP={"LEASE": 99}):
+        assert conf.get().LEASE == 99
+    assert before == conf.get()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        before.LEASE = 1.0  # type: ignore[misc]
+
+
+def test_the_system_check_says_the_same() -> None:
+    assert checks.check_settings(None) == []
+    with override_settings(QUEUE_APP={"LEESE": 1}):
+        (found,) = checks.check_settings(None)
+    assert found.id == "queue_app.E001"
+    assert "Did you mean 'LEASE'?" in found.msg
+
+
+def test_did_you_mean_is_silent_when_nothing_is_near() -> None:
+    assert conf.did_you_mean("xyz", ["mail", "default"]) == ""
+    assert conf.did_you_mean("MAIL", ["mail"]) == " Did you mean 'mail'?"

@@ -1,0 +1,84 @@
+"""What an outcome makes of its job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from queue_app.lifecycle.outcome import Outcome, ending
+from queue_app.lifecycle.recover import Cause, lost
+from queue_app.states import TRANSITIONS, AttemptState, DeadReason, JobState, S
+from tests.unit.test_executor import delivery
+
+A = AttemptState
+
+
+def outcome(state: AttemptState, **fields: Any) -> Outcome:
+    return Outcome(delivery(failures=1, deaths=1, number=4), state, 5.0, 6.0, **fields)
+
+
+@pytest.mark.parametrize(
+    "made,state",
+    [
+        (outcome(A.SUCCEEDED), S.SUCCEEDED),
+        (outcome(A.FAILED, run_at=9.0), S.RETRYING),
+        (outcome(A.TIMED_OUT, run_at=9.0), S.RETRYING),
+        (outcome(A.FAILED, dead_reason=DeadReason.EXHAUSTED), S.FAILED),
+        (outcome(A.TIMED_OUT, dead_reason=DeadReason.EXHAUSTED), S.FAILED),
+        (outcome(A.SNOOZED, run_at=9.0, counts=False), S.SCHEDULED),
+        (outcome(A.LOST), S.QUEUED),
+        (outcome(A.LOST, dead_reason=DeadReason.POISON), S.FAILED),
+        (outcome(A.CANCELLED), S.CANCELLED),
+    ],
+)
+def test_where_the_job_goes(made: Outcome, state: JobState) -> None:
+    assert made.job_state is state
+    assert state in TRANSITIONS[S.RUNNING]
+    row = ending(made)
+    assert (row.job_state, row.attempt_state) == (state.value, made.state.value)
+    assert (row.number, row.started_at, row.finished_at) == (4, 5.0, 6.0)
+    assert row.run_after == made.run_at
+
+
+@pytest.mark.parametrize(
+    "made,failures,deaths",
+    [
+        (outcome(A.SUCCEEDED), 1, 1),
+        (outcome(A.FAILED, run_at=9.0), 2, 1),
+        (outcome(A.TIMED_OUT, run_at=9.0), 2, 1),
+        (outcome(A.FAILED, dead_reason=DeadReason.DISCARDED), 2, 1),
+        (outcome(A.SNOOZED, run_at=9.0, counts=False), 1, 1),
+        (outcome(A.LOST), 1, 2),
+        (outcome(A.LOST, counts=False), 1, 1),
+    ],
+)
+def test_what_counts(made: Outcome, failures: int, deaths: int) -> None:
+    row = ending(made)
+    assert (row.failures, row.deaths) == (failures, deaths)
+
+
+def test_a_long_class_name_fits_its_column() -> None:
+    assert len(ending(outcome(A.FAILED, error_class="x" * 300, run_at=1.0)).error_class) == 255
+
+
+@pytest.mark.parametrize(
+    "deaths,dead", [(0, None), (1, None), (2, DeadReason.POISON), (5, DeadReason.POISON)]
+)
+def test_a_job_that_keeps_killing_its_process_is_quarantined(deaths: int, dead: DeadReason | None) -> None:
+    made = lost(delivery(deaths=deaths), Cause("killed by SIGSEGV"))
+    assert (made.state, made.dead_reason, made.counts) == (A.LOST, dead, True)
+    assert (made.error, made.error_class) == ("killed by SIGSEGV", "queue_app.exceptions.ProcessDied")
+
+
+def test_a_job_of_a_worker_that_had_to_stop_is_not_to_blame() -> None:
+    made = lost(delivery(deaths=9), Cause("the worker was told to stop", blameless=True))
+    assert (made.dead_reason, made.counts, made.error_class) == (None, False, "")
+    assert ending(made).deaths == 9
+
+
+def test_a_lost_attempt_began_when_the_board_says_else_when_it_was_claimed() -> None:
+    claimed = delivery()
+    claimed.claimed_at = 7.0
+    assert lost(claimed, Cause("x", running={"some-id": 8.5})).started_at == 8.5
+    assert lost(claimed, Cause("x")).started_at == 7.0

@@ -1,0 +1,83 @@
+"""What the processes of a worker say to each other: shared memory, and lines through pipes."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from queue_app.worker.messages import Birth, Death, Line, as_values
+from queue_app.worker.shared import Board, Running
+
+ID = "0199a5c0-0000-7000-8000-000000000001"
+
+
+def test_a_board_tells_each_child_and_slot_apart() -> None:
+    board = Board(3, 2)
+    assert not any(board.is_up(child) or board.running(child) for child in range(3))
+    board.up(1, 5.0)
+    board.start(1, 0, ID, 3, 6.5, 99.0)
+    board.start(1, 1, ID[::-1], 1, 7.5, 0.0)
+    assert [board.is_up(child) for child in range(3)] == [False, True, False]
+    assert board.running(1) == [Running(0, ID, 3, 6.5, 99.0), Running(1, ID[::-1], 1, 7.5, 0.0)]
+    assert board.running(0) == board.running(2) == []
+    board.end(1, 0)
+    assert [running.slot for running in board.running(1)] == [1]
+    board.claimed(1, 8.25, 41)
+    assert (board.last_claim(1), board.last_claim(0)) == (8.25, 0.0)
+    assert board.running(1)  # a claim leaves the slots alone
+    board.clear(1)
+    assert not board.is_up(1) and board.running(1) == []
+
+
+def test_a_board_is_shared_with_forked_children() -> None:
+    board = Board(1, 1)
+    pid = os.fork()
+    if not pid:
+        board.start(0, 0, ID, 2, 1.0, 2.0)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert board.running(0) == [Running(0, ID, 2, 1.0, 2.0)]
+
+
+def pipe() -> tuple[Line, Line]:
+    read, write = os.pipe()
+    return Line(read), Line(write)
+
+
+def test_messages_arrive_whole_and_in_order() -> None:
+    read, write = pipe()
+    death = Death(3, "killed by SIGKILL", {ID: 5.5}, {ID: 7.25}, blameless=True)
+    assert write.send("birth", **as_values(Birth(3, 1234, 0)))
+    assert write.send("death", **as_values(death))
+    first, second = read.receive() or ()
+    assert first == {"kind": "birth", "serial": 3, "pid": 1234, "place": 0}
+    assert second.pop("kind") == "death"
+    assert Death(**second) == death
+    write.close()
+    assert read.receive() is None
+    read.close()
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=5), st.integers(1, 50))
+def test_messages_may_arrive_in_pieces(texts: list[str], piece: int) -> None:
+    read, write = pipe()
+    through, out = pipe()
+    for text in texts:
+        write.send("x", text=text)
+    data = os.read(read.fd, 65_536)
+    received = []
+    for start in range(0, len(data), piece):
+        os.write(out.fd, data[start : start + piece])
+        received += through.receive() or []
+    assert [message["text"] for message in received] == texts
+    for line in (read, write, through, out):
+        line.close()
+
+
+def test_nobody_listens_any_more() -> None:
+    read, write = pipe()
+    read.close()
+    assert write.send("death", serial=1) is False
+    write.close()
