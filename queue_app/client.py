@@ -14,7 +14,7 @@ from django.db import DataError
 from queue_app import conf, serialization
 from queue_app.declare import Call, Task
 from queue_app.dispatch import connection, queues
-from queue_app.exceptions import InvalidArguments, JobDoesNotExist, StoreUnavailable
+from queue_app.exceptions import InvalidArguments, JobDoesNotExist
 from queue_app.lifecycle import enqueue as lifecycle
 from queue_app.models import Attempt, Job
 from queue_app.models.bulk import write_alias
@@ -109,7 +109,7 @@ def states_now(jobs: Iterable[Job]) -> dict[UUID, JobState]:
         for queue, job_ids in waiting.items():
             for job_id in queues.holders_of(connection.client(), queue, job_ids):
                 states[UUID(job_id)] = JobState.RUNNING
-    except (*connection.Unavailable, StoreUnavailable):
+    except connection.Unavailable:
         pass
     return states
 

@@ -65,6 +65,8 @@ def run_after(value: datetime | timedelta | float | None) -> datetime | None:
                     f"run_after is {value!r}, which has no time zone; use django.utils.timezone.now() + timedelta(…)."
                 )
             return timezone.make_aware(value)
+        if abs(value.year - clock.now().year) > 100:  # also keeps every database's calendar from overflowing
+            raise InvalidOption(f"run_after is {value!r}, which is more than a hundred years away.")
         return value
     if isinstance(value, timedelta):
         delay = value.total_seconds()

@@ -40,6 +40,10 @@ class Declared:
     policy: RetryPolicy | None
 
 
+def _is_task(value: object) -> bool:
+    return isinstance(value, tuple(_classes))
+
+
 def accept(cls: type) -> None:
     """Let instances of `cls` be run as tasks."""
     if cls not in _classes:
@@ -70,7 +74,7 @@ def resolve(name: str) -> Declared:
     task = getattr(module, attribute, None)
     if task is None:
         raise UnknownTask(f"No task {name!r} here: the module has no {attribute!r}.")
-    if not isinstance(task, tuple(_classes)):
+    if not _is_task(task):
         raise UnknownTask(f"{name!r} is a {type(task).__name__}, not a task; decorate it with @task.")
     found = _known[name] = declare(name, task)
     return found
@@ -106,9 +110,8 @@ def autodiscover() -> list[str]:
     for config in apps.get_app_configs():
         if config.module is not None and module_has_submodule(config.module, "tasks"):
             module = import_module(f"{config.name}.tasks")
-            value: Any
             for attribute, value in vars(module).items():
-                if isinstance(value, tuple(_classes)) and value.func.__module__ == module.__name__:
+                if _is_task(value) and value.func.__module__ == module.__name__:
                     name = f"{module.__name__}.{attribute}"
                     _known.setdefault(name, declare(name, value))
     return sorted(_known)

@@ -12,7 +12,13 @@ from queue_app.exceptions import InvalidArguments, PayloadTooLarge
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
-def normalize(value: Any, path: str = "value") -> Any:
+#: Beyond this Python refuses to turn a number into text, or JSON's text back into a number (4,300 digits).
+_LARGEST = 10**1000
+#: Levels of lists and dicts; interpreters differ in how many they can take.
+DEPTH = 100
+
+
+def normalize(value: Any, path: str = "value", depth: int = 0) -> Any:
     """A copy of `value` made of JSON types alone: tuples become lists, UTF-8 bytes become text.
 
     The rules are those of `django.utils.json.normalize_json` (Django 6.0), plus: no NaN or Infinity, no
@@ -25,7 +31,13 @@ def normalize(value: Any, path: str = "value") -> Any:
     if kind is str:
         _check_text(value, path)
         return value
-    if kind is bool or value is None or kind is int:
+    if kind is bool or value is None:
+        return value
+    if kind is int:
+        if not -_LARGEST < value < _LARGEST:
+            raise InvalidArguments(
+                f"{path} is a whole number of more than 1,000 digits; pass it as a string."
+            )
         return value
     if kind is float:
         if not isfinite(value):
@@ -38,6 +50,10 @@ def normalize(value: Any, path: str = "value") -> Any:
             raise InvalidArguments(
                 f"{path} is bytes that are not UTF-8; encode them (base64) first."
             ) from None
+    if depth > DEPTH:
+        raise InvalidArguments(
+            f"The arguments are nested more than {DEPTH} levels deep, or contain themselves."
+        )
     if isinstance(value, Mapping):
         result = {}
         for key, item in value.items():
@@ -46,10 +62,10 @@ def normalize(value: Any, path: str = "value") -> Any:
                     f"{path} has the key {key!r} of type {type(key).__name__}; JSON keys are strings."
                 )
             _check_text(key, f"a key of {path}")
-            result[str(key)] = normalize(item, f"{path}[{key!r}]")
+            result[str(key)] = normalize(item, f"{path}[{key!r}]", depth + 1)
         return result
     if isinstance(value, list | tuple):
-        return [normalize(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        return [normalize(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
     for plain in (str, bool, int, float):
         if isinstance(value, plain):  # subclasses, such as enum members with a value
             return normalize(plain(value), path)
@@ -81,12 +97,9 @@ def normal_arguments(args: Any, kwargs: Any, limit: int) -> tuple[str, list[Any]
         InvalidArguments: not JSON; names the path, such as `kwargs['user']['born']`.
         PayloadTooLarge: more than `limit` bytes.
     """
-    try:
-        args = normalize(args, "args") if args else []
-        kwargs = normalize(kwargs, "kwargs") if kwargs else {}
-        text = _encode([args, kwargs])
-    except RecursionError:
-        raise InvalidArguments("The arguments are nested too deeply, or contain themselves.") from None
+    args = normalize(args, "args") if args else []
+    kwargs = normalize(kwargs, "kwargs") if kwargs else {}
+    text = _encode([args, kwargs])
     if len(text) * 4 > limit:  # a character has at most four bytes: short texts need no count
         size = len(text.encode())
         if size > limit:

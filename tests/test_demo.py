@@ -147,26 +147,24 @@ def test_the_demo_says_when_its_worker_ends(manage: Callable[..., Run], tmp_path
     run.nothing_left()
 
 
-def test_a_demo_keeps_others_out_of_its_folder_and_can_be_interrupted(
-    manage: Callable[..., Run], tmp_path: Path
-) -> None:
-    first = manage("demo", "--folder", str(tmp_path / "demo"))
-    first.wait_for("runworker")
-    second = manage("demo", "--folder", str(tmp_path / "demo"))
-    assert second.wait() == 1
-    assert "CommandError: Another demo runs in" in second.output
-    first.signal(signal.SIGINT)
-    assert first.wait(20) == 130
-    assert "interrupted (SIGINT); everything is stopped" in first.output and "Traceback" not in first.output
-    first.nothing_left()
-
-
-def test_a_demo_that_is_killed_takes_its_worker_along(manage: Callable[..., Run], tmp_path: Path) -> None:
+def test_the_demo_can_be_interrupted(manage: Callable[..., Run], tmp_path: Path) -> None:
     run = manage("demo", "--folder", str(tmp_path / "demo"))
     run.wait_for("runworker")
-    run.signal(signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL
+    run.signal(signal.SIGINT)
+    assert run.wait(20) == 130
+    assert "interrupted (SIGINT); everything is stopped" in run.output and "Traceback" not in run.output
     run.nothing_left()
+
+
+def test_a_demo_keeps_others_out_of_its_folder(tmp_path: Path) -> None:
+    first = folders.DemoFolder(tmp_path / "demo")
+    first.claim()
+    (first.media / "a").touch()
+    with pytest.raises(
+        folders.FolderUnusable, match=r"Another demo runs in .*: wait for it, or name another"
+    ):
+        folders.DemoFolder(tmp_path / "demo").claim()
+    assert (first.media / "a").exists()
 
 
 def test_a_folder_that_is_not_the_demo_s_is_left_alone(tmp_path: Path) -> None:

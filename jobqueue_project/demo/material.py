@@ -76,7 +76,7 @@ def _split(text: str) -> Iterator[str]:
 
 def _texts(media: Path) -> list[str]:
     root = Path(settings.BASE_DIR)
-    names = []
+    names: list[str] = []
     for path in sorted(_walk(root)):
         if len(names) == TEXTS:
             break

@@ -26,7 +26,7 @@ class QueueChangeList(RecordChangeList):
         rows = list(self.result_list)
         try:
             depths = queues.depth(connection.client(), [row.name for row in rows]) if rows else {}
-        except (*connection.Unavailable, StoreUnavailable):
+        except connection.Unavailable:
             depths = {}
         for row in rows:
             row.depth = depths.get(row.name)

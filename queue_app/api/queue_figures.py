@@ -9,7 +9,6 @@ from typing import Any
 from django.db.models import QuerySet
 
 from queue_app.dispatch import connection, keys, queues
-from queue_app.exceptions import StoreUnavailable
 from queue_app.models import DeadLetter, Job, Queue
 from queue_app.states import UNFINISHED, JobState
 
@@ -17,8 +16,6 @@ from queue_app.states import UNFINISHED, JobState
 COUNT_LIMIT = 10_000
 #: States that are counted: what is still to do, and what lies in the dead letters. History has no such end.
 COUNTED = [state.value for state in JobState if state in UNFINISHED or state is JobState.FAILED]
-
-_AWAY = (*connection.Unavailable, StoreUnavailable)
 
 
 class Counts:
@@ -53,7 +50,7 @@ def _count(rows: QuerySet[Any, Any]) -> tuple[Counter[Any], bool]:
 def names(counts: Counts) -> list[str]:
     """The known queues, sorted: those with a row, those that Redis has seen, and those met while counting."""
     found = set(Queue.objects.values_list("name", flat=True)) | counts.queues()
-    with contextlib.suppress(*_AWAY):
+    with contextlib.suppress(*connection.Unavailable):
         found.update(str(name) for name in connection.client().smembers(keys.queues()))
     return sorted(found)
 
@@ -64,7 +61,7 @@ def of(wanted: list[str], counts: Counts) -> list[dict[str, Any]]:
     rows = {row.name: row for row in Queue.objects.filter(name__in=wanted)}
     depths: dict[str, dict[str, int]] = {}
     if wanted:
-        with contextlib.suppress(*_AWAY):
+        with contextlib.suppress(*connection.Unavailable):
             depths = queues.depth(connection.client(), wanted)
     found = []
     for name in wanted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import redis
 
@@ -207,6 +207,11 @@ def hold(client: redis.Redis, queue: str, holder: str, at: float, bodies: dict[s
 def holders(client: redis.Redis, queue: str) -> list[str]:
     """The names of the children that may hold jobs of a queue, dead ones not yet buried included."""
     return sorted(str(name) for name in client.smembers(keys.holders(queue)))
+
+
+def note(client: redis.Redis, queues: Iterable[str]) -> None:
+    """List queues by name, for operators' pages and for recovery."""
+    client.sadd(keys.queues(), *queues)
 
 
 def known(client: redis.Redis) -> set[str]:

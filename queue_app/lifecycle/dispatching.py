@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from queue_app import clock, conf, serialization, signals
-from queue_app.dispatch import body, connection, keys, queues
+from queue_app.dispatch import body, connection, queues
 from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.queues import Entry
 from queue_app.models.bulk.rows import NewJobs
@@ -145,7 +145,7 @@ def announce(client: Any, names: Iterable[str]) -> None:
         _announced = (os.getpid(), set())
     new = [name for name in names if name not in _announced[1]]
     if new:
-        client.sadd(keys.queues(), *new)
+        queues.note(client, new)
         _announced[1].update(new)
 
 

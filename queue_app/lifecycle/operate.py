@@ -92,8 +92,9 @@ def _withdraw(jobs: list[Job], answer: Answer) -> list[Job]:
                 else:
                     free.append(job)
     except redis_connection.Unavailable as error:
+        what = f"Only {len(answer.done):,} were cancelled" if answer.done else "Nothing was cancelled"
         raise StoreUnavailable(
-            f"Nothing was cancelled: {redis_connection.explain(error)} Only Redis knows which jobs have been started."
+            f"{what}: {redis_connection.explain(error)} Only Redis knows which jobs have been started."
         ) from error
     return free
 

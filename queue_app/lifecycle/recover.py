@@ -219,7 +219,7 @@ def rebuild(client: redis.Redis) -> int:
     names = set(Job.objects.using(using).waiting_now().values_list("queue", flat=True).distinct())
     names |= set(Job.objects.using(using).timed().values_list("queue", flat=True).distinct())
     if names:
-        client.sadd(keys.queues(), *names)
+        queues.note(client, names)
     client.set(keys.epoch(), ids.new_text())
     return count
 

@@ -17,7 +17,7 @@ from typing import Any
 from django.db import Error, connections
 
 from queue_app import clock, conf, registry, signals
-from queue_app.dispatch import connection, workers
+from queue_app.dispatch import connection, queues, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.exceptions import UnknownTask
 from queue_app.lifecycle import dispatching, recover
@@ -219,7 +219,9 @@ class Registrar:
     def beat(self, last_claim: float) -> None:
         """Renew the leases in Redis, and the row's heartbeat; what fails is tried again at the next beat."""
         try:
-            workers.beat(connection.client(), self._config.worker_id, self._config.queues.names)
+            client = connection.client()
+            workers.beat(client, self._config.worker_id, self._config.queues.names)
+            queues.note(client, self._config.queues.names)
             dispatching.redis_answered()
         except connection.Unavailable as error:
             dispatching.redis_failed(error)

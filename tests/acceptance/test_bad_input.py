@@ -1,4 +1,4 @@
-"""What is wrong at the start is said in one line with the remedy: no traceback, and an exit code that scripts notice."""
+"""What is wrong at the start is said in one line with the remedy: no traceback, and a telling exit code."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from django.core.management import CommandError, call_command
 
 from queue_app.worker.supervisor import Supervisor
 from tests.acceptance.support import StartWorker
+from tests.support.marks import committed
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = committed
 
 
 @pytest.mark.parametrize(

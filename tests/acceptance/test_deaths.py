@@ -25,9 +25,10 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
+from tests.support.marks import committed
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = committed
 
 #: A short lease, so that a take-over is quick; the least that is allowed.
 SHORT: dict[str, Any] = {"LEASE": 1.0}

@@ -6,15 +6,15 @@ import re
 from collections import Counter
 from pathlib import Path
 
-import pytest
 import redis
 
 from queue_app.models import Attempt, Job
 from tests import tasks
 from tests.acceptance.support import StartWorker, attempts, labels, lines
+from tests.support.marks import committed
 from tests.support.workers import WorkerProcess
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = committed
 
 
 def ran(process: WorkerProcess) -> int:

@@ -23,9 +23,10 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
+from tests.support.marks import committed
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = committed
 
 
 @pytest.mark.parametrize("slots", ["1", "3"])

@@ -21,9 +21,10 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
+from tests.support.marks import committed
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = committed
 
 
 def held(client: redis.Redis) -> int:

@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
 from django.db import connections
 
@@ -25,10 +24,11 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
+from tests.support.marks import committed
 from tests.support.servers import PostgresqlServer, RedisServer
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = committed
 
 
 def slow_jobs(folder: Path, count: int, first: int = 0) -> list[str]:

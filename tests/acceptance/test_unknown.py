@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from queue_app.dispatch import connection, keys
 from queue_app.lifecycle import enqueue
 from queue_app.models import Attempt, DeadLetter, Job
 from tests import tasks
 from tests.acceptance.support import StartWorker, wait_for_end
+from tests.support.marks import committed
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = committed
 
 
 def enqueue_by_name(task: str, **more: Any) -> str:

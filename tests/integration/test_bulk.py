@@ -1,4 +1,4 @@
-"""The bulk writes of every vendor against a model of what they must do: same endings, same rows; nothing unexpected counts."""
+"""The bulk writes of every vendor against a model of what they must do: same endings, same rows."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pytest
 from django.db import connection, transaction
 
 from queue_app.lifecycle import operate, recover, release
@@ -17,8 +16,9 @@ from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.states import DeadReason
 from tests import tasks
 from tests.integration.support import WORKER, Child, drain, failed, jobs
+from tests.support.marks import committed
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = committed
 
 
 def together(count: int, work: Callable[[int], Any]) -> list[Any]:

@@ -60,7 +60,7 @@ def test_what_ran_has_started(state: str) -> None:
 
 @pytest.mark.parametrize("state", ["done", "", "QUEUED"])
 def test_only_the_known_states(state: str) -> None:
-    with pytest.raises(IntegrityError, match="queue_app_job_(state|finished_at)"), transaction.atomic():
+    with pytest.raises(IntegrityError, match=r"queue_app_job_(state|finished_at)"), transaction.atomic():
         Job.objects.create(state=state)
 
 

@@ -17,8 +17,9 @@ from queue_app.lifecycle import recover
 from queue_app.models import Job, Queue
 from tests import dtasks, tasks
 from tests.integration.support import Child, calls, drain, jobs, states
+from tests.support.marks import committed
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = committed
 
 
 @pytest.fixture

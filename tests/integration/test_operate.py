@@ -19,9 +19,10 @@ from queue_app.models.bulk.rows import NewJobs
 from queue_app.states import DeadReason, JobState
 from tests import tasks
 from tests.integration.support import Child, drain, failed, jobs, states
+from tests.support.marks import committed
 from tests.support.servers import RedisServer
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = committed
 
 
 def die(count: int = 1) -> list[str]:

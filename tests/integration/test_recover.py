@@ -18,8 +18,9 @@ from queue_app.models import Attempt, DeadLetter, Job, Queue
 from queue_app.worker.executor import timed_out
 from tests import tasks
 from tests.integration.support import OTHER_WORKER, WORKER, Child, drain, failed, jobs, states
+from tests.support.marks import committed
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = committed
 
 
 def take_back(child: Child, cause: recover.Cause, *queues: str) -> tuple[int, int]:
@@ -411,7 +412,7 @@ def test_delayed_jobs_are_loaded_shortly_before_their_time(monkeypatch: pytest.M
     assert release.load_due(client) == 1
     assert release.load_due(client) == 0
     assert client.zrange(keys.due("default"), 0, -1) == [later]
-    found, at, next_due = queues.claim(client, "default", "a.1", 5, now=clock.seconds() + horizon)
+    found, _, next_due = queues.claim(client, "default", "a.1", 5, now=clock.seconds() + horizon)
     assert [d.id for d in found] == [later]
     assert next_due is None
     assert states([later, latest]) == ["scheduled", "scheduled"]

@@ -16,9 +16,10 @@ from queue_app.models import Job
 from queue_app.states import JobState
 from tests import dtasks, tasks
 from tests.integration.support import Child, drain, jobs, states
+from tests.support.marks import committed
 from tests.support.servers import RedisServer
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = committed
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import contextlib
 import os
 import threading
 import time
+from functools import partial
 from typing import Any
 
 from django.core.management import call_command
@@ -78,9 +79,7 @@ class Command(BaseCommand):
                 ("worker", ["manage.py", "runworker", "--queues", queues, "--slots", "4"], "ready"),
                 ("web", _gunicorn(port), "Listening at"),
             ):
-                process = ManagedProcess(
-                    name, arguments, environment, lambda line, name=name: self._say(name, line)
-                )
+                process = ManagedProcess(name, arguments, environment, partial(self._say, name))
                 stack.callback(process.stop)
                 process.start(ready)
                 processes.append(process)

@@ -1,0 +1,9 @@
+"""Marks that many test files share."""
+
+from __future__ import annotations
+
+import pytest
+
+#: Rows are committed, as other processes must see them. Our own tables alone are emptied afterwards, and nobody asks
+#: Django to fill its own again: that takes half the time.
+committed = pytest.mark.django_db(transaction=True, available_apps=["queue_app", "tests"])
