@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 
 from queue_app import conf
@@ -18,11 +19,13 @@ class Backlog:
     def __init__(self) -> None:
         self._deliveries: deque[Delivery] = deque()
         self._size = 1
+        self._since = 0.0
 
     def __len__(self) -> int:
         return len(self._deliveries)
 
     def extend(self, deliveries: list[Delivery]) -> None:
+        self._since = time.monotonic()
         self._deliveries.extend(deliveries)
 
     def take(self) -> Delivery | None:
@@ -41,6 +44,10 @@ class Backlog:
             except IndexError:
                 given.reverse()
                 return given
+
+    def waited(self) -> float:
+        """Seconds for which the last claim has been here; 0 when all of it has been started."""
+        return time.monotonic() - self._since if self._deliveries else 0.0
 
     # how many to claim
 

@@ -138,6 +138,8 @@ class Runner:
         if long_ones >= self._config.slots:
             self.backlog.long_job()
             self.give_back()
+        elif self.backlog.waited() >= limits.LONG_JOB:
+            self.give_back()  # these jobs are slower than those by which the size of the claim was chosen
         if starts:
             try:
                 settle.mark_running(starts, self._config.worker_id)
