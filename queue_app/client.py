@@ -11,9 +11,9 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import ValidationError
 from django.db import DataError
 
-from queue_app import conf, serialization
+from queue_app import clock, conf, serialization
 from queue_app.declare import Call, Task
-from queue_app.dispatch import connection, queues
+from queue_app.dispatch import connection, queues, workers
 from queue_app.exceptions import InvalidArguments, JobDoesNotExist
 from queue_app.lifecycle import enqueue as lifecycle
 from queue_app.models import Attempt, Job
@@ -98,17 +98,24 @@ def state_now(job: Job) -> JobState:
 
 
 def states_now(jobs: Iterable[Job]) -> dict[UUID, JobState]:
-    """`state_now` of many jobs, with a round trip for each queue and not for each job."""
+    """`state_now` of many jobs, with a round trip for each queue and not for each job.
+
+    The objects of those found running are brought up to date as well: worker, start of the attempt. Nothing is saved.
+    """
     states: dict[UUID, JobState] = {}
-    waiting: dict[str, list[str]] = {}
+    waiting: dict[str, dict[str, Job]] = {}
     for job in jobs:
         states[job.pk] = JobState(job.state)
         if job.state in WAITING:
-            waiting.setdefault(job.queue, []).append(str(job.pk))
+            waiting.setdefault(job.queue, {})[str(job.pk)] = job
     try:
-        for queue, job_ids in waiting.items():
-            for job_id in queues.holders_of(connection.client(), queue, job_ids):
-                states[UUID(job_id)] = JobState.RUNNING
+        for queue, by_id in waiting.items():
+            for job_id, held in queues.holders_of(connection.client(), queue, list(by_id)).items():
+                job = by_id[job_id]
+                states[job.pk] = JobState.RUNNING
+                job.worker_id = UUID(workers.owner(held.holder))
+                job.last_attempted_at = clock.from_seconds(held.since)
+                job.started_at = job.started_at or job.last_attempted_at
     except connection.Unavailable:
         pass
     return states

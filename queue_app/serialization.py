@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -22,7 +22,7 @@ def normalize(value: Any, path: str = "value", depth: int = 0) -> Any:
     """A copy of `value` made of JSON types alone: tuples become lists, UTF-8 bytes become text.
 
     The rules are those of `django.utils.json.normalize_json` (Django 6.0), plus: no NaN or Infinity, no
-    U+0000 (PostgreSQL refuses it) and no lone surrogates, string keys only.
+    U+0000 (PostgreSQL refuses it) and no lone surrogates; keys are strings or whole numbers.
 
     Raises:
         InvalidArguments: names the path of the first value that is not JSON.
@@ -57,6 +57,8 @@ def normalize(value: Any, path: str = "value", depth: int = 0) -> Any:
     if isinstance(value, Mapping):
         result = {}
         for key, item in value.items():
+            if type(key) is int:
+                key = str(key)  # as JSON has it, and Django's own normalize_json allows it
             if not isinstance(key, str):
                 raise InvalidArguments(
                     f"{path} has the key {key!r} of type {type(key).__name__}; JSON keys are strings."
@@ -64,7 +66,7 @@ def normalize(value: Any, path: str = "value", depth: int = 0) -> Any:
             _check_text(key, f"a key of {path}")
             result[str(key)] = normalize(item, f"{path}[{key!r}]", depth + 1)
         return result
-    if isinstance(value, list | tuple):
+    if isinstance(value, Sequence) and not isinstance(value, str):
         return [normalize(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
     for plain in (str, bool, int, float):
         if isinstance(value, plain):  # subclasses, such as enum members with a value

@@ -46,7 +46,16 @@ def inspect(context: Any, fail_until: int = 0) -> int:
     """Note what the context says, and what everybody else sees meanwhile; fail the first attempts."""
     own = context.task_result
     now = [
-        (r.id, r.task, r.status, list(r.worker_ids), len(r.errors), r.started_at, r.last_attempted_at, r.finished_at)
+        (
+            r.id,
+            r.task,
+            r.status,
+            list(r.worker_ids),
+            len(r.errors),
+            r.started_at,
+            r.last_attempted_at,
+            r.finished_at,
+        )
         for r in (own, inspect.get_result(own.id))
     ]  # as values, because the worker goes on writing to the result that it sends
     seen.append((context.attempt, *now))
@@ -65,7 +74,12 @@ async def inspect_async(context: Any) -> int:
 @task()
 def give(kind: str) -> Any:
     """Return, raise or leave in an unusual way."""
-    verbs = {"retry": Retry("again", after=0), "snooze": Snooze(0), "discard": Discard("no use"), "exit": SystemExit(3)}
+    verbs = {
+        "retry": Retry("again", after=0),
+        "snooze": Snooze(0),
+        "discard": Discard("no use"),
+        "exit": SystemExit(3),
+    }
     if kind in verbs:
         raise verbs[kind]
     return {"object": object(), "tuple": (1, (2,)), "bytes": b"x", "none": None, "nul": "a\x00"}[kind]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import redis
 
@@ -162,18 +163,30 @@ def ring(client: redis.Redis, queue: str) -> None:
     client.lpush(keys.bell(queue), "1")
 
 
+class Held(NamedTuple):
+    """Who holds a job, and since when (epoch seconds)."""
+
+    holder: str
+    since: float
+
+
 def holders_of(
     client: redis.Redis, queue: str, ids: Sequence[str], *, withdraw: bool = False
-) -> dict[str, str]:
-    """Which children hold these jobs.
+) -> dict[str, Held]:
+    """Which children hold these jobs, and since when.
 
     Args:
         withdraw: also take those that no child holds out of the queue, in the same step, and keep them out.
 
     Returns:
-        id → holder, for the ids that are held.
+        For the ids that are held.
     """
-    return {i: at for i, at in _find(client, queue, ids, withdraw).items() if at not in ("+", "-")}
+    held = {}
+    for job_id, found in _find(client, queue, ids, withdraw).items():
+        if found not in ("+", "-"):
+            stamp, _, name = found.partition("|")
+            held[job_id] = Held(name, float(stamp) / 1000)
+    return held
 
 
 def unknown(client: redis.Redis, queue: str, ids: Sequence[str]) -> list[str]:

@@ -56,6 +56,11 @@ class ThreadTimer:
             token = self._token
             self._armed[token] = threading.get_ident()
             heapq.heappush(self._heap, (time.monotonic() + seconds, token))
+            if (
+                len(self._heap) > 2 * len(self._armed) + 64
+            ):  # most belong to blocks that have ended long before
+                self._heap = [entry for entry in self._heap if entry[1] in self._armed]
+                heapq.heapify(self._heap)
             self._condition.notify()
         try:
             yield

@@ -1,4 +1,4 @@
-"""The tables of docs/settings.md, made from `conf.Settings`: `python -m tests.architecture.settings_page` renews them."""
+"""The tables of docs/settings.md, from `conf.Settings`; `python -m tests.architecture.settings_page` renews them."""
 
 from __future__ import annotations
 

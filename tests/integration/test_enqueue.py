@@ -216,7 +216,7 @@ def test_many_in_a_long_list_arrive_completely(monkeypatch: pytest.MonkeyPatch) 
         (((float("nan"),), {}), r"args\[0\] is nan"),
         (((), {"t": "a\x00b"}), r"kwargs\['t'\] contains the character U\+0000"),
         ((("\ud800",), {}), r"args\[0\] contains a lone surrogate"),
-        (((), {"d": {1: 2}}), r"kwargs\['d'\] has the key 1 of type int"),
+        (((), {"d": {1.5: 2}}), r"kwargs\['d'\] has the key 1.5 of type float"),
         ("xy", r"^Call 2 is 'xy'"),
         ((1, {}), r"^Call 2 is \(1, \{\}\)"),
         (((), []), r"^Call 2 is \(\(\), \[\]\)"),
@@ -359,7 +359,9 @@ def test_too_large_arguments_are_refused_with_both_sizes() -> None:
 def test_arguments_that_contain_themselves_are_refused() -> None:
     loop: list[object] = []
     loop.append(loop)
-    with pytest.raises(InvalidArguments, match="nested too deeply, or contain themselves"):
+    with pytest.raises(
+        InvalidArguments, match=r"^args\[0\].* is nested more than 100 levels deep, or contains itself"
+    ):
         tasks.noop.enqueue(loop)
 
 

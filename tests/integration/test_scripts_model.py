@@ -35,6 +35,12 @@ holders = st.sampled_from(HOLDERS)
 delays = st.sampled_from([None, None, 0.0, 0.5, 1.0, 7.25])
 
 
+def holding(client: redis.Redis, ids: list[str], *, withdraw: bool = False) -> dict[str, str]:
+    """id → the name of its holder."""
+    found = queues.holders_of(client, QUEUE, ids, withdraw=withdraw)
+    return {job_id: held.holder for job_id, held in found.items()}
+
+
 @dataclass
 class Job:
     """What the record knows of a job."""
@@ -105,7 +111,7 @@ class Dispatch(RuleBasedStateMachine):
                 ids.remove(job_id)
 
     def promote(self) -> None:
-        for at, job_id in sorted((at, i) for i, at in self.due.items() if at <= self.now):
+        for _, job_id in sorted((at, i) for i, at in self.due.items() if at <= self.now):
             del self.due[job_id]
             self.put(self.jobs[job_id], None)
 
@@ -221,9 +227,8 @@ class Dispatch(RuleBasedStateMachine):
         """What waits, or is still to be pushed, is gone for good; what a child holds is not touched."""
         ids = self.chosen(data, sorted(self.jobs))
         by = {i: holder for holder, one in self.held.items() for i in one}
-        assert queues.holders_of(self.client, QUEUE, ids) == {i: by[i] for i in ids if i in by}
-        found = queues.holders_of(self.client, QUEUE, ids, withdraw=True)
-        assert found == {i: by[i] for i in ids if i in by}
+        assert holding(self.client, ids) == {i: by[i] for i in ids if i in by}
+        assert holding(self.client, ids, withdraw=True) == {i: by[i] for i in ids if i in by}
         for job_id in set(ids) - set(by):
             self.remove(job_id)
             self.cancelled.add(job_id)
@@ -343,7 +348,7 @@ def test_many_at_once(client: redis.Redis) -> None:
     assert queues.give_back(client, QUEUE, "w1.1", high[:7_000]) == 7_000
     assert [d.id for d in queues.claim(client, QUEUE, "w1.2", 5)[0]] == high[:5]
     assert queues.settle(client, QUEUE, "w1.1", high[7_000:] + low) == 11_002
-    assert queues.holders_of(client, QUEUE, high, withdraw=True) == dict.fromkeys(high[:5], "w1.2")
+    assert holding(client, high, withdraw=True) == dict.fromkeys(high[:5], "w1.2")
     assert queues.claim(client, QUEUE, "w1.1", 100)[0] == []
     assert client.exists(keys.ready(QUEUE, 1, body.LANE), keys.held(QUEUE, "w1.1")) == 0
 

@@ -105,7 +105,9 @@ def test_many_are_enqueued_in_order(enqueued: list[Any]) -> None:
     results = dtasks.echo.enqueue_many([((n,), {"n": n}) for n in range(5)])
     assert [result.args for result in results] == [[n] for n in range(5)]
     assert [told[2] for told in enqueued] == [result.id for result in results]
-    assert [str(pk) for pk in Job.objects.order_by("id").values_list("pk", flat=True)] == [r.id for r in results]
+    assert [str(pk) for pk in Job.objects.order_by("id").values_list("pk", flat=True)] == [
+        r.id for r in results
+    ]
     assert dtasks.echo.enqueue_many([]) == []
 
 
@@ -171,7 +173,9 @@ OTHER = {"default": TWO["default"], "other": {"BACKEND": f"{API}.backends.dummy.
 
 @override_settings(TASKS=OTHER)
 def test_a_task_of_another_backend_can_be_sent_here() -> None:
-    task = type(dtasks.noop).__base__(func=dtasks.plain, priority=0, queue_name="x", backend="other", run_after=None)
+    task = type(dtasks.noop).__base__(
+        func=dtasks.plain, priority=0, queue_name="x", backend="other", run_after=None
+    )
     sent = task.using(backend="default")
     assert type(sent) is not type(dtasks.noop)  # a plain Task, without our options
     result = sent.enqueue()
@@ -198,7 +202,24 @@ def _required() -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "result_id",
-    ["", "x", "0" * 36, "9" * 5000, "\x00", "é", "../..", None, 5, -1, 2**200, 1.5, b"x", [], str(uuid.uuid4()), uuid.uuid4()],
+    [
+        "",
+        "x",
+        "0" * 36,
+        "9" * 5000,
+        "\x00",
+        "é",
+        "../..",
+        None,
+        5,
+        -1,
+        2**200,
+        1.5,
+        b"x",
+        [],
+        str(uuid.uuid4()),
+        uuid.uuid4(),
+    ],
     ids=lambda value: repr(value)[:20],
 )
 def test_what_is_no_result_does_not_exist(result_id: Any) -> None:
@@ -299,7 +320,11 @@ def test_a_task_is_validated_again_when_it_is_enqueued(way: str) -> None:
     "args,kwargs,said",
     [
         ((object(),), {}, r"args\[0\] is of type builtins.object"),
-        ((), {"when": {"at": datetime(2030, 1, 1)}}, r"kwargs\['when'\]\['at'\] is of type datetime.datetime"),
+        (
+            (),
+            {"when": {"at": datetime(2030, 1, 1)}},
+            r"kwargs\['when'\]\['at'\] is of type datetime.datetime",
+        ),
         ((b"\xff",), {}, r"args\[0\] is bytes that are not UTF-8"),
         (("a\x00",), {}, "U\\+0000"),
         (("x" * 300_000,), {}, "300,009 bytes of JSON; PAYLOAD_LIMIT is 262,144"),
@@ -322,7 +347,10 @@ def test_arguments_that_are_not_json(args: Any, kwargs: Any, said: str, enqueued
     "params,found",
     [
         ({"OPTIONS": {"max_attempts": 3, "timeout": 5}}, []),
-        ({"OPTIONS": {"max_atempts": 3}}, [("queue_app.E002", "'max_atempts'. Did you mean 'max_attempts'?")]),
+        (
+            {"OPTIONS": {"max_atempts": 3}},
+            [("queue_app.E002", "'max_atempts'. Did you mean 'max_attempts'?")],
+        ),
         ({"OPTIONS": {"max_attempts": 0}}, [("queue_app.E003", "max_attempts is 0")]),
         ({"OPTIONS": {"timeout": "5"}}, [("queue_app.E003", "timeout is '5'")]),
         ({"QUEUES": ["mail", "a b"]}, [("queue_app.E003", "queue_name is 'a b'")]),

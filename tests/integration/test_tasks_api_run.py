@@ -34,6 +34,7 @@ READY, RUNNING, FAILED, SUCCESSFUL = (
     TaskResultStatus.SUCCESSFUL,
 )
 
+
 @pytest.fixture(autouse=True)
 def nothing_seen() -> Iterator[None]:
     dtasks.seen.clear()
@@ -72,7 +73,9 @@ def told() -> Iterator[list[Any]]:
             said.append((name, sender, task_result.status, task_result.attempts, sys.exc_info()[1]))
 
         signal = getattr(signals(), f"task_{name}")
-        signal.connect(receiver, sender=JobQueueBackend)  # the sender is the class: an instance would not match
+        signal.connect(
+            receiver, sender=JobQueueBackend
+        )  # the sender is the class: an instance would not match
         receivers.append((signal, receiver))
     yield said
     for signal, receiver in receivers:
@@ -226,7 +229,9 @@ def test_after_the_last_attempt_it_is_failed_with_all_errors() -> None:
 
 @pytest.mark.usefixtures("at_once")
 def test_what_tasks_raise_to_decide_works_here_too() -> None:
-    again, later, never = (dtasks.give.using(max_attempts=2).enqueue(k) for k in ("retry", "snooze", "discard"))
+    again, later, never = (
+        dtasks.give.using(max_attempts=2).enqueue(k) for k in ("retry", "snooze", "discard")
+    )
     run_due()
     for result, status, errors in ((again, READY, 1), (later, READY, 0), (never, FAILED, 1)):
         result.refresh()
@@ -254,7 +259,10 @@ def test_priorities_are_exactly_ordered_and_equals_first_come_first_served() -> 
 
 def test_a_delayed_job_starts_when_its_time_has_come_and_not_before() -> None:
     at = timezone.now() + timedelta(seconds=0.3)
-    later, never = dtasks.echo.using(run_after=at).enqueue(), dtasks.echo.using(run_after=timedelta(days=1)).enqueue()
+    later, never = (
+        dtasks.echo.using(run_after=at).enqueue(),
+        dtasks.echo.using(run_after=timedelta(days=1)).enqueue(),
+    )
     run_due()
     later.refresh()
     assert (later.status == READY and not dtasks.seen) or timezone.now() >= at
@@ -331,7 +339,9 @@ def test_the_frameworks_own_log_lines_are_written(caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.DEBUG, API):
         good, bad = dtasks.noop.enqueue(), dtasks.fail.enqueue("boom")
         run_due()
-    lines = [(r.levelno, good.id in r.getMessage(), bool(r.exc_info)) for r in caplog.records if r.name == API]
+    lines = [
+        (r.levelno, good.id in r.getMessage(), bool(r.exc_info)) for r in caplog.records if r.name == API
+    ]
     assert (logging.DEBUG, True, False) in lines  # enqueued
     assert (logging.INFO, True, False) in lines  # started, finished
     failed = [r for r in caplog.records if r.name == API and r.levelno >= logging.ERROR]
@@ -362,5 +372,7 @@ def test_a_task_that_is_gone_from_the_code_waits(caplog: pytest.LogCaptureFixtur
 
 def test_a_queues_defaults_hold_for_its_jobs() -> None:
     Queue.objects.create(name="mail", max_attempts=6, timeout=3.5)
-    rows = [Job.objects.get(pk=task.enqueue().id) for task in (dtasks.echo, dtasks.echo.using(max_attempts=2))]
+    rows = [
+        Job.objects.get(pk=task.enqueue().id) for task in (dtasks.echo, dtasks.echo.using(max_attempts=2))
+    ]
     assert [(job.max_attempts, job.timeout) for job in rows] == [(6, 3.5), (2, 3.5)]

@@ -198,7 +198,7 @@ def test_a_module_that_breaks_makes_its_tasks_unknown_not_failed(module: Any) ->
         ("needs_a_package", "package_that_is_not_there"),
         ("leaves", "SystemExit(3)"),
     ):
-        with pytest.raises(UnknownTask, match="importing .* failed") as caught:
+        with pytest.raises(UnknownTask, match=r"importing .* failed") as caught:
             registry.resolve(f"{name}.task")
         assert said in str(caught.value)
 

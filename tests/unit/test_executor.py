@@ -251,7 +251,7 @@ def test_an_exception_without_a_traceback() -> None:
 # results that cannot be kept
 
 
-@pytest.mark.parametrize("value", [object(), {1: 2}, float("nan"), "a\x00", {"a": [b"\xff"]}])
+@pytest.mark.parametrize("value", [object(), {1.5: 2}, float("nan"), "a\x00", {"a": [b"\xff"]}])
 def test_a_result_that_is_not_json_fails_the_attempt(value: Any) -> None:
     outcome = run(lambda: value)
     assert outcome.state is AttemptState.FAILED

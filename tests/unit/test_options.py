@@ -39,7 +39,7 @@ def test_a_queues_name(name: str) -> None:
     ["", " ", "a b", "-a", ".a", "_a", "a:b", "a/b", "a{b}", "é", "x" * 65, "mail\n", "\nmail", 5, None],
 )
 def test_what_cannot_name_a_queue(name: Any) -> None:
-    with pytest.raises(InvalidOption, match="queue_name is .*letters, digits"):
+    with pytest.raises(InvalidOption, match=r"queue_name is .*letters, digits"):
         check_queue(name)
 
 
@@ -109,6 +109,7 @@ def test_run_after_as_a_time_or_a_delay(frozen: None) -> None:
         (1e12, "more than a hundred years away"),
         (float("nan"), "more than a hundred years away"),
         (timedelta(days=40_000), "more than a hundred years away"),
+        (datetime(9999, 12, 31, 23, 59, tzinfo=UTC), "more than a hundred years away"),
     ],
 )
 def test_a_wrong_run_after_is_refused(value: Any, said: str) -> None:

@@ -36,7 +36,7 @@ refused = st.sampled_from(
         (b"\xff", "not UTF-8"),
         (object(), "builtins.object"),
         ({1, 2}, "builtins.set"),
-        ({1: 2}, "key 1 of type int"),
+        ({1.5: 2}, "key 1.5 of type float"),
         ({None: 2}, "key None of type NoneType"),
         (datetime.date(2026, 1, 1), "datetime.date"),
         (decimal.Decimal(1), "decimal.Decimal"),
@@ -138,3 +138,26 @@ def test_what_contains_itself_is_refused() -> None:
     knot.append(knot)
     with pytest.raises(InvalidArguments, match="contain themselves"):
         dump_arguments((knot,), {}, LIMIT)
+
+
+def nested(levels: int) -> list[Any]:
+    """Lists in lists."""
+    value: list[Any] = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+def test_nesting_is_bounded_so_that_every_interpreter_can_read_it() -> None:
+    assert load(dump_arguments((nested(100),), {}, LIMIT)) == [[nested(100)], {}]
+    with pytest.raises(InvalidArguments, match="nested more than 100 levels"):
+        dump_arguments((nested(101),), {}, LIMIT)
+    with pytest.raises(InvalidArguments, match="nested more than 100 levels"):
+        dump({"a": nested(100_000)})
+
+
+@pytest.mark.parametrize("value", [10**1000 - 1, 1 - 10**1000])
+def test_whole_numbers_are_bounded_so_that_every_interpreter_can_read_them(value: int) -> None:
+    assert load(dump([value])) == [value]
+    with pytest.raises(InvalidArguments, match=r"^kwargs\['n'\] is a whole number of more than 1,000 digits"):
+        dump_arguments((), {"n": value * 10}, LIMIT)

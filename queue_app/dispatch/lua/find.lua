@@ -2,7 +2,7 @@
 
 KEYS  1 {q}:body  2 {q}:holders  3 {q}:cancelled
 ARGV  1 base "{q}:"   2 "1" to withdraw   3… ids
-Out   for each id: the name of its holder; "+" when it waits (or waited, until it was withdrawn); "-" when unknown here
+Out   for each id: "<claimed at, epoch ms>|<name of its holder>"; "+" when it waits (or waited, until it was withdrawn); "-" when unknown here
 
 A withdrawn id is remembered for ten minutes, so that a push that is under way cannot bring it back.
 ]]
@@ -20,7 +20,8 @@ for i = 3, #ARGV do
     end
   else
     for _, name in ipairs(names) do
-      if redis.call('HEXISTS', base .. 'held:' .. name, id) == 1 then found = name; break end
+      local held = redis.call('HGET', base .. 'held:' .. name, id)
+      if held then found = string.match(held, '^%d+|') .. name; break end
     end
   end
   if withdraw and (found == '+' or found == '-') then redis.call('ZADD', KEYS[3], now, id) end
