@@ -105,6 +105,7 @@ class JobQueueBackend(BaseTaskBackend):  # type: ignore[misc]
         super().validate_task(task)
         try:
             check_queue(task.queue_name)
+            options.run_after(task.run_after)
             options.check(task)
         except InvalidOption as error:
             raise InvalidTask(str(error)) from None

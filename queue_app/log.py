@@ -13,8 +13,9 @@ logger = logging.getLogger("queue_app")
 
 def _attempts_finished(outcomes: list[Any], **_: Any) -> None:
     debug = logger.isEnabledFor(logging.DEBUG)
+    succeeded = AttemptState.SUCCEEDED
     for outcome in outcomes:
-        if outcome.state is not AttemptState.SUCCEEDED:
+        if outcome.state is not succeeded:
             _not_succeeded(outcome)
         elif debug:
             logger.debug("Job %s (%s) succeeded.", outcome.delivery.id, outcome.delivery.task)

@@ -7,6 +7,7 @@ entry that says why.
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -45,7 +46,14 @@ _STATUS = {
     JobState.EXPIRED: TaskResultStatus.FAILED,
 }
 
+SUCCEEDED = AttemptState.SUCCEEDED
+
 _signals = signals()
+for _signal in (_signals.task_started, _signals.task_finished):
+    # Django's own switch for signals that are sent very often (its model signals have it): the receivers of a sender
+    # are looked up once, and again after every connect and disconnect.
+    _signal.use_caching = True
+    _signal.sender_receivers_cache = weakref.WeakKeyDictionary()
 #: TaskResult is frozen; the standard's own backends write its fields in this way.
 _set = object.__setattr__
 _senders: dict[str, type] = {}
@@ -124,6 +132,10 @@ def of_row(job: Job) -> Any:
 def of_delivery(d: Delivery, worker_id: str, started_at: float) -> Any:
     """The TaskResult of an attempt that begins."""
     now = clock.from_seconds(started_at)
+    errors, worker_ids = [], [worker_id]
+    if d.history:
+        errors = [TaskError(exception_class_path=name, traceback=text) for _, name, text in d.history if name]
+        worker_ids = [*(worker for worker, _, _ in d.history), worker_id]
     return make(
         task=task_of(d.task, d.priority, d.queue, d.backend, d.run_after),
         id=d.id,
@@ -135,8 +147,8 @@ def of_delivery(d: Delivery, worker_id: str, started_at: float) -> Any:
         args=d.args,
         kwargs=d.kwargs,
         backend=d.backend,
-        errors=[TaskError(exception_class_path=name, traceback=text) for _, name, text in d.history if name],
-        worker_ids=[*(worker for worker, _, _ in d.history), worker_id],
+        errors=errors,
+        worker_ids=worker_ids,
     )
 
 
@@ -194,7 +206,7 @@ def on_attempts_finished(outcomes: list[Outcome], worker_id: str, **_: Any) -> N
     those that the keeper recorded, after a child's death or a hard time limit."""
     for outcome in outcomes:
         delivery = outcome.delivery
-        if not delivery.backend or outcome.job_state not in FINAL:
+        if not delivery.backend or (outcome.state is not SUCCEEDED and outcome.job_state not in FINAL):
             continue
         if outcome.carrier is None:
             try:
@@ -209,7 +221,7 @@ def send_finished(outcome: Outcome) -> None:
     `sys.exc_info()`."""
     result = outcome.carrier
     _set(result, "finished_at", clock.from_seconds(outcome.finished_at))
-    if outcome.state is AttemptState.SUCCEEDED:
+    if outcome.state is SUCCEEDED:
         _set(result, "status", TaskResultStatus.SUCCESSFUL)
         _set(result, "_return_value", None if outcome.result is None else serialization.load(outcome.result))
         _signals.task_finished.send_robust(sender_of(result.backend), task_result=result)

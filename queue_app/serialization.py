@@ -51,9 +51,7 @@ def normalize(value: Any, path: str = "value", depth: int = 0) -> Any:
                 f"{path} is bytes that are not UTF-8; encode them (base64) first."
             ) from None
     if depth > DEPTH:
-        raise InvalidArguments(
-            f"The arguments are nested more than {DEPTH} levels deep, or contain themselves."
-        )
+        raise InvalidArguments(f"{path[:60]}… is nested more than {DEPTH} levels deep, or contains itself.")
     if isinstance(value, Mapping):
         result = {}
         for key, item in value.items():
@@ -65,6 +63,8 @@ def normalize(value: Any, path: str = "value", depth: int = 0) -> Any:
                 )
             _check_text(key, f"a key of {path}")
             result[str(key)] = normalize(item, f"{path}[{key!r}]", depth + 1)
+        if len(result) != len(value):
+            raise InvalidArguments(f"{path} has one key twice, as a number and as text.")
         return result
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [normalize(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]

@@ -9,6 +9,8 @@ from queue_app.dispatch.body import Delivery
 from queue_app.models.bulk.rows import Ending
 from queue_app.states import AttemptState, DeadReason, JobState
 
+SUCCEEDED = AttemptState.SUCCEEDED
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -57,7 +59,7 @@ class Outcome:
 def ending(outcome: Outcome) -> Ending:
     """The row values of an outcome."""
     d = outcome.delivery
-    if outcome.state is AttemptState.SUCCEEDED:  # by far the most frequent: spare it the questions
+    if outcome.state is SUCCEEDED:  # by far the most frequent: spare it the questions
         return Ending(
             d.id,
             d.task,

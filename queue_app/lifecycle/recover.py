@@ -238,7 +238,7 @@ def sync_pauses(client: redis.Redis) -> int:
     return count
 
 
-def sweep(client: redis.Redis, *, limit: int = 20_000, after: UUID | None = None) -> tuple[int, UUID | None]:
+def sweep(client: redis.Redis, *, limit: int = 2_000, after: UUID | None = None) -> tuple[int, UUID | None]:
     """Push rows that were committed but never pushed (their process died in between, or Redis was away).
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import redis
@@ -20,10 +20,11 @@ from queue_app.states import TIMED, WAITING, JobState, S
 CHUNK = 2_000
 
 
-def load_due(client: redis.Redis, *, limit: int = 50_000) -> int:
+def load_due(client: redis.Redis, *, after: datetime | None = None, limit: int = 50_000) -> int:
     """Load jobs whose time is near into Redis, soonest first, unless it knows them.
 
     Args:
+        after: leave out those whose time is before this: they were loaded by an earlier call.
         limit: most rows looked at.
 
     Returns:
@@ -31,6 +32,8 @@ def load_due(client: redis.Redis, *, limit: int = 50_000) -> int:
     """
     horizon = clock.now() + timedelta(seconds=conf.get().DUE_HORIZON)
     rows = Job.objects.using(write_alias()).timed().filter(run_after__lte=horizon).order_by("run_after")
+    if after is not None:
+        rows = rows.filter(run_after__gte=after)
     return restore(client, rows.values_list("pk", "queue")[:limit].iterator(chunk_size=CHUNK))
 
 

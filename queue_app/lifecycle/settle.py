@@ -14,7 +14,9 @@ from queue_app.lifecycle import dispatching
 from queue_app.lifecycle.outcome import Outcome, ending
 from queue_app.models import bulk
 from queue_app.models.bulk.rows import Start
-from queue_app.states import FINAL
+from queue_app.states import FINAL, AttemptState
+
+SUCCEEDED = AttemptState.SUCCEEDED
 
 
 def record(outcomes: list[Outcome], worker_id: str) -> set[str]:
@@ -43,8 +45,7 @@ def acknowledge(client: redis.Redis, holder: str, outcomes: Iterable[Outcome], a
     going_on: dict[str, list[Entry]] = defaultdict(list)
     for outcome in outcomes:
         d = outcome.delivery
-        state = outcome.job_state
-        if state in FINAL or d.id not in accepted:
+        if outcome.state is SUCCEEDED or d.id not in accepted or outcome.job_state in FINAL:
             ended[d.queue].append(d.id)
             continue
         row = ending(outcome)
@@ -59,17 +60,17 @@ def acknowledge(client: redis.Redis, holder: str, outcomes: Iterable[Outcome], a
         queues.settle(client, queue, holder, ended[queue], going_on[queue])
 
 
-def announce(outcomes: Iterable[Outcome], accepted: set[str], worker_id: str) -> None:
+def announce(outcomes: list[Outcome], accepted: set[str], worker_id: str) -> None:
     """Send the signals of a group that is committed; outcomes that did not count are said to be refused."""
-    counted: list[Outcome] = []
     refused: list[Outcome] = []
-    for outcome in outcomes:
-        (counted if outcome.delivery.id in accepted else refused).append(outcome)
-    if counted:
-        signals.attempts_finished.send_robust(sender=None, outcomes=counted, worker_id=worker_id)
+    if len(accepted) < len(outcomes):
+        refused = [o for o in outcomes if o.delivery.id not in accepted]
+        outcomes = [o for o in outcomes if o.delivery.id in accepted]
+    if outcomes:
+        signals.attempts_finished.send_robust(sender=None, outcomes=outcomes, worker_id=worker_id)
     if refused:
         signals.outcomes_refused.send_robust(sender=None, outcomes=refused, worker_id=worker_id)
-    for outcome in counted:
+    for outcome in outcomes:
         if outcome.dead_reason is not None:
             signals.dead_lettered.send_robust(
                 sender=None,

@@ -13,7 +13,7 @@ from django.db import Error
 from queue_app import conf
 from queue_app.dispatch import connection, workers
 from queue_app.lifecycle import dispatching
-from queue_app.maintenance import promote, reap, reconcile
+from queue_app.maintenance import promote, prune, reap, reconcile
 from queue_app.maintenance.duty import Duty
 from queue_app.worker import connections
 
@@ -26,6 +26,7 @@ DUTIES: tuple[Duty, ...] = (
     promote.SAY,
     reconcile.SWEEP,
     reconcile.ORPHANS,
+    prune.PRUNE,
 )
 
 #: Seconds between two looks at whether something is due.

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import redis
 
+from queue_app import clock, conf
 from queue_app.lifecycle import recover, release
 from queue_app.maintenance.duty import Duty
+
+
+#: Every so many runs all that is near is looked at, not only what has come near since the last one: also jobs whose
+#: push failed are found then.
+THOROUGH = 6
+
+_runs = 0
+_loaded_until: datetime | None = None
 
 
 def run(client: redis.Redis, worker_id: str) -> int:
@@ -14,9 +25,15 @@ def run(client: redis.Redis, worker_id: str) -> int:
     Returns:
         How many jobs were loaded.
     """
+    global _runs, _loaded_until
     if recover.lost_its_data(client):
+        _runs = 0
         return 0  # the rebuild comes first
-    return release.load_due(client)
+    after = None if _runs % THOROUGH == 0 else _loaded_until
+    until = clock.now() + timedelta(seconds=conf.get().DUE_HORIZON)
+    count = release.load_due(client, after=after)
+    _runs, _loaded_until = _runs + 1, until
+    return count
 
 
 def say(client: redis.Redis, worker_id: str) -> int:

@@ -65,6 +65,7 @@ class Child:
         sys.setswitchinterval(0.001)
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)  # a claim makes thousands of short-lived objects: look less often
+        connections.begin()
         self._runner.recorder.start()
         slots: MainThread | Threads
         if self._config.slots == 1:

@@ -23,6 +23,12 @@ def _note(**_: Any) -> None:
 connection_created.connect(_note, dispatch_uid="queue_app.worker.connections")
 
 
+def begin() -> None:
+    """In a new child: its only thread has no connection yet, whatever its parent's had."""
+    refresh(close=True)
+    _thread.connected = False
+
+
 def refresh(*, close: bool = False) -> None:
     """Let go of this thread's connections that are too old or broken; the next use connects anew.
 

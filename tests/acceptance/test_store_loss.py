@@ -123,10 +123,19 @@ def test_a_worker_that_cannot_claim_is_not_healthy(
     wait_until(lambda: Worker.objects.get().status == "alive", 15, lambda: Worker.objects.get().status)
 
 
+def durable() -> None:
+    """A commit is one, on every connection from now on: tests otherwise do without, and a killed server forgets."""
+    default = connections["default"]
+    with default.cursor() as cursor:
+        cursor.execute(f'ALTER DATABASE "{default.settings_dict["NAME"]}" SET synchronous_commit = on')
+    default.close()
+
+
 def test_postgresql_dies_and_returns(
     worker: StartWorker, tmp_path: Path, postgresql_process: PostgresqlServer
 ) -> None:
     """Claims stop, outcomes are kept and recorded later, leases stay alive."""
+    durable()
     process = worker("--processes", "2", "--slots", "2", settings={"LEASE": 2.0, "CLAIM_MAX": 10})
     children = pids(process)
     ids = slow_jobs(tmp_path, 300)

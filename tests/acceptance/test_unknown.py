@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+import redis
+
 from queue_app.dispatch import connection, keys
 from queue_app.lifecycle import enqueue
 from queue_app.models import Attempt, DeadLetter, Job
@@ -72,3 +75,23 @@ def test_a_module_that_cannot_be_imported_costs_no_job(worker: StartWorker, tmp_
     assert "half deployed" in process.output()
     assert wait_for_end([tasks.noop.enqueue().id]) == ["succeeded"]
     assert Job.objects.get(pk=job_id).state == "queued"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '0:-|["tests.tasks.noop",1,0,0,4,1.0,null,null,null,"",[[],{}],"a field of the next release"]',
+        '0:-|["tests.tasks.noop",1,0',
+    ],
+    ids=["another format", "cut off"],
+)
+def test_a_body_of_another_release_is_made_anew_from_the_record(
+    worker: StartWorker, clean_redis: redis.Redis, body: str
+) -> None:
+    first, unreadable, last = (tasks.noop.enqueue().id for _ in range(3))
+    clean_redis.hset(keys.body("default"), unreadable, body)
+    process = worker()
+    assert wait_for_end([first, unreadable, last]) == ["succeeded"] * 3
+    assert Attempt.objects.count() == 3
+    assert process.stop() == 0
+    assert "died" not in process.output()

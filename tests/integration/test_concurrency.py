@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 import threading
 from collections import Counter
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 
 from queue_app.lifecycle import operate, recover, release
 from queue_app.models import Attempt, DeadLetter, Job
@@ -57,6 +58,28 @@ def test_fifty_enqueuers() -> None:
     assert set(map(str, Job.objects.values_list("pk", flat=True))) == set(ids)
     handed_out = drain(1_000)
     assert Counter(handed_out) == Counter(ids)
+
+
+def test_enqueuers_in_forked_processes() -> None:
+    """As a preloading web server does it: what the parent had opened is not the children's to use."""
+    (first,) = jobs(1)
+    connections.close_all()  # as such a server must, because the socket of a database cannot be shared
+
+    def enqueue() -> None:
+        for _ in range(10):
+            with transaction.atomic():
+                jobs(3)
+
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=enqueue) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == [0] * 4
+    ids = set(map(str, Job.objects.values_list("pk", flat=True)))
+    assert len(ids) == 4 * 30 + 1
+    assert Counter(drain(1_000)) == Counter(ids | {first})
 
 
 def test_children_share_a_backlog_without_a_job_twice() -> None:

@@ -114,6 +114,19 @@ def test_neighbours_of_a_killed_job_are_not_to_blame() -> None:
     assert (neighbour.state, neighbour.deaths, neighbour.failures) == ("queued", 0, 0)
 
 
+def test_who_is_not_to_blame_is_not_quarantined_for_earlier_deaths() -> None:
+    (job_id,) = jobs(1)
+    for death in range(1, conf.get().POISON_AFTER):
+        child = Child(death)
+        child.claim()
+        take_back(child, recover.Cause("killed by SIGKILL", running={job_id: clock.seconds()}))
+    child = Child(9)
+    child.claim()
+    take_back(child, recover.Cause("told to stop", running={job_id: clock.seconds()}, blameless=True))
+    assert states([job_id]) == ["queued"]
+    assert drain() == [job_id]
+
+
 def test_taking_back_twice_changes_nothing_more() -> None:
     ids = jobs(3)
     child = Child()
@@ -380,6 +393,26 @@ def test_sweep_does_not_bring_back_what_ended_while_it_looked(unpushed: list[str
 
     assert release.restore(child.client, rows()) == 0
     assert drain() == []
+
+
+def test_a_late_push_that_was_claimed_meanwhile_is_not_repeated(
+    unpushed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The enqueuing process was slow, not dead: its push comes just before that of the sweep."""
+    child, restore = Child(), queues.restore
+    entries: list[queues.Entry] = []
+
+    def push_and_claim_first(client: redis.Redis, queue: str, found: list[queues.Entry]) -> int:
+        entries.extend(found)
+        queues.push(client, queue, found)
+        child.claim(2)
+        return restore(client, queue, found)
+
+    monkeypatch.setattr(queues, "restore", push_and_claim_first)
+    assert recover.sweep(child.client) == (0, None)
+    assert [entry[0] for entry in entries] == unpushed
+    assert child.held() == set(unpushed[:2])
+    assert drain() == [unpushed[2]]
 
 
 def test_a_child_that_starts_while_rows_are_looked_at_keeps_what_it_claims(unpushed: list[str]) -> None:

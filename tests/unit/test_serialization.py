@@ -87,6 +87,13 @@ def test_a_key_that_is_no_text_is_named_too() -> None:
         dump_arguments(({"a\x00": 1},), {}, LIMIT)
 
 
+def test_a_key_that_would_be_lost_is_refused() -> None:
+    assert load(dump({1: "a", -2: "b", "x": "c"})) == {"1": "a", "-2": "b", "x": "c"}
+    for value in ({1: "a", "1": "b"}, {"1": "a", 1: "b"}):
+        with pytest.raises(InvalidArguments, match=r"kwargs\['d'\] has one key twice"):
+            dump_arguments((), {"d": value}, LIMIT)
+
+
 class Colour(enum.StrEnum):
     RED = "red"
 
@@ -109,6 +116,7 @@ class Sub(dict):  # type: ignore[type-arg]
         (Level.HIGH, 3),
         ({Colour.RED: 1}, {"red": 1}),
         (Sub(a=(1,)), {"a": [1]}),
+        (range(3), [0, 1, 2]),
         (1e22, 1e22),
         (-0.0, -0.0),
         (2**70, 2**70),
@@ -136,7 +144,7 @@ def test_the_limit_counts_bytes() -> None:
 def test_what_contains_itself_is_refused() -> None:
     knot: list[Any] = []
     knot.append(knot)
-    with pytest.raises(InvalidArguments, match="contain themselves"):
+    with pytest.raises(InvalidArguments, match="contains itself"):
         dump_arguments((knot,), {}, LIMIT)
 
 

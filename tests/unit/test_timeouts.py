@@ -142,6 +142,14 @@ def test_threads_have_their_own_limits() -> None:
     assert ended == {"a": "in time", "b": "interrupted", "c": "in time", "d": "interrupted"}
 
 
+def test_limits_that_were_not_reached_leave_nothing_behind() -> None:
+    timer = ThreadTimer()
+    for _ in range(2_000):
+        with timer.limit(3_600):
+            pass
+    assert len(timer._heap) < 200
+
+
 # coroutines
 
 
