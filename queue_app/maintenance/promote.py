@@ -10,7 +10,6 @@ from queue_app import clock, conf
 from queue_app.lifecycle import recover, release
 from queue_app.maintenance.duty import Duty
 
-
 #: Every so many runs all that is near is looked at, not only what has come near since the last one: also jobs whose
 #: push failed are found then.
 THOROUGH = 6
