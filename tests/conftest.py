@@ -84,12 +84,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, on PostgreSQL, what never asks the database: the SQLite leg has run it."""
+    """Each leg runs what belongs to it: on PostgreSQL all that asks the database (the SQLite leg has run the rest),
+    on SQLite all but the tests of PostgreSQL itself."""
     if config.stash[_servers][1] is None:
-        return
-    asking = [item for item in items if _asks_the_database(item)]
-    config.hook.pytest_deselected(items=[item for item in items if item not in asking])
-    items[:] = asking
+        wanted = [item for item in items if "postgresql_process" not in getattr(item, "fixturenames", ())]
+    else:
+        wanted = [item for item in items if _asks_the_database(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
+    items[:] = wanted
 
 
 def _asks_the_database(item: pytest.Item) -> bool:

@@ -29,6 +29,8 @@ class Delivery:
     Attributes:
         number: the attempt that this delivery is; its outcome counts only if the record expects this one.
         claimed_at: epoch milliseconds, on the clock of Redis.
+        unreadable: the body is not one that this release understands (another one's, in a rolling deploy): to be made
+            anew from the record, not to be run. Only id, queue and raw are then meaningful.
         history: the attempts before this one, oldest first, as `(worker_id, error_class, traceback)`.
     """
 
@@ -52,6 +54,7 @@ class Delivery:
         "started_at",
         "task",
         "timeout",
+        "unreadable",
     )
 
     id: str
@@ -65,6 +68,15 @@ class Delivery:
         self.raw = raw
         self.claimed_at = claimed_at
         self.history: Sequence[tuple[str, str, str]] = ()
+        self.unreadable = False
+        try:
+            self._read(raw)
+        except (ValueError, TypeError, StopIteration):
+            self.unreadable = True
+            self.task, self.number, self.failures, self.deaths, self.backend = "?", 0, 0, 0, ""
+            self.args, self.kwargs, self.started_at = None, {}, None
+
+    def _read(self, raw: str) -> None:
         end = raw.index("|")
         priority, _, self.lane = raw[:end].partition(":")
         self.priority = int(priority)

@@ -85,18 +85,24 @@ def _take_back_some(
     outcomes = [
         cause.verdicts[d.id](d, (cause.running or {}).get(d.id)) if d.id in cause.verdicts else lost(d, cause)
         for d in deliveries
+        if not d.unreadable
         if d.id in cause.verdicts or cause.running is None or d.id in cause.running
     ]
     accepted = settle.record(outcomes, worker_id)
     settle.acknowledge(client, holder, [o for o in outcomes if o.delivery.id in accepted], accepted)
     settle.announce([o for o in outcomes if o.delivery.id in accepted], accepted, worker_id)
     rest = [d for d in deliveries if d.id not in accepted]
-    returned = _return(client, holder, rest)
+    returned = give_up(client, holder, rest)
     return [o.delivery.id for o in outcomes if o.delivery.id in accepted], returned
 
 
-def _return(client: redis.Redis, holder: str, deliveries: list[Delivery]) -> list[str]:
-    """Give back what did not run, unless the record has moved on: then Redis is told what the record says."""
+def give_up(client: redis.Redis, holder: str, deliveries: list[Delivery]) -> list[str]:
+    """Let go of deliveries that did not run: they go back, unless the record has moved on, or the body cannot be read
+    (it is of another release): then Redis is told what the record says.
+
+    Returns:
+        The ids that went back unchanged.
+    """
     rows = {
         str(job.pk): job
         for job in Job.objects.using(write_alias()).filter(

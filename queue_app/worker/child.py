@@ -16,7 +16,7 @@ from django.db import DatabaseError
 from queue_app import clock
 from queue_app.dispatch import connection, queues, workers
 from queue_app.lifecycle import claim as claiming
-from queue_app.lifecycle import dispatching
+from queue_app.lifecycle import dispatching, recover
 from queue_app.worker import connections, title
 from queue_app.worker.config import WorkerConfig
 from queue_app.worker.runner import Runner, resident_mb
@@ -136,6 +136,10 @@ class Child:
         client = connection.client()
         try:
             connections.refresh()
+            strange = [d for d in claimed.deliveries if d.unreadable]
+            if strange:
+                recover.give_up(client, self._holder, strange)
+                claimed.deliveries = [d for d in claimed.deliveries if not d.unreadable]
             gone = claiming.complete(claimed.deliveries)
         except DatabaseError as error:
             logger.warning("The database cannot be read (%s); what was claimed is given back.", error)

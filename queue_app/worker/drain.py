@@ -47,6 +47,9 @@ def drain(config: WorkerConfig) -> int:
             if not claimed.deliveries:
                 break
             for delivery in claimed.deliveries:
+                if delivery.unreadable:
+                    recover.give_up(client, holder, [delivery])
+                    continue
                 gone = claiming.complete([delivery])
                 if gone or (delivery.number > 1 and (delivery.run_after or 0) > until):
                     _put_off(client, holder, delivery, bool(gone))

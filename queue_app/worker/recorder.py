@@ -65,10 +65,13 @@ class Recorder:
         self._waiting.append(outcome)
         if self._asleep:
             self._wake.set()
-        if len(self._waiting) >= self._limit:
+        while len(self._waiting) >= self._limit and not self._stopping:
             self._room.clear()
             self._wake.set()
-            self._room.wait()
+            if (
+                len(self._waiting) >= self._limit
+            ):  # looked at again: it may have been emptied before the clear
+                self._room.wait(0.5)
 
     def watch(self) -> None:
         """A job begins: tick until none is left (see `rest`)."""
