@@ -6,26 +6,69 @@ REQUIRE_ALL_LEGS=1 that counts as a failure. Exit code: 0 if every leg passed, e
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import IO
 
 LEGS = ("sqlite", "postgresql")
 CANNOT_RUN = 77  # tests/conftest.py: the leg's servers are not on this machine
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def run_leg(database: str, arguments: list[str]) -> tuple[str, float]:
-    """Run pytest on one database; returns its result in a word or two and the seconds it took."""
-    print(f"── tests on {database} ──", flush=True)
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *arguments], cwd=ROOT, env=os.environ | {"TEST_DATABASE": database}
-    )
-    results = {0: "passed", 2: "interrupted", 5: "no test ran", CANNOT_RUN: "SKIPPED"}
-    return results.get(done.returncode, f"FAILED (exit code {done.returncode})"), time.monotonic() - began
+class Leg:
+    """pytest on one database, in a process of its own.
+
+    Args:
+        database: Which one.
+        arguments: Those of pytest.
+        output: Where its output is kept until `show`; None prints it as it comes.
+    """
+
+    def __init__(self, database: str, arguments: list[str], output: IO[bytes] | None) -> None:
+        self.database = database
+        self.seconds = 0.0
+        self._output = output
+        self._began = time.monotonic()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", *arguments],
+            cwd=ROOT,
+            env=os.environ | {"TEST_DATABASE": database},
+            stdout=output,
+            stderr=output and subprocess.STDOUT,
+        )
+
+    def wait(self) -> str:
+        """Wait for its end, print what was kept, and return its result in a word or two."""
+        code = self._process.wait()
+        self.seconds = time.monotonic() - self._began
+        if self._output is not None:
+            print(f"── tests on {self.database} ──", flush=True)
+            self._output.seek(0)
+            shutil.copyfileobj(self._output, sys.stdout.buffer)
+            sys.stdout.flush()
+        results = {0: "passed", 2: "interrupted", 5: "no test ran", CANNOT_RUN: "SKIPPED"}
+        return results.get(code, f"FAILED (exit code {code})")
+
+
+def run_legs(arguments: list[str]) -> dict[str, tuple[str, float]]:
+    """Run every leg; the first prints as it goes, the others, beside it, are shown when it has ended. Tests wait for
+    processes most of the time, so that two legs at once take little longer than one."""
+    first, *others = LEGS
+    print(f"── tests on {first} ({', '.join(others)} at the same time, shown after it) ──", flush=True)
+    with contextlib.ExitStack() as stack:
+        legs = [Leg(first, arguments, None)]
+        legs += [Leg(leg, arguments, stack.enter_context(tempfile.TemporaryFile())) for leg in others]
+        results = {}
+        for leg in legs:
+            result = leg.wait()
+            results[leg.database] = (result, leg.seconds)
+        return results
 
 
 def main(arguments: list[str]) -> int:
@@ -33,11 +76,7 @@ def main(arguments: list[str]) -> int:
     require_all = any(
         os.environ.get(name, "").lower() in ("1", "true", "yes") for name in ("CI", "REQUIRE_ALL_LEGS")
     )
-    results = {}
-    for leg in LEGS:
-        results[leg] = run_leg(leg, arguments)
-        if results[leg][0] == "interrupted":
-            break
+    results = run_legs(arguments)
     print("\nlegs", flush=True)
     for leg, (result, seconds) in results.items():
         print(f"  {leg:<12} {seconds:7.1f} s  {result}")

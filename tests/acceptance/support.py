@@ -40,7 +40,7 @@ def pids(worker: WorkerProcess, word: str = "child") -> list[int]:
 
 def the_one(worker: WorkerProcess, word: str = "child") -> int:
     """The process id of the only such process, as soon as there is one."""
-    return wait_until(lambda: [*pids(worker, word), 0][0], 10, f"a process with the title {word!r}")
+    return wait_until(lambda: [*pids(worker, word), 0][0], 30, f"a process with the title {word!r}")
 
 
 def kill(pid: int) -> None:
@@ -58,7 +58,7 @@ def labels(folder: Path, name: str) -> list[str]:
     return [line[2] for line in lines(folder, name)]
 
 
-def wait_for_lines(folder: Path, name: str, count: int = 1, timeout: float = 20.0) -> None:
+def wait_for_lines(folder: Path, name: str, count: int = 1, timeout: float = 60.0) -> None:
     """Wait until tasks have written `count` lines into a file."""
     wait_until(
         lambda: len(lines(folder, name)) >= count,
@@ -67,7 +67,7 @@ def wait_for_lines(folder: Path, name: str, count: int = 1, timeout: float = 20.
     )
 
 
-def wait_for_end(ids: Iterable[str], timeout: float = 30.0) -> list[str]:
+def wait_for_end(ids: Iterable[str], timeout: float = 60.0) -> list[str]:
     """Wait until these jobs are final, and return their states in the order of the ids."""
     wanted = list(ids)
 

@@ -93,16 +93,16 @@ def test_a_delayed_job_enqueued_meanwhile_is_loaded(
 def test_a_redis_that_hangs_costs_one_caller_a_moment_and_the_next_ones_nothing(
     redis_process: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatching, "PUSH_TIMEOUT", 0.2)
+    monkeypatch.setattr(dispatching, "PUSH_TIMEOUT", 1.0)
     monkeypatch.setattr(dispatching, "BREAK", 30.0)
     redis_process.pause()
     jobs(1)
     began = time.monotonic()
-    ids = jobs(20)
+    ids = [tasks.noop.enqueue().id for _ in range(5)]
     spent = time.monotonic() - began
     redis_process.resume()
-    assert len(ids) == 20
-    assert spent < 0.2, "the break was not kept: one of these waited for Redis"
+    assert len(ids) == 5
+    assert spent < 1.0, "the break was not kept: one of these waited for Redis"
 
 
 def test_after_the_break_the_next_enqueue_tries_again(

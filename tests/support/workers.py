@@ -43,7 +43,7 @@ class WorkerProcess:
         """Everything that it printed so far."""
         return self.log.read_text(errors="replace")
 
-    def wait_for(self, text: str, timeout: float = 20.0) -> None:
+    def wait_for(self, text: str, timeout: float = 60.0) -> None:
         """Wait until it has printed `text`; fails at once if it ends without."""
 
         def seen() -> bool:
@@ -57,7 +57,7 @@ class WorkerProcess:
 
         wait_until(seen, timeout, lambda: f"{text!r} in the worker's output:\n{self.output()}")
 
-    def wait(self, timeout: float = 20.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         """Wait until it has ended and return its exit code (negative: the signal that ended it)."""
         wait_until(
             lambda: self._process.poll() is not None, timeout, lambda: f"the worker's end:\n{self.output()}"
@@ -74,7 +74,7 @@ class WorkerProcess:
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
 
-    def stop(self, timeout: float = 20.0) -> int:
+    def stop(self, timeout: float = 60.0) -> int:
         """Ask it to end (SIGTERM), wait, and return its exit code."""
         self.signal(signal.SIGTERM)
         return self.wait(timeout)
