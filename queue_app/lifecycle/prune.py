@@ -67,9 +67,21 @@ def _prune_some(
         rows = rows.filter(queue=only)
     if but:
         rows = rows.exclude(queue__in=but)
+    oldest = list(rows.order_by("pk").values_list("pk", flat=True)[:limit])
+    if not oldest:
+        return 0
     with transaction.atomic(using=using):
-        # Locked, so that a replay and the pruning of a dead job cannot both win.
-        found: list[UUID] = list(rows.select_for_update().order_by("pk").values_list("pk", flat=True)[:limit])
+        # Locked, so that a replay and the pruning of a dead job cannot both win; letters first, as a replay does it.
+        list(
+            DeadLetter.objects.using(using)
+            .select_for_update()
+            .filter(job_id__in=oldest)
+            .order_by("pk")
+            .values_list("pk", flat=True)
+        )
+        found: list[UUID] = list(
+            rows.filter(pk__in=oldest).select_for_update().order_by("pk").values_list("pk", flat=True)
+        )
         if not found:
             return 0
         Attempt.objects.using(using).filter(job_id__in=found)._raw_delete(using)
