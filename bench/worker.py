@@ -111,7 +111,9 @@ class Worker:
             now_left, now = self.unfinished(), time.perf_counter()
             if now_left < left:
                 left, moved = now_left, now
-            if before - left >= jobs:
+            if before - left >= jobs or (
+                not resume and left == 0
+            ):  # the last may have ended before the first look
                 break
             if now - moved > STUCK:
                 raise BenchError(

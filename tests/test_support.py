@@ -70,8 +70,8 @@ def test_the_legs_together(
 ) -> None:
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("REQUIRE_ALL_LEGS", "1" if required else "")
-    by_leg = dict(zip(run.LEGS, results, strict=True))
-    monkeypatch.setattr(run, "run_leg", lambda leg, arguments: (by_leg[leg], 1.0))
+    by_leg = {leg: (result, 1.0) for leg, result in zip(run.LEGS, results, strict=True)}
+    monkeypatch.setattr(run, "run_legs", lambda arguments: by_leg)
     assert run.main(arguments) == code
     said = capsys.readouterr().out
     assert ("!!! SKIPPED" in said) == ("SKIPPED" in results)
@@ -80,4 +80,12 @@ def test_the_legs_together(
 def test_a_leg_without_its_server_is_told_apart_from_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     # No PostgreSQL is found by a user that cannot run any.
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p tests.support.without_postgresql")
-    assert run.run_leg("postgresql", ["-q", "tests/test_deployment.py"])[0] == "SKIPPED"
+    assert run.Leg("postgresql", ["-q", "tests/test_deployment.py"], None).wait() == "SKIPPED"
+
+
+def test_both_legs_run_at_once_and_show_all_they_say(capfd: pytest.CaptureFixture[str]) -> None:
+    results = run.run_legs(["-q", "tests/integration/test_prune.py"])
+    said = capfd.readouterr().out
+    assert [result for result, _ in results.values()] == ["passed", "passed"]
+    assert said.count("5 passed") == 2
+    assert said.index("tests on sqlite") < said.index("tests on postgresql ──")
