@@ -30,7 +30,7 @@ DUTIES: tuple[Duty, ...] = (
 )
 
 #: Seconds between two looks at whether something is due.
-LOOK = 0.5
+LOOK = 1.0
 
 
 class Leader:

@@ -66,6 +66,6 @@ def orphans(client: redis.Redis, worker_id: str) -> int:
     return recover.orphans(client)
 
 
-REBUILD = Duty("rebuild", 0.5, rebuild)
+REBUILD = Duty("rebuild", 0.8, rebuild)
 SWEEP = Duty("sweep", 4.0, sweep)
 ORPHANS = Duty("orphans", 20.0, orphans)
