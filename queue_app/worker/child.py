@@ -58,6 +58,7 @@ class Child:
             The exit code, 0.
         """
         signal.signal(signal.SIGTERM, self._told_to_stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the supervisor held it back until now
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the whole group
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         title.set_title(f"queue_app child {self._index} [{self._config.queues}]")
