@@ -13,7 +13,7 @@ from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import settle
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.models import Job
-from queue_app.states import AttemptState
+from queue_app.states import AttemptState, DeadReason
 from tests import tasks
 
 WORKER = "0190a000-0000-7000-8000-00000000000a"
@@ -91,3 +91,11 @@ def states(ids: Sequence[str]) -> list[str]:
 def calls(client: redis.Redis, command: str) -> int:
     """How often the server has carried out a command since its statistics were reset."""
     return int(client.info("commandstats").get(f"cmdstat_{command}", {}).get("calls", 0))
+
+
+def die(count: int = 1) -> list[str]:
+    """Jobs that have ended in the dead letters."""
+    ids = jobs(count)
+    child = Child()
+    child.end(*child.claim(count), make=lambda d: failed(d, dead_reason=DeadReason.EXHAUSTED))
+    return ids

@@ -9,12 +9,10 @@ import pytest
 import redis
 from django.db import connection, transaction
 
-from queue_app import clock, conf, serialization
-from queue_app.dispatch import keys
-from queue_app.exceptions import InvalidArguments, InvalidOption, PayloadTooLarge
-from queue_app.lifecycle import claim as claiming
+from queue_app import clock
+from queue_app.exceptions import InvalidArguments
 from queue_app.lifecycle import recover
-from queue_app.models import Job, Queue
+from queue_app.models import Job
 from tests import dtasks, tasks
 from tests.integration.support import Child, calls, drain, jobs, states
 from tests.support.marks import committed
@@ -254,125 +252,3 @@ def test_a_database_that_refuses_one_chunk_keeps_none(monkeypatch: pytest.Monkey
 def test_no_calls_no_jobs() -> None:
     assert tasks.noop.enqueue_many([]) == []
     assert not Job.objects.exists()
-
-
-# options and payloads
-
-
-def test_priorities_run_highest_first_and_equal_ones_in_order() -> None:
-    order = [0, 5, -100, 100, 5, 0, -1, 1, 100]
-    ids = [tasks.noop.using(priority=p).enqueue().id for p in order]
-    expected = [ids[i] for i in sorted(range(len(order)), key=lambda i: (-order[i], i))]
-    assert drain() == expected
-
-
-def test_defaults_come_from_the_call_then_the_queue_then_the_settings() -> None:
-    Queue.objects.create(name="mail", max_attempts=7, timeout=12.5)
-    ids = [
-        tasks.noop.enqueue().id,
-        tasks.noop.using(queue_name="mail").enqueue().id,
-        tasks.noop.using(queue_name="mail", max_attempts=2, timeout=3).enqueue().id,
-        dtasks.noop.enqueue().id,
-    ]
-    found = [(j.max_attempts, j.timeout) for j in (Job.objects.get(pk=i) for i in ids)]
-    assert found == [(4, None), (7, 12.5), (2, 3.0), (1, None)]
-
-
-def test_a_changed_default_of_a_queue_counts_at_once_in_this_process() -> None:
-    assert Job.objects.get(pk=tasks.noop.enqueue().id).max_attempts == 4
-    Queue.objects.create(name="default", max_attempts=9)
-    assert Job.objects.get(pk=tasks.noop.enqueue().id).max_attempts == 9
-
-
-def test_delays_are_kept_to_the_microsecond(clean_redis: redis.Redis) -> None:
-    at = clock.from_seconds(round(clock.seconds()) + 30.123457)
-    job_id = tasks.noop.using(run_after=at).enqueue().id
-    job = Job.objects.get(pk=job_id)
-    assert (job.state, job.run_after) == ("scheduled", at)
-    assert clean_redis.zscore(keys.due("default"), job_id) == pytest.approx(at.timestamp(), abs=1e-6)
-
-
-def test_a_time_that_has_passed_is_now() -> None:
-    job_id = tasks.noop.using(run_after=-5).enqueue().id
-    assert states([job_id]) == ["queued"]
-    assert drain() == [job_id]
-
-
-@pytest.mark.parametrize(
-    "options,message",
-    [
-        ({"priority": 101}, "priority is 101; use a whole number from -100 to 100"),
-        ({"priority": True}, "priority is True"),
-        ({"priority": "urgent"}, "priority is 'urgent'"),
-        ({"queue_name": "no spaces"}, "queue_name is 'no spaces'"),
-        ({"max_attempts": 0}, "max_attempts is 0; use a whole number from 1 to 1000"),
-        ({"timeout": 0}, "timeout is 0; use a number of seconds"),
-        ({"run_after": "tomorrow"}, "run_after is 'tomorrow'"),
-        ({"run_after": 1e12}, "more than a hundred years away"),
-    ],
-)
-def test_wrong_options_are_refused_by_name(options: dict[str, object], message: str) -> None:
-    with pytest.raises(InvalidOption, match=message):
-        tasks.noop.using(**options).enqueue()  # type: ignore[arg-type]
-    assert not Job.objects.exists()
-
-
-def test_a_naive_time_is_refused_with_the_remedy() -> None:
-    from datetime import datetime
-
-    with pytest.raises(InvalidOption, match=r"has no time zone; use django\.utils\.timezone\.now\(\)"):
-        tasks.noop.using(run_after=datetime(2030, 1, 1))
-
-
-def test_large_arguments_stay_in_the_database(clean_redis: redis.Redis) -> None:
-    limit = conf.get().BODY_LIMIT
-    at_limit = "x" * (limit - len('[[""],{}]'))
-    small, large = tasks.echo.enqueue(at_limit).id, tasks.echo.enqueue(at_limit + "é").id
-    bodies = clean_redis.hgetall(keys.body("default"))
-    assert len(bodies[small.encode()]) > limit > 1_000 > len(bodies[large.encode()])
-    child = Child()
-    deliveries = child.claim(2)
-    assert [d.args for d in deliveries] == [[at_limit], None]
-    assert claiming.complete(deliveries) == []
-    assert [d.args for d in deliveries] == [[at_limit], [at_limit + "é"]]
-
-
-def test_large_arguments_of_a_row_that_has_gone_are_not_run() -> None:
-    job_id = tasks.echo.enqueue("x" * (conf.get().BODY_LIMIT + 1)).id
-    (delivery,) = Child().claim()
-    Job.objects.filter(pk=job_id).delete()
-    assert claiming.complete([delivery]) == [delivery]
-
-
-def test_too_large_arguments_are_refused_with_both_sizes() -> None:
-    limit = conf.get().PAYLOAD_LIMIT
-    room = limit - len('[[""],{}]')
-    assert tasks.noop.enqueue("x" * room).id
-    message = rf"{limit + 1:,} bytes of JSON; PAYLOAD_LIMIT is {limit:,}\. Store the data and pass its id"
-    with pytest.raises(PayloadTooLarge, match=message):
-        tasks.noop.enqueue("x" * (room + 1))
-    with pytest.raises(PayloadTooLarge):
-        tasks.noop.enqueue("é" * (room // 2 + 1))  # bytes count, not characters
-    assert Job.objects.count() == 1
-
-
-def test_arguments_that_contain_themselves_are_refused() -> None:
-    loop: list[object] = []
-    loop.append(loop)
-    with pytest.raises(
-        InvalidArguments, match=r"^args\[0\].* is nested more than 100 levels deep, or contains itself"
-    ):
-        tasks.noop.enqueue(loop)
-
-
-def test_arguments_arrive_as_they_were_passed() -> None:
-    given = {"ü\t\\\"'\n\r\u2028": [1e22, -0.0, 10**30, None, True, {}, [], "\\N", "{a,b}", "%s", "\x7f"]}
-    ids = [r.id for r in tasks.echo.enqueue_many([((given,), {"k": given}), (([given],), {})])]
-    ids.append(tasks.echo.enqueue(given).id)
-    assert [d.args for d in Child().claim(3)] == [[given], [[given]], [given]]
-    assert [serialization.load(j.payload)[0] for j in (Job.objects.get(pk=i) for i in ids)] == [
-        [given],
-        [[given]],
-        [given],
-    ]
-    assert Job.objects.get(pk=ids[0]).kwargs == {"k": given}
