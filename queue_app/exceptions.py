@@ -48,10 +48,6 @@ class StoreUnavailable(QueueAppError):
     """The database or Redis cannot be reached."""
 
 
-class Fenced(QueueAppError):
-    """The record expects another delivery of this job; this outcome does not count."""
-
-
 class SoftTimeout(Exception):
     """The attempt has run longer than its time limit; raised inside the task, which may clean up."""
 

@@ -16,9 +16,8 @@ from queue_app import clock, conf
 from queue_app.exceptions import InvalidOption
 from queue_app.retry import FARTHEST, policy_from
 
-#: Options of a task, and what `.using()` may change for one call.
+#: Options of a task beyond the standard ones.
 TASK_OPTIONS = ("max_attempts", "timeout", "hard_timeout", "backoff")
-CALL_OPTIONS = ("queue_name", "priority", "run_after", "max_attempts", "timeout")
 
 
 def check(task: Any) -> None:

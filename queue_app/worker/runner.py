@@ -9,7 +9,7 @@ import time
 from django.conf import settings
 
 from queue_app import clock, conf, registry
-from queue_app.dispatch import connection, queues, workers
+from queue_app.dispatch import connection, queues
 from queue_app.dispatch.body import Delivery
 from queue_app.exceptions import UnknownTask
 from queue_app.lifecycle import dispatching, settle
@@ -146,11 +146,6 @@ class Runner:
             except BaseException:
                 self._marked.clear()  # the next tick tries again
                 raise
-
-
-def holder_of(config: WorkerConfig, serial: int) -> str:
-    """The name under which the child of this serial holds jobs."""
-    return workers.holder(config.worker_id, serial)
 
 
 def resident_mb() -> float:
