@@ -10,8 +10,9 @@ _source = time.time
 
 
 def seconds() -> float:
-    """The time in seconds since the epoch."""
-    return _source()
+    """The time in seconds since the epoch, to the microsecond: finer than the record keeps it, Python and PostgreSQL
+    would each round it in their own way."""
+    return round(_source(), 6)
 
 
 def now() -> datetime:

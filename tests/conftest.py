@@ -175,7 +175,9 @@ def worker(worker_env: dict[str, str], tmp_path: Path) -> Iterator[Callable[...,
         ready: bool = True,
     ) -> WorkerProcess:
         variables = worker_env | {"TEST_QUEUE_APP": json.dumps(settings or {})} | (environment or {})
-        process = WorkerProcess(list(arguments), variables, tmp_path / f"worker-{len(started)}.log")
+        log = tmp_path / f"worker-{len(started)}.log"
+        # Whoever has its own environment, or is not waited for, may be about the start itself: a fresh interpreter.
+        process = WorkerProcess(list(arguments), variables, log, forked=ready and not environment)
         started.append(process)
         if ready:
             process.wait_for("ready")

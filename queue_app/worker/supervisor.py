@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 
+from queue_app import clock
 from queue_app.worker import title
 from queue_app.worker.child import Child
 from queue_app.worker.config import WorkerConfig
@@ -185,7 +186,7 @@ class Supervisor:
             seat.suspects = set(over)
             if confirmed:
                 for r in confirmed:
-                    seat.overdue[r.id] = time.time() - r.started_at
+                    seat.overdue[r.id] = clock.seconds() - r.started_at
                 self._kill(seat, signal.SIGKILL)
 
     def _reap(self) -> None:

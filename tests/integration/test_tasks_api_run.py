@@ -239,7 +239,8 @@ def test_what_tasks_raise_to_decide_works_here_too() -> None:
     run_attempt(again)
     run_attempt(later)
     assert (again.status, len(again.errors)) == (FAILED, 2)
-    assert (later.status, later.errors, later.attempts) == (READY, [], 2)  # it puts itself off for ever
+    later.refresh()
+    assert (later.status, later.errors) == (READY, []) and later.attempts >= 2  # it puts itself off for ever
 
 
 # order and time
