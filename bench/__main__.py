@@ -132,7 +132,7 @@ def measure(stores: servers.Stores, plan: Plan, progress: Progress) -> Figures:
         stores.reset()
         with worker.working(stores, paused=False) as running:
             if "latency" in plan.only:
-                figures.latency = latency.latency(running, plan, progress)
+                figures.latency = latency.latency(stores, running, plan, progress)
             if "idle" in plan.only:
                 figures.idle = idle.idle(running, plan, progress)
     return figures

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from statistics import median
 
 from bench.stores import Stores
 from queue_app import clock, ids
@@ -82,6 +83,23 @@ def redis_script(stores: Stores, seconds: float) -> float:
     body = dispatching.entries_of_new(_jobs(1))[0][2]
     with stores.client() as client:
         return rate(lambda: queues.push(client, "default", [(ids.new_text(), 0.0, body)]), seconds)
+
+
+def paced(stores: Stores, jobs: int, every: float) -> tuple[float, float]:
+    """Milliseconds (medians) of an INSERT with its commit, and of a command of Redis, each after a pause as long as
+    between the jobs whose latency is measured: what wakes up from idle is slower than what runs on."""
+    inserts, commands = [], []
+    with stores.connect() as connection, stores.client() as client:
+        for number in range(jobs):
+            time.sleep(every / 2)
+            began = time.perf_counter()
+            connection.execute(INSERT, _values(number))
+            inserts.append((time.perf_counter() - began) * 1000)
+            time.sleep(every / 2)
+            began = time.perf_counter()
+            client.ping()
+            commands.append((time.perf_counter() - began) * 1000)
+    return median(inserts), median(commands)
 
 
 def rate(call: Callable[[], object], seconds: float) -> float:

@@ -150,26 +150,21 @@ class JobQueueBackend(BaseTaskBackend):  # type: ignore[misc]
             fallback_attempts=self.options.get("max_attempts") or conf.get().TASKS_MAX_ATTEMPTS,
             fallback_timeout=self.options.get("timeout"),
         )
-        jobs = lifecycle.enqueue(request, [text for text, _, _ in normal])
-        sender, enqueued = type(self), signals().task_enqueued
-        made = []
-        for job_id, (_, args, kwargs) in zip(jobs.ids, normal, strict=True):
-            result = results.make(
-                task=task,
-                id=job_id,
-                status=TaskResultStatus.READY,
-                enqueued_at=jobs.enqueued_at,
-                started_at=None,
-                last_attempted_at=None,
-                finished_at=None,
-                args=args,
-                kwargs=kwargs,
-                backend=self.alias,
-                errors=[],
-                worker_ids=[],
+        made: list[Any] = []
+        ready = TaskResultStatus.READY
+
+        def make(jobs: Any) -> None:
+            made.extend(
+                results.make(
+                    task, job_id, ready, jobs.enqueued_at, None, None, None, args, kwargs, self.alias, [], []
+                )
+                for job_id, (_, args, kwargs) in zip(jobs.ids, normal, strict=True)
             )
+
+        lifecycle.enqueue(request, [text for text, _, _ in normal], make)
+        sender, enqueued = type(self), signals().task_enqueued
+        for result in made:
             enqueued.send(sender, task_result=result)
-            made.append(result)
         return made
 
     def get_result(self, result_id: str) -> Any:

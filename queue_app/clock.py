@@ -12,7 +12,7 @@ _source = time.time
 def seconds() -> float:
     """The time in seconds since the epoch, to the microsecond: finer than the record keeps it, Python and PostgreSQL
     would each round it in their own way."""
-    return round(_source(), 6)
+    return int(_source() * 1e6) / 1e6
 
 
 def now() -> datetime:

@@ -7,7 +7,6 @@ entry that says why.
 from __future__ import annotations
 
 import dataclasses
-import weakref
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -49,11 +48,11 @@ _STATUS = {
 SUCCEEDED = AttemptState.SUCCEEDED
 
 _signals = signals()
-for _signal in (_signals.task_started, _signals.task_finished):
+for _signal in (_signals.task_enqueued, _signals.task_started, _signals.task_finished):
     # Django's own switch for signals that are sent very often (its model signals have it): the receivers of a sender
     # are looked up once, and again after every connect and disconnect.
     _signal.use_caching = True
-    _signal.sender_receivers_cache = weakref.WeakKeyDictionary()
+    _signal.sender_receivers_cache = {}  # senders are classes of backends, which stay
 #: TaskResult is frozen; the standard's own backends write its fields in this way.
 _set = object.__setattr__
 _senders: dict[str, type] = {}
@@ -104,25 +103,20 @@ def of_row(job: Job) -> Any:
     worker_ids = [str(a.worker_id or "") for a in attempts]
     if state is JobState.RUNNING and (not attempts or job.attempt == attempts[-1].number):
         worker_ids.append(str(job.worker_id or ""))
-    result = TaskResult(
-        task=task_of(
-            job.task,
-            job.priority,
-            job.queue,
-            job.backend,
-            job.run_after.timestamp() if job.run_after is not None else None,
-        ),
-        id=str(job.pk),
-        status=_STATUS[state],
-        enqueued_at=job.enqueued_at,
-        started_at=job.started_at,
-        last_attempted_at=job.last_attempted_at,
-        finished_at=job.finished_at,
-        args=job.args,
-        kwargs=job.kwargs,
-        backend=job.backend,
-        errors=errors,
-        worker_ids=worker_ids,
+    run_after = job.run_after.timestamp() if job.run_after is not None else None
+    result = make(
+        task_of(job.task, job.priority, job.queue, job.backend, run_after),
+        str(job.pk),
+        _STATUS[state],
+        job.enqueued_at,
+        job.started_at,
+        job.last_attempted_at,
+        job.finished_at,
+        job.args,
+        job.kwargs,
+        job.backend,
+        errors,
+        worker_ids,
     )
     if job.result is not None:
         _set(result, "_return_value", serialization.load(job.result))
@@ -137,60 +131,65 @@ def of_delivery(d: Delivery, worker_id: str, started_at: float) -> Any:
         errors = [TaskError(exception_class_path=name, traceback=text) for _, name, text in d.history if name]
         worker_ids = [*(worker for worker, _, _ in d.history), worker_id]
     return make(
-        task=task_of(d.task, d.priority, d.queue, d.backend, d.run_after),
-        id=d.id,
-        status=TaskResultStatus.RUNNING,
-        enqueued_at=_enqueued_at(d.enqueued_at),
-        started_at=now if d.started_at is None else clock.from_seconds(d.started_at),
-        last_attempted_at=now,
-        finished_at=None,
-        args=d.args,
-        kwargs=d.kwargs,
-        backend=d.backend,
-        errors=errors,
-        worker_ids=worker_ids,
+        task_of(d.task, d.priority, d.queue, d.backend, d.run_after),
+        d.id,
+        TaskResultStatus.RUNNING,
+        _enqueued_at(d.enqueued_at),
+        now if d.started_at is None else clock.from_seconds(d.started_at),
+        now,
+        None,
+        d.args,
+        d.kwargs,
+        d.backend,
+        errors,
+        worker_ids,
     )
 
 
-def _made_of_json(
-    *,
-    task: Any,
-    id: str,
-    status: Any,
-    enqueued_at: datetime,
-    started_at: datetime | None,
-    last_attempted_at: datetime | None,
-    finished_at: datetime | None,
-    args: list[Any],
-    kwargs: dict[str, Any],
-    backend: str,
-    errors: list[Any],
-    worker_ids: list[str],
-) -> Any:
-    result = object.__new__(TaskResult)
-    _set(result, "task", task)
-    _set(result, "id", id)
-    _set(result, "status", status)
-    _set(result, "enqueued_at", enqueued_at)
-    _set(result, "started_at", started_at)
-    _set(result, "last_attempted_at", last_attempted_at)
-    _set(result, "finished_at", finished_at)
-    _set(result, "args", args)
-    _set(result, "kwargs", kwargs)
-    _set(result, "backend", backend)
-    _set(result, "errors", errors)
-    _set(result, "worker_ids", worker_ids)
-    _set(result, "_return_value", None)
-    return result
+class _Open(TaskResult):  # type: ignore[misc]
+    """A TaskResult while it is filled. The standard's own is frozen, which makes every field that is set a call of
+    Python code; and it normalises arguments that are JSON already. Both cost more than all the rest of it."""
+
+    __slots__ = ()
+    __setattr__ = object.__setattr__
+    __delattr__ = object.__delattr__
+
+    def __init__(
+        self, task: Any, id: str, status: Any, enqueued_at: datetime, started_at: datetime | None,
+        last_attempted_at: datetime | None, finished_at: datetime | None, args: list[Any], kwargs: dict[str, Any],
+        backend: str, errors: list[Any], worker_ids: list[str],
+    ) -> None:  # fmt: skip
+        self.task = task
+        self.id = id
+        self.status = status
+        self.enqueued_at = enqueued_at
+        self.started_at = started_at
+        self.last_attempted_at = last_attempted_at
+        self.finished_at = finished_at
+        self.args = args
+        self.kwargs = kwargs
+        self.backend = backend
+        self.errors = errors
+        self.worker_ids = worker_ids
+        self._return_value = None
+        self.__class__ = TaskResult
 
 
-_FIELDS = {
+_FIELDS = (
     "task", "id", "status", "enqueued_at", "started_at", "last_attempted_at", "finished_at", "args", "kwargs",
-    "backend", "errors", "worker_ids", "_return_value",
-}  # fmt: skip
-#: A TaskResult of arguments that are JSON already: to normalise them once more would cost more than all the rest of
-#: it. Only where TaskResult has the fields that it had when this was written; a later one makes itself.
-make: Any = _made_of_json if {f.name for f in dataclasses.fields(TaskResult)} == _FIELDS else TaskResult
+    "backend", "errors", "worker_ids",
+)  # fmt: skip
+
+
+def _by_name(*values: Any) -> Any:
+    return TaskResult(**dict(zip(_FIELDS, values, strict=True)))
+
+
+#: Makes a TaskResult of the values of _FIELDS, in this order; arguments must be JSON already. A later TaskResult with
+#: other fields makes itself.
+make: Any = (
+    _Open if {f.name for f in dataclasses.fields(TaskResult)} == {*_FIELDS, "_return_value"} else _by_name
+)
 
 #: Jobs of one enqueue share their time.
 _enqueued_at = lru_cache(maxsize=256)(clock.from_seconds)

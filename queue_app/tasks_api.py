@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -37,6 +38,7 @@ TaskResultDoesNotExist: Any = _exceptions.TaskResultDoesNotExist
 task_backends: Any = _root.task_backends
 
 
+@lru_cache(maxsize=1)
 def signals() -> Any:
     """The module of the three signals; late, because it needs settings."""
     return import_module(f"{ROOT}.signals")

@@ -1,12 +1,13 @@
 """What Redis carries of a waiting job, and what a claim makes of it.
 
-A body is `<priority>:<lane>|` (all that the scripts read) and then the JSON array
+A body is `<priority>:<lane>|` (all that the scripts read) and then two JSON arrays, one after the other:
 
-    [task, number, failures, deaths, max_attempts, enqueued_at, run_after, started_at, timeout, backend,
-     [args, kwargs]]
+    [task, number, failures, deaths, max_attempts, enqueued_at, run_after, started_at, timeout, backend]
+    [args, kwargs]
 
-with times in epoch seconds (exact to the microsecond) or null. The last element is null when the arguments are
-larger than BODY_LIMIT: they are then read from the record.
+with times in epoch seconds (exact to the microsecond) or null. In place of the second there is null when the arguments
+are larger than BODY_LIMIT: they are then read from the record. All before the arguments is the same for all jobs of an
+`enqueue_many`, so that it is read once for many; its only `]` is its end.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import Any
 #: The lane of jobs that share no limit with others.
 LANE = "-"
 
-_string = json.encoder.encode_basestring
 #: `json.loads` without its checks, from a position on: bodies are ours, and this runs once for each job.
 _scan: Any = vars(json.JSONDecoder())["scan_once"]
+#: What stands before the arguments → what it says; the latest.
+_heads: dict[str, tuple[Any, ...]] = {}
 
 
 class Delivery:
@@ -77,10 +79,14 @@ class Delivery:
             self.args, self.kwargs, self.started_at = None, {}, None
 
     def _read(self, raw: str) -> None:
-        end = raw.index("|")
-        priority, _, self.lane = raw[:end].partition(":")
-        self.priority = int(priority)
+        end = raw.index("]", raw.index("|")) + 1
+        head = raw[:end]
+        said = _heads.get(head)
+        if said is None:
+            said = _read_head(head)
         (
+            self.priority,
+            self.lane,
             self.task,
             self.number,
             self.failures,
@@ -91,8 +97,8 @@ class Delivery:
             self.started_at,
             self.timeout,
             self.backend,
-            payload,
-        ) = _scan(raw, end + 1)[0]
+        ) = said
+        payload = _scan(raw, end)[0]
         if payload is None:
             self.args, self.kwargs = None, {}
         else:
@@ -100,6 +106,16 @@ class Delivery:
 
     def __repr__(self) -> str:
         return f"<Delivery {self.number} of {self.task} {self.id}>"
+
+
+def _read_head(head: str) -> tuple[Any, ...]:
+    route, _, array = head.partition("|")
+    priority, _, lane = route.partition(":")
+    said = (int(priority), lane, *json.loads(array))
+    if len(_heads) >= 1_000:
+        _heads.clear()
+    _heads[head] = said
+    return said
 
 
 def encode_many(
@@ -130,14 +146,18 @@ def encode_many(
     # Put together by hand: the payload is JSON text already, and this runs once for each job.
     head = (
         f"{priority}:{lane}|[{_string(task)},{number},{failures},{deaths},{max_attempts},{enqueued_at!r},"
-        f"{_number(run_after)},{_number(started_at)},{_number(timeout)},{_string(backend)},"
+        f"{_number(run_after)},{_number(started_at)},{_number(timeout)},{_string(backend)}]"
     )
-    return [f"{head}{payload if len(payload) <= limit else 'null'}]" for payload in payloads]
+    return [head + payload if len(payload) <= limit else head + "null" for payload in payloads]
 
 
 def encode(*, payload: str, **values: Any) -> str:
     """The body of one job; the arguments are those of `encode_many`."""
     return encode_many([payload], **values)[0]
+
+
+def _string(text: str) -> str:
+    return json.encoder.encode_basestring(text).replace("]", "\\u005d")
 
 
 def _number(value: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
@@ -24,6 +25,16 @@ _PASSWORD = re.compile(r"(://[^/@]*:)[^/]*@")
 
 _lock = threading.Lock()
 _clients: dict[tuple[int, str, float], redis.Redis] = {}
+
+
+class _Own(threading.local):
+    """What belongs to one thread: pool → a connection of it that nobody else uses."""
+
+    def __init__(self) -> None:
+        self.connections: dict[Any, Any] = {}
+
+
+_own = _Own()
 
 
 def client(timeout: float = 5.0) -> redis.Redis:
@@ -67,8 +78,34 @@ def _connect(url: str, timeout: float) -> redis.Redis:
     )
 
 
+def take(client: redis.Redis) -> Any:
+    """This thread's own connection of a client's pool, for commands without the pool's accounts; `put` it back.
+
+    One that is not put back, because something was raised between a command and its answer, is closed when it is
+    collected: its answer must not be taken for another's. One that the server closed meanwhile (its `timeout`, a
+    restart) is noticed here, so that an idle hour costs no push.
+    """
+    connection = _own.connections.pop(client.connection_pool, None)
+    if connection is None:
+        return client.connection_pool.make_connection()
+    try:
+        if connection.is_connected and connection.can_read():
+            connection.disconnect()
+    except Unavailable:
+        connection.disconnect()
+    return connection
+
+
+def put(client: redis.Redis, connection: Any) -> None:
+    """Keep a connection, all of whose answers were read, for this thread's next `take`."""
+    if len(_own.connections) >= 4:  # of other settings, or of a parent process
+        _own.connections.clear()
+    _own.connections[client.connection_pool] = connection
+
+
 def forget() -> None:
     """Drop this process's clients, so that the next use connects anew (an embedded server is started again)."""
+    _own.connections.clear()
     with _lock:
         for key, found in list(_clients.items()):
             del _clients[key]

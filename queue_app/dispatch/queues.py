@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import redis
@@ -42,6 +43,7 @@ def _queue_keys(queue: str) -> list[str]:
     return [keys.body(queue), keys.levels(queue), keys.due(queue), keys.bell(queue)]
 
 
+@lru_cache(maxsize=256)
 def _push_keys(queue: str) -> list[str]:
     return [*_queue_keys(queue), keys.cancelled(queue)]
 
@@ -49,13 +51,16 @@ def _push_keys(queue: str) -> list[str]:
 def _send(
     client: redis.Redis, queue: str, entries: Sequence[Entry], script: scripts.Script, names: list[str]
 ) -> int:
-    count = 0
-    for start in range(0, len(entries), CHUNK):
-        args: list[str] = [keys.base(queue)]
-        for entry in entries[start : start + CHUNK]:
-            args += (entry[0], repr(entry[1]) if entry[1] else "0", entry[2])
-        count += script(client, names, args)
-    return count
+    base = keys.base(queue)
+    parts = (entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK))
+    return sum(script.each(client, names, ([base, *_words(part)] for part in parts)))
+
+
+def _words(entries: Sequence[Entry]) -> list[str]:
+    words: list[str] = []
+    for job_id, at, text in entries:
+        words += (job_id, repr(at) if at else "0", text)
+    return words
 
 
 def claim(
@@ -103,15 +108,12 @@ def settle(
     """
     names = [*_queue_keys(queue), keys.held(queue, holder)]
     count = 0
-    for start in range(0, max(len(ended), 1), CHUNK):
+    for start in range(0, len(ended), CHUNK):
         part = ended[start : start + CHUNK]
-        if part:
-            count += scripts.settle(client, names, [keys.base(queue), len(part), *part])
+        count += scripts.settle(client, names, [keys.base(queue), len(part), *part])
     for start in range(0, len(going_on), CHUNK):
-        args: list[str | int] = [keys.base(queue), 0]
-        for entry in going_on[start : start + CHUNK]:
-            args += (entry[0], repr(entry[1]) if entry[1] else "0", entry[2])
-        count += scripts.settle(client, names, args)
+        words = _words(going_on[start : start + CHUNK])
+        count += scripts.settle(client, names, [keys.base(queue), 0, *words])
     return count
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
+
+from queue_app.dispatch.connection import put, take
 
 _FOLDER = Path(__file__).with_name("lua")
 
@@ -26,22 +29,40 @@ class Script:
 
     def __call__(self, client: redis.Redis, keys: list[str], args: list[Any]) -> Any:
         """Run the script atomically on the server and return its answer."""
-        try:
-            return _command(client, "EVALSHA", self.sha, len(keys), *keys, *args)
-        except NoScriptError:
-            return _command(client, "EVAL", self.source, len(keys), *keys, *args)
+        return self.each(client, keys, [args])[0]
+
+    def each(self, client: redis.Redis, keys: list[str], batches: Iterable[list[Any]]) -> list[Any]:
+        """Run the script for each batch of arguments, in order; one is on its way while another is answered.
+
+        `client.execute_command` without its repetitions, instruments and call-backs, none of which a script has use
+        for, and on a connection of this thread's own: together two thirds of the processor time of a call.
+        """
+        connection = take(client)
+        sent: list[list[Any]] = []
+        answers: list[Any] = []
+        for args in batches:
+            connection.send_command("EVALSHA", self.sha, len(keys), *keys, *args)
+            sent.append(args)
+            if len(sent) - len(answers) > 1:
+                answers.append(_answer(connection))
+        while len(answers) < len(sent):
+            answers.append(_answer(connection))
+        for n, answer in enumerate(answers):
+            if isinstance(answer, NoScriptError):
+                connection.send_command("EVAL", self.source, len(keys), *keys, *sent[n])
+                answers[n] = _answer(connection)
+        put(client, connection)
+        for answer in answers:
+            if isinstance(answer, ResponseError):
+                raise answer
+        return answers
 
 
-def _command(client: redis.Redis, *words: Any) -> Any:
-    """`client.execute_command` without its repetitions, instruments and call-backs, none of which a script has use
-    for: half of the processor time of a call. A connection that fails is closed by itself before it is released."""
-    pool = client.connection_pool
-    connection = pool.get_connection()
+def _answer(connection: Any) -> Any:
     try:
-        connection.send_command(*words)
         return connection.read_response()
-    finally:
-        pool.release(connection)
+    except ResponseError as error:
+        return error
 
 
 push = Script("push")

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -46,11 +47,22 @@ class Request:
     fallback_timeout: float | None = None
 
 
-def enqueue(request: Request, payloads: list[str]) -> NewJobs:
+class Batch(NamedTuple):
+    """What is to be pushed of one enqueue."""
+
+    queue: str
+    run_after: datetime | None
+    entries: list[Entry]
+
+
+def enqueue(
+    request: Request, payloads: list[str], meanwhile: Callable[[NewJobs], None] | None = None
+) -> NewJobs:
     """Write the jobs in the caller's transaction, on the alias that the router gives, and push them on commit.
 
     Args:
         payloads: JSON text `[[args…], {kwargs…}]` of each call.
+        meanwhile: what the caller wants to do with the rows while the database writes them.
 
     Returns:
         The rows as written, in the order of the payloads. All are written, or none.
@@ -58,17 +70,24 @@ def enqueue(request: Request, payloads: list[str]) -> NewJobs:
     jobs = _new_jobs(request, payloads)
     if not payloads:
         return jobs
+    entries: list[Entry] = []
+
+    def prepare() -> None:
+        entries.extend(dispatching.entries_of_new(jobs))
+        if meanwhile is not None:
+            meanwhile(jobs)
+
     connection = bulk.write_connection()
     insert = bulk.for_vendor(connection).insert_jobs
     if len(jobs) <= CHUNK:
-        insert(connection, jobs)
+        insert(connection, jobs, prepare)
     else:
         with transaction.atomic(using=connection.alias):
             for start in range(0, len(jobs), CHUNK):
-                insert(connection, jobs.part(start, start + CHUNK))
+                insert(connection, jobs.part(start, start + CHUNK), None if start else prepare)
     if signals.jobs_enqueued.receivers:
         signals.jobs_enqueued.send_robust(sender=None, queue=jobs.queue, ids=jobs.ids)
-    _push_on_commit(connection, jobs)
+    _push_on_commit(connection, Batch(jobs.queue, jobs.run_after, entries))
     return jobs
 
 
@@ -95,18 +114,19 @@ def _first(*values: float | None) -> float | None:
     return next((value for value in values if value is not None), None)
 
 
-def _push_on_commit(connection: BaseDatabaseWrapper, jobs: NewJobs) -> None:
+def _push_on_commit(connection: BaseDatabaseWrapper, batch: Batch) -> None:
     if not connection.in_atomic_block and connection.get_autocommit():
-        push([jobs])
+        push([batch])
         return
     if not connection.in_atomic_block:
         # The caller steers the transaction by hand: only the sweep can know when it commits.
         logger.debug(
-            "%d jobs enqueued under manual transaction management; the sweep will push them.", len(jobs)
+            "%d jobs enqueued under manual transaction management; the sweep will push them.",
+            len(batch.entries),
         )
         return
     # Django must hold the only strong reference: see _Push.
-    hook = _Push(connection, jobs)
+    hook = _Push(connection, batch)
     transaction.on_commit(hook, using=connection.alias, robust=True)
     _survivors(connection)[id(hook)] = hook
 
@@ -125,29 +145,33 @@ class _Push:
     references only: those still alive when the first hook runs are exactly those that committed.
     """
 
-    __slots__ = ("__weakref__", "connection", "jobs")
+    __slots__ = ("__weakref__", "batch", "connection")
 
-    def __init__(self, connection: BaseDatabaseWrapper, jobs: NewJobs) -> None:
+    def __init__(self, connection: BaseDatabaseWrapper, batch: Batch) -> None:
         self.connection = connection
-        self.jobs: NewJobs | None = jobs
+        self.batch: Batch | None = batch
 
     def __call__(self) -> None:
         survivors = _survivors(self.connection)
         survivors[id(self)] = self  # where an earlier hook of this transaction has cleared it
         alive = list(survivors.values())
         survivors.clear()
-        batches = [hook.jobs for hook in alive if hook.jobs is not None]
+        batches = [hook.batch for hook in alive if hook.batch is not None]
         for hook in alive:
-            hook.jobs = None
+            hook.batch = None
         if batches:
             push(batches)
 
 
-def push(batches: list[NewJobs]) -> None:
+def push(batches: list[Batch]) -> None:
     """Give committed jobs to Redis, except those whose time is far off: the record keeps these."""
-    by_queue: dict[str, list[Entry]] = defaultdict(list)
-    for jobs in batches:
-        if jobs.run_after is None or dispatching.near(jobs.run_after.timestamp()):
-            by_queue[jobs.queue] += dispatching.entries_of_new(jobs)
+    by_queue: dict[str, list[Entry]] = {}
+    for batch in batches:
+        if batch.run_after is not None and not dispatching.near(batch.run_after.timestamp()):
+            continue
+        if batch.queue in by_queue:
+            by_queue[batch.queue] += batch.entries
+        else:
+            by_queue[batch.queue] = batch.entries
     if by_queue:
         dispatching.push_quietly(by_queue)

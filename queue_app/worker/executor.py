@@ -60,13 +60,13 @@ class Executor:
         self._sink = sink
         self._results: Any = None
 
-    def execute(self, declared: Declared, delivery: Delivery, soft: float | None) -> Outcome:
+    def execute(self, declared: Declared, delivery: Delivery, soft: float | None, started: float) -> Outcome:
         """Run one delivery. Never raises what the task raises.
 
         Args:
             soft: seconds until SoftTimeout; None: no limit.
+            started: now, in epoch seconds.
         """
-        started = clock.seconds()
         carrier = None
         try:
             if delivery.backend:

@@ -73,7 +73,7 @@ class Runner:
             0.0 if hard is None else time.monotonic() + hard,
         )
         try:
-            outcome = self._executor.execute(declared, delivery, soft)
+            outcome = self._executor.execute(declared, delivery, soft, now)
             connections.tidy(delivery.task)
         finally:
             self._board.end(self._index, slot)

@@ -90,7 +90,7 @@ def run(
 
     executor = Executor("worker-1", limiter, run_async, Sink())
     return executor.execute(
-        declared(func, policy=policy, takes_context=takes_context), delivery(payload, **fields), soft
+        declared(func, policy=policy, takes_context=takes_context), delivery(payload, **fields), soft, 1.7e9
     )
 
 

@@ -11,29 +11,41 @@ local base = ARGV[1]
 local now = redis.call('TIME')
 now = tonumber(now[1]) + tonumber(now[2]) / 1000000
 local added, ready, sooner = 0, 0, false
-local ids = {}       -- list key → ids, in order
-local order = {}
+local lists, order = {}, {}  -- list key → ids, in order
 local withdrawn = redis.call('EXISTS', KEYS[5]) == 1
 local head = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2]
-for i = 2, #ARGV, 3 do
-  local id, at, body = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
-  -- One that was cancelled between its commit and this push stays out.
-  local out = withdrawn and redis.call('ZSCORE', KEYS[5], id)
-  if not out and redis.call('HSETNX', KEYS[1], id, body) == 1 then
-    added = added + 1
-    if at > now then
-      redis.call('ZADD', KEYS[3], ARGV[i + 1], id)
-      if not head or at < tonumber(head) then head = at; sooner = true end
-    else
-      local list = string.match(body, '^[^|]*')
-      if not ids[list] then ids[list] = {}; order[#order + 1] = list end
-      ids[list][#ids[list] + 1] = id
-      ready = ready + 1
+for first = 2, #ARGV, 6000 do
+  -- In portions: a script's stack holds some 8,000 values.
+  local last = math.min(first + 5999, #ARGV)
+  local ids, new = {}, {}
+  for i = first, last, 3 do ids[#ids + 1] = ARGV[i] end
+  local there = redis.call('HMGET', KEYS[1], unpack(ids))
+  local seen = {}
+  for n, id in ipairs(ids) do
+    -- One that was cancelled between its commit and this push stays out.
+    if not there[n] and not seen[id] and not (withdrawn and redis.call('ZSCORE', KEYS[5], id)) then
+      seen[id] = true
+      local i = first + 3 * (n - 1)
+      local at, body = ARGV[i + 1], ARGV[i + 2]
+      added = added + 1
+      new[#new + 1] = id
+      new[#new + 1] = body
+      if at ~= '0' and tonumber(at) > now then
+        redis.call('ZADD', KEYS[3], at, id)
+        if not head or tonumber(at) < tonumber(head) then head = at; sooner = true end
+      else
+        local list = string.sub(body, 1, string.find(body, '|', 1, true) - 1)
+        local batch = lists[list]
+        if not batch then batch = {}; lists[list] = batch; order[#order + 1] = list end
+        batch[#batch + 1] = id
+        ready = ready + 1
+      end
     end
   end
+  if #new > 0 then redis.call('HSET', KEYS[1], unpack(new)) end
 end
 for _, list in ipairs(order) do
-  local key, batch = base .. 'ready:' .. list, ids[list]
+  local key, batch = base .. 'ready:' .. list, lists[list]
   local before = redis.call('EXISTS', key)
   for i = 1, #batch, 4000 do
     redis.call('RPUSH', key, unpack(batch, i, math.min(i + 3999, #batch)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from uuid import UUID
 
 from django.db import transaction
@@ -33,8 +34,10 @@ _UPDATED = [
 ]
 
 
-def insert_jobs(connection: BaseDatabaseWrapper, jobs: NewJobs) -> None:
-    """Write new job rows in the current transaction (or one of their own)."""
+def insert_jobs(
+    connection: BaseDatabaseWrapper, jobs: NewJobs, meanwhile: Callable[[], None] | None = None
+) -> None:
+    """Write new job rows in the current transaction (or one of their own), then call `meanwhile`."""
     Job.objects.using(connection.alias).bulk_create(
         [
             Job(
@@ -54,6 +57,8 @@ def insert_jobs(connection: BaseDatabaseWrapper, jobs: NewJobs) -> None:
         ],
         batch_size=CHUNK,
     )
+    if meanwhile is not None:
+        meanwhile()
 
 
 def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending], worker_id: str | None) -> set[str]:

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.util import find_spec
 from operator import attrgetter
-from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -53,18 +52,23 @@ _COPY_DEAD = (
     "COPY queue_app_deadletter (id, job_id, task, queue, reason, attempts, error_class, error, created_at)"
     " FROM STDIN"
 )
-#: Successes, the bulk of all outcomes: what does not change is not sent.
+#: Successes, the bulk of all outcomes: rows and attempts in one statement, and what does not change is not sent.
 _SUCCEED = f"""
 WITH d (id, number, started, finished, result, progress) AS MATERIALIZED (
-    SELECT * FROM unnest(%s::uuid[], %s::int[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::text[])
+    SELECT * FROM unnest(%b::uuid[], %b::int[], %b::timestamptz[], %b::timestamptz[], %b::text[], %b::text[])
+), counted AS (
+    UPDATE queue_app_job AS j
+    SET state = 'succeeded', attempt = d.number, started_at = COALESCE(j.started_at, d.started),
+        last_attempted_at = d.started, finished_at = d.finished, result = d.result, worker_id = %s,
+        progress = COALESCE(d.progress, j.progress)
+    FROM d
+    WHERE j.id = ANY (ARRAY(SELECT id FROM d)) AND j.id = d.id AND j.attempt = d.number - 1
+        AND j.state NOT IN ({_CLOSED})
+    RETURNING j.id, d.number, j.worker_id, d.started, d.finished
 )
-UPDATE queue_app_job AS j
-SET state = 'succeeded', attempt = d.number, started_at = COALESCE(j.started_at, d.started),
-    last_attempted_at = d.started, finished_at = d.finished, result = d.result, worker_id = %s,
-    progress = COALESCE(d.progress, j.progress)
-FROM d
-WHERE j.id = ANY (ARRAY(SELECT id FROM d)) AND j.id = d.id AND j.attempt = d.number - 1 AND j.state NOT IN ({_CLOSED})
-RETURNING j.id
+INSERT INTO queue_app_attempt (job_id, number, state, worker_id, started_at, finished_at, error_class, error, traceback)
+SELECT id, number, 'succeeded', worker_id, started, finished, '', '', '' FROM counted
+RETURNING job_id
 """  # noqa: S608 - constants
 _END = f"""
 WITH d (id, number, started, finished, state, progress, failures, deaths, run_after) AS MATERIALIZED (
@@ -92,41 +96,65 @@ WHERE j.id = ANY (ARRAY(SELECT id FROM d)) AND j.id = d.id AND j.attempt = d.num
 """  # noqa: S608 - constants
 
 
-def insert_jobs(connection: BaseDatabaseWrapper, jobs: NewJobs) -> None:
-    """Write new job rows in the current transaction (or one of their own)."""
-    with connection.cursor() as cursor:
-        if len(jobs) == 1:
-            cursor.execute(
-                _INSERT_JOB,
-                (
-                    jobs.ids[0],
-                    jobs.task,
-                    jobs.queue,
-                    jobs.priority,
-                    jobs.state,
-                    jobs.payloads[0],
-                    jobs.backend,
-                    jobs.run_after,
-                    jobs.max_attempts,
-                    jobs.timeout,
-                    jobs.enqueued_at,
-                ),
-            )
-            return
-        before = f"\t{_text(jobs.task)}\t{jobs.queue}\t{jobs.priority}\t{jobs.state}\t"
-        after = (
-            f"\t{_text(jobs.backend)}\t{NULL if jobs.run_after is None else jobs.run_after.isoformat()}\t"
-            f"{jobs.max_attempts}\t{NULL if jobs.timeout is None else repr(jobs.timeout)}\t0\t0\t0\t"
-            f"{jobs.enqueued_at.isoformat()}\n"
-        )
-        lines = [
+def insert_jobs(
+    connection: BaseDatabaseWrapper, jobs: NewJobs, meanwhile: Callable[[], None] | None = None
+) -> None:
+    """Write new job rows in the current transaction (or one of their own).
+
+    Args:
+        meanwhile: called while the server still works at them.
+    """
+    if len(jobs) == 1:
+        _insert_one(connection, jobs)
+        if meanwhile is not None:
+            meanwhile()
+        return
+    before = f"\t{_text(jobs.task)}\t{jobs.queue}\t{jobs.priority}\t{jobs.state}\t"
+    after = (
+        f"\t{_text(jobs.backend)}\t{NULL if jobs.run_after is None else jobs.run_after.isoformat()}\t"
+        f"{jobs.max_attempts}\t{NULL if jobs.timeout is None else repr(jobs.timeout)}\t0\t0\t0\t"
+        f"{jobs.enqueued_at.isoformat()}\n"
+    )
+    with (
+        connection.cursor() as cursor,
+        connection.wrap_database_errors,
+        cursor.copy(_COPY_JOBS) as copy,
+    ):
+        for start in range(0, len(jobs), 250):
+            part = zip(jobs.ids[start : start + 250], jobs.payloads[start : start + 250], strict=True)
             # JSON text has no raw tab or newline: only its backslashes matter to COPY.
-            job_id + before + (payload.replace("\\", "\\\\") if "\\" in payload else payload) + after
-            for job_id, payload in zip(jobs.ids, jobs.payloads, strict=True)
-        ]
-        with connection.wrap_database_errors, cursor.copy(_COPY_JOBS) as copy:
-            for start in range(0, len(lines), 500):
-                copy.write("".join(lines[start : start + 500]))
+            copy.write(
+                "".join(
+                    [
+                        job_id + before + (text.replace("\\", "\\\\") if "\\" in text else text) + after
+                        for job_id, text in part
+                    ]
+                )
+            )
+        if meanwhile is not None:
+            meanwhile()
+
+
+def _insert_one(connection: BaseDatabaseWrapper, jobs: NewJobs) -> None:
+    from queue_app.models.bulk import binary  # psycopg 3, which other databases' users need not have
+
+    with binary.cursor(connection) as cursor:
+        cursor.execute(
+            _INSERT_JOB,
+            (
+                jobs.ids[0],
+                jobs.task,
+                jobs.queue,
+                jobs.priority,
+                jobs.state,
+                jobs.payloads[0],
+                jobs.backend,
+                jobs.run_after,
+                jobs.max_attempts,
+                jobs.timeout,
+                jobs.enqueued_at,
+            ),
+        )
 
 
 def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending], worker_id: str | None) -> set[str]:
@@ -140,69 +168,70 @@ def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending], worker_
     """
     good = [e for e in endings if e.job_state == "succeeded"]
     other = [e for e in endings if e.job_state != "succeeded"] if len(good) < len(endings) else []
-    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-        cursor.execute(_BY_KEY)
-        accepted = _update(cursor, _SUCCEED, good, worker_id, _succeed_columns)
-        accepted += _update(cursor, _END, other, worker_id, _end_columns)
-        if accepted:
+    with transaction.atomic(using=connection.alias):
+        with connection.cursor() as cursor:
+            cursor.execute(_BY_KEY)
+        counted = _succeed(connection, good, worker_id) if good else set()
+        if other:
+            counted |= _end(connection, other, worker_id)
+    return counted
+
+
+def _succeed(connection: BaseDatabaseWrapper, endings: list[Ending], worker_id: str | None) -> set[str]:
+    from queue_app.models.bulk import binary  # psycopg 3, which other databases' users need not have
+
+    # Rows are locked in the order of their ids by everybody, so that no two groups wait for each other.
+    endings.sort(key=_id)
+    expected = [e.id for e in endings]
+    with binary.cursor(connection) as cursor:
+        cursor.execute(
+            _SUCCEED,
+            [
+                binary.uuids(expected),
+                binary.integers([e.number for e in endings]),
+                binary.times([e.started_at for e in endings]),
+                binary.times([e.finished_at for e in endings]),
+                binary.texts([e.result for e in endings]),
+                binary.texts([e.progress for e in endings]),
+                UUID(worker_id) if worker_id else None,
+            ],
+        )
+        if cursor.rowcount == len(expected):
+            return set(expected)
+        return {str(row[0]) for row in cursor.fetchall()}
+
+
+def _end(connection: BaseDatabaseWrapper, endings: list[Ending], worker_id: str | None) -> set[str]:
+    endings.sort(key=_id)
+    with connection.cursor() as cursor:
+        cursor.execute(_END, [*_end_columns(endings), worker_id])
+        counted = {str(row[0]) for row in cursor.fetchall()}
+        endings = [e for e in endings if e.id in counted]
+        if endings:
             worker = worker_id or NULL
             with connection.wrap_database_errors, cursor.copy(_COPY_ATTEMPTS) as copy:
-                copy.write("".join([_attempt_line(row, worker) for row in accepted]))
-        dead = [e for e, _, _ in accepted if e.dead_reason]
+                copy.write("".join([_attempt_line(e, worker) for e in endings]))
+        dead = [e for e in endings if e.dead_reason]
         if dead:
             with connection.wrap_database_errors, cursor.copy(_COPY_DEAD) as copy:
                 copy.write("".join([_dead_line(e) for e in dead]))
-    return {row[0].id for row in accepted}
-
-
-#: An ending with its start and finish as text, which two statements need.
-_Row = tuple[Ending, str, str]
-
-
-def _update(
-    cursor: Any,
-    sql: str,
-    endings: list[Ending],
-    worker_id: str | None,
-    columns: Callable[[list[_Row]], list[str]],
-) -> list[_Row]:
-    if not endings:
-        return []
-    # Rows are locked in the order of their ids by everybody, so that no two groups wait for each other.
-    endings.sort(key=_id)
-    rows = [(e, NULL if e.started_at is None else _time(e.started_at), _time(e.finished_at)) for e in endings]
-    cursor.execute(sql, [*columns(rows), worker_id])
-    if cursor.rowcount == len(rows):
-        return rows
-    counted = {str(row[0]) for row in cursor.fetchall()}
-    return [row for row in rows if row[0].id in counted]
+    return counted
 
 
 _id = attrgetter("id")
 
 
-def _succeed_columns(rows: list[_Row]) -> list[str]:
+def _end_columns(endings: list[Ending]) -> list[str]:
     return [
-        _plain([e.id for e, _, _ in rows]),
-        _plain([str(e.number) for e, _, _ in rows]),
-        _plain([started for _, started, _ in rows]),
-        _plain([finished for _, _, finished in rows]),
-        _array([e.result for e, _, _ in rows]),
-        _array([e.progress for e, _, _ in rows]),
-    ]
-
-
-def _end_columns(rows: list[_Row]) -> list[str]:
-    return [
-        _plain([e.id for e, _, _ in rows]),
-        _plain([str(e.number) for e, _, _ in rows]),
-        _plain(["NULL" if started is NULL else started for _, started, _ in rows]),
-        _plain([finished if e.job_state in FINAL else "NULL" for e, _, finished in rows]),
-        _plain([str(e.job_state) for e, _, _ in rows]),
-        _array([e.progress for e, _, _ in rows]),
-        _plain([str(e.failures) for e, _, _ in rows]),
-        _plain([str(e.deaths) for e, _, _ in rows]),
-        _plain(["NULL" if e.run_after is None else _time(e.run_after) for e, _, _ in rows]),
+        _plain([e.id for e in endings]),
+        _plain([str(e.number) for e in endings]),
+        _plain([_time_or(e.started_at, "NULL") for e in endings]),
+        _plain([_time(e.finished_at) if e.job_state in FINAL else "NULL" for e in endings]),
+        _plain([str(e.job_state) for e in endings]),
+        _array([e.progress for e in endings]),
+        _plain([str(e.failures) for e in endings]),
+        _plain([str(e.deaths) for e in endings]),
+        _plain([_time_or(e.run_after, "NULL") for e in endings]),
     ]
 
 
@@ -223,12 +252,11 @@ def mark_running(connection: BaseDatabaseWrapper, starts: list[Start], worker_id
         )
 
 
-def _attempt_line(row: _Row, worker: str) -> str:
-    e, started, finished = row
-    head = f"{e.id}\t{e.number}\t{e.attempt_state}\t{worker}\t{started}\t{finished}\t"
-    if e.error_class or e.error:
-        return f"{head}{_text(e.error_class)}\t{_text(e.error)}\t{_text(e.traceback)}\n"
-    return head + "\t\t\n"
+def _attempt_line(e: Ending, worker: str) -> str:
+    return (
+        f"{e.id}\t{e.number}\t{e.attempt_state}\t{worker}\t{_time_or(e.started_at, NULL)}\t{_time(e.finished_at)}\t"
+        f"{_text(e.error_class)}\t{_text(e.error)}\t{_text(e.traceback)}\n"
+    )
 
 
 def _dead_line(e: Ending) -> str:
@@ -271,3 +299,7 @@ def _time(value: float) -> str:
     """Epoch seconds as a timestamptz in text, to the microsecond."""
     second, micros = divmod(round(value * 1_000_000), 1_000_000)
     return f"{_second(second)}.{micros:06d}+00"
+
+
+def _time_or(value: float | None, null: str) -> str:
+    return null if value is None else _time(value)
