@@ -13,6 +13,8 @@ from queue_app.dispatch.body import Delivery
 
 #: Jobs in one script call: enough to make round trips cheap, few enough to keep Redis answering others.
 CHUNK = 2_000
+#: Jobs in one call of those that follow one another without waiting: Redis works at one while the next is packed.
+PUSH_CHUNK = 500
 
 #: (id, when it may start in epoch seconds or 0 for now, body)
 Entry = tuple[str, float, str]
@@ -52,7 +54,7 @@ def _send(
     client: redis.Redis, queue: str, entries: Sequence[Entry], script: scripts.Script, names: list[str]
 ) -> int:
     base = keys.base(queue)
-    parts = (entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK))
+    parts = (entries[start : start + PUSH_CHUNK] for start in range(0, len(entries), PUSH_CHUNK))
     return sum(script.each(client, names, ([base, *_words(part)] for part in parts)))
 
 
