@@ -39,7 +39,7 @@ class _BinaryDumper(Dumper):
         return obj.data
 
 
-def cursor(connection: BaseDatabaseWrapper) -> Any:
+def server_cursor(connection: BaseDatabaseWrapper) -> Any:
     """A cursor of this connection whose parameters travel apart from the statement (Django's own cursors write them
     into it, unless OPTIONS has `server_side_binding`)."""
     connection.ensure_connection()

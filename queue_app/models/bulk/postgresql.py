@@ -136,9 +136,9 @@ def insert_jobs(
 
 
 def _insert_one(connection: BaseDatabaseWrapper, jobs: NewJobs) -> None:
-    from queue_app.models.bulk import binary  # psycopg 3, which other databases' users need not have
+    from queue_app.models.bulk.binary import server_cursor  # needs psycopg 3: not at the top
 
-    with binary.cursor(connection) as cursor:
+    with server_cursor(connection) as cursor:
         cursor.execute(
             _INSERT_JOB,
             (
@@ -178,21 +178,21 @@ def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending], worker_
 
 
 def _succeed(connection: BaseDatabaseWrapper, endings: list[Ending], worker_id: str | None) -> set[str]:
-    from queue_app.models.bulk import binary  # psycopg 3, which other databases' users need not have
+    from queue_app.models.bulk.binary import integers, server_cursor, texts, times, uuids
 
     # Rows are locked in the order of their ids by everybody, so that no two groups wait for each other.
     endings.sort(key=_id)
     expected = [e.id for e in endings]
-    with binary.cursor(connection) as cursor:
+    with server_cursor(connection) as cursor:
         cursor.execute(
             _SUCCEED,
             [
-                binary.uuids(expected),
-                binary.integers([e.number for e in endings]),
-                binary.times([e.started_at for e in endings]),
-                binary.times([e.finished_at for e in endings]),
-                binary.texts([e.result for e in endings]),
-                binary.texts([e.progress for e in endings]),
+                uuids(expected),
+                integers([e.number for e in endings]),
+                times([e.started_at for e in endings]),
+                times([e.finished_at for e in endings]),
+                texts([e.result for e in endings]),
+                texts([e.progress for e in endings]),
                 UUID(worker_id) if worker_id else None,
             ],
         )
