@@ -119,6 +119,24 @@ def postgresql_process(pytestconfig: pytest.Config) -> PostgresqlServer:
 
 
 @pytest.fixture(autouse=True)
+def forget_outages() -> Iterator[None]:
+    """What this process remembers of a Redis that was away, or of queues, must not reach the next test."""
+    # Imported late: this file is read before the settings are.
+    from queue_app import health
+    from queue_app.dispatch import connection
+    from queue_app.lifecycle import dispatching, queue_defaults
+
+    yield
+    dispatching._retry_at = 0.0
+    dispatching._down_since = None
+    dispatching._announced = (0, set())
+    queue_defaults.forget()
+    connection.forget()
+    health._migrated.clear()
+    health._logged.clear()
+
+
+@pytest.fixture(autouse=True)
 def clean_redis(redis_process: RedisServer) -> Iterator[redis.Redis]:
     """A client of an empty Redis. Afterwards it must not hold a key that keys.py does not document."""
     if redis_process.running:

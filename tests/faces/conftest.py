@@ -1,30 +1,11 @@
-"""What the faces' tests share: users, clients, and a process that remembers no outage."""
+"""What the faces' tests share: users and clients."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
-
-@pytest.fixture(autouse=True)
-def forget_outages() -> Iterator[None]:
-    """What this process remembers of a Redis that was away, or of queues, must not reach the next test."""
-    # Imported late: this file may be read before the settings are.
-    from queue_app import health
-    from queue_app.dispatch import connection
-    from queue_app.lifecycle import dispatching, queue_defaults
-
-    yield
-    dispatching._retry_at = 0.0
-    dispatching._down_since = None
-    dispatching._announced = (0, set())
-    queue_defaults.forget()
-    connection.forget()
-    health._migrated.clear()
-    health._logged.clear()
 
 
 @pytest.fixture
