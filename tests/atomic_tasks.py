@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ from django.db import IntegrityError, connection, transaction
 
 from queue_app import JobContext, Snooze, task
 from queue_app.exceptions import SoftTimeout
+from queue_app.tasks_api import ROOT, import_module
 from tests.models import Effect
 from tests.tasks import mark, noop
+
+api_task = import_module(ROOT).task
 
 #: What hooks saw, where a test runs them in its own process.
 hooked: list[Any] = []
@@ -113,9 +117,8 @@ def _swallow() -> None:
 
 def _abort() -> None:
     """The same, where only the database knows."""
-    with connection.cursor() as cursor:
-        with contextlib.suppress(Exception):
-            cursor.execute("SELECT 1/0 FROM no_such_table")
+    with connection.cursor() as cursor, contextlib.suppress(Exception):
+        cursor.execute("SELECT 1/0 FROM no_such_table")
 
 
 def _sql(text: str) -> Any:
@@ -132,6 +135,12 @@ def _commit_and_go_on() -> None:
     Effect.objects.create(job="after")
 
 
+def _idle() -> None:
+    """Be silent for longer than the server allows."""
+    _sql("SET LOCAL idle_in_transaction_session_timeout = 50")()
+    time.sleep(0.5)
+
+
 VERBS: dict[str, Any] = {
     "raise": _raise,
     "snooze": _snooze,
@@ -146,6 +155,28 @@ VERBS: dict[str, Any] = {
     "leave_open": lambda: transaction.atomic().__enter__(),
     "leave_open_and_close": lambda: (transaction.atomic().__enter__(), connection.close())[0],
     "object": object,
+    "idle": _idle,
     "large": lambda: "x" * 2_000_000,
     "nothing": lambda: None,
 }
+
+
+@task(atomic=True, takes_context=True, max_attempts=1, timeout=0.2, hard_timeout=0.4)
+def effect_for_ever(context: JobContext) -> None:
+    """Leave an effect and never end."""
+    leave(context)
+    while True:
+        with contextlib.suppress(SoftTimeout):
+            time.sleep(0.01)
+
+
+@api_task(takes_context=True)
+def api_effect(context: Any, fail: bool) -> str:
+    Effect.objects.create(job=context.task_result.id, label="api")
+    if fail:
+        raise ValueError("on purpose")
+    return "left"
+
+
+#: Of Django's own Tasks API. (Before Django 6.1 its decorator takes no options beyond the standard ones.)
+api_effect = dataclasses.replace(api_effect, atomic=True)

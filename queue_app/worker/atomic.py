@@ -166,9 +166,8 @@ class Transaction:
     def _failed(self, declared: Declared, outcome: Outcome, error: Exception, committing: bool) -> Outcome:
         """The task has returned, but its success could not be committed."""
         self._roll_back()
-        lost = isinstance(error, OperationalError | InterfaceError) and (
-            self._connection.connection is not self._raw
-        )
+        answered = isinstance(error, TransactionManagementError) or self._connection.connection is self._raw
+        lost = isinstance(error, Error) and not answered
         if lost:
             logger.warning(
                 "The connection was lost while job %s (%s) was being committed: %s",
@@ -203,18 +202,17 @@ class Transaction:
         try:
             connection.savepoint_commit(self._savepoint)
         except Error as error:
-            if (
-                "savepoint" in str(error).lower()
-            ):  # there is none of this name: every vendor has another class for it
+            code = getattr(error.__cause__, "sqlstate", None)  # of psycopg 3; others are told by their words
+            if code in ("3B001", "25P01") or (code is None and "savepoint" in str(error).lower()):
                 raise TransactionManagementError(ENDED) from error
-            if isinstance(error, OperationalError | InterfaceError):
-                raise
-            raise TransactionManagementError(DOOMED) from error
+            if code == "25P02":
+                raise TransactionManagementError(DOOMED) from error
+            raise
 
     def _hurry(self) -> None:
         """From now on the job's row is locked: a process that is frozen, or cut off, just then must not keep those
         waiting who take over from it."""
-        if self._connection.vendor == "postgresql":
+        if self._outermost and self._connection.vendor == "postgresql":
             with self._connection.cursor() as cursor:
                 milliseconds = int(conf.get().LEASE * 1000)
                 cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}")

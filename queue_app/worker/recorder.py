@@ -168,17 +168,19 @@ class Recorder:
 
     def _pass_on(self) -> None:
         """Acknowledge and announce what is settled already."""
-        group = [self._settled.popleft() for _ in range(len(self._settled))]
+        settled = [self._settled.popleft() for _ in range(len(self._settled))]
+        groups = []
         for counted in (
             False,
             True,
         ):  # apart: a job may be here twice, refused as one delivery, counted as the next
-            outcomes = [outcome for outcome, counts in group if counts is counted]
+            outcomes = [outcome for outcome, counts in settled if counts is counted]
             if outcomes:
-                accepted = {outcome.delivery.id for outcome in outcomes} if counted else set()
-                self._unacknowledged.append((outcomes, accepted))
-                self._acknowledge()
-                settle.announce(outcomes, accepted, self._worker_id)
+                groups.append((outcomes, {outcome.delivery.id for outcome in outcomes} if counted else set()))
+        self._unacknowledged += groups
+        self._acknowledge()
+        for outcomes, accepted in groups:
+            settle.announce(outcomes, accepted, self._worker_id)
 
     def _record(self, group: list[Outcome]) -> set[str]:
         """Write a group, for as long as it takes."""

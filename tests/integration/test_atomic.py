@@ -20,6 +20,7 @@ from tests.integration.draining import run_due
 from tests.integration.support import Child, states
 from tests.models import Effect
 from tests.support.marks import committed
+from tests.support.servers import PostgresqlServer
 
 pytestmark = committed
 
@@ -167,13 +168,24 @@ def test_a_task_that_commits_by_itself_has_not_succeeded(verb: str) -> None:
     assert not Effect.objects.filter(job="after").exists()
 
 
-@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite goes on after an error")
-def test_an_error_swallowed_in_the_task_is_named() -> None:
+def test_an_error_swallowed_in_the_task_is_named(postgresql_process: PostgresqlServer) -> None:
     job_id = atomic_tasks.effect_and.enqueue("abort").id
     run_due()
     assert states([job_id]) == ["failed"]
     assert effects(job_id) == []
     assert "a database error was swallowed" in DeadLetter.objects.get().error
+
+
+def test_a_session_that_the_server_ends_during_the_task_is_made_up_for(
+    postgresql_process: PostgresqlServer,
+) -> None:
+    job_id = atomic_tasks.effect_then.enqueue("idle").id
+    run_until_done(job_id)
+    assert states([job_id]) == ["succeeded"]
+    assert effects(job_id) == ["idle"]
+    first = Attempt.objects.get(number=1)
+    assert first.state == "lost"
+    assert first.error.startswith("the connection was lost before its commit: ")
 
 
 def test_a_soft_timeout_rolls_back() -> None:

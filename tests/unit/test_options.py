@@ -168,7 +168,9 @@ def test_an_atomic_task_is_no_coroutine() -> None:
 
     options.check(task(atomic=False, func=send))
     options.check(task(atomic=True, func=len))
-    with pytest.raises(InvalidOption, match=r"send' is atomic=True and a coroutine function; .* write it as a pl"):
+    with pytest.raises(
+        InvalidOption, match=r"send' is atomic=True and a coroutine function; .* write it as a pl"
+    ):
         options.check(task(atomic=True, func=send))
 
 
