@@ -72,8 +72,6 @@ def abandon(connection: BaseDatabaseWrapper) -> None:
     connection.savepoint_ids = []
     connection.needs_rollback = False
     connection.run_on_commit = []
-    if (
-        connection.closed_in_transaction
-    ):  # by the task: Django then waits for the end of the block, which has gone
-        connection.connection = None
+    if connection.closed_in_transaction:
+        connection.connection = None  # Django would wait for the end of a block that has gone
     connection.close()

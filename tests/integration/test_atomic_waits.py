@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 
 from queue_app import conf, signals
 from queue_app.lifecycle import recover, settle
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.models import Attempt, Job
+from queue_app.worker import connections
 from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.recorder import Recorder
 from queue_app.worker.runner import Runner
@@ -209,3 +210,16 @@ def test_a_long_job_says_that_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     runner.recorder.stop()
     assert seen == ["running" if connection.vendor == "postgresql" else "queued"]
     assert states([job_id]) == ["succeeded"]
+
+
+# what any task may leave behind
+
+
+def test_a_connection_closed_in_a_block_that_was_left_open_is_replaced() -> None:
+    connection.close()
+    connection.ensure_connection()
+    transaction.atomic().__enter__()
+    connection.close()  # Django waits for the end of the block with it
+    connections.tidy("tests.some")
+    assert connection.get_autocommit() and not connection.in_atomic_block
+    assert not Job.objects.exists()
