@@ -15,8 +15,8 @@ from bench.chaos.checker import Check
 from bench.chaos.plan import KINDS, Plan
 from bench.chaos.recovery import Figures, middle, most
 
-#: Breaches of one check that are printed in full; and log lines of each job.
-SHOWN, LINES = 5, 12
+#: Log lines that are shown of a job.
+LINES = 12
 
 
 def show(console: Console, plan: Plan, checks: list[Check], recoveries: dict[str, Figures]) -> None:
@@ -46,19 +46,19 @@ def _seconds(value: float | None) -> str:
 
 
 def breaches(
-    checks: list[Check], account: Account | None, faults: list[Fault], logs: list[Path]
+    checks: list[Check], account: Account, faults: list[Fault], logs: list[Path], *, most: int
 ) -> Iterator[str]:
-    """All that is known of some of the jobs that break a promise."""
+    """All that is known of the jobs that break a promise, of at most so many for each check."""
     for check in checks:
         if not check.breaches:
             continue
         yield f"── {check.name}: {len(check.breaches)} breaches"
-        for job_id, text in check.breaches[:SHOWN]:
+        for job_id, text in check.breaches[:most]:
             yield f"{job_id} {text}".strip()
-            if job_id and account is not None:
+            if job_id:
                 yield from (f"    {line}" for line in _job(job_id, account, faults, logs))
-        if len(check.breaches) > SHOWN:
-            rest = [job_id or text for job_id, text in check.breaches[SHOWN:]]
+        if len(check.breaches) > most:
+            rest = [job_id or text for job_id, text in check.breaches[most:]]
             yield f"and {len(rest)} more: {', '.join(rest[:200])}"
 
 

@@ -20,6 +20,8 @@ from bench.chaos.plan import Plan, Planned
 
 #: Seconds between two lines about how far it is; and that workers may take to start, and to stop.
 TELL, START, STOP = 10.0, 60.0, 40.0
+#: Breaches of one check that are printed in full.
+SHOWN = 5
 #: What a worker may not say, whatever is done to it: a bug of ours, not a fault of a store.
 FORBIDDEN = re.compile(
     r"The recorder failed|A process of the worker failed|cannot be recorded|left a transaction open"
@@ -73,9 +75,11 @@ def run(plan: Plan, folder: Path, console: Console) -> bool:
         checks = [*checker.check(account, made), settled, ends, _logs(place), left]
         recoveries = recovery.measure(account, made)
         report.show(console, plan, checks, recoveries)
-        for line in report.breaches(checks, account, made, place.crew.logs()):
+        for line in report.breaches(checks, account, made, place.crew.logs(), most=SHOWN):
             console.print(line, highlight=False, soft_wrap=True, markup=False)
-        (folder / "faults.txt").write_text("".join(f"{fault}\n" for fault in made))
+        everything = report.breaches(checks, account, made, place.crew.logs(), most=200)
+        (folder / "breaches.txt").write_text("".join(f"{line}\n" for line in everything))
+        (folder / "faults.txt").write_text("".join(f"{report.clock_time(f.began)} {f}\n" for f in made))
         if place.no_network and "network" in plan.kinds:
             say(f"!!! SKIPPED: the network faults: {place.no_network}. !!!")
         say(
