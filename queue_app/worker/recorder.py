@@ -42,6 +42,7 @@ class Recorder:
         self._holder = holder
         self._tick = tick
         self._waiting: deque[Outcome] = deque()
+        self._group: list[Outcome] = []  # being recorded
         self._unacknowledged: list[tuple[list[Outcome], set[str]]] = []
         self._wake = threading.Event()
         self._room = threading.Event()
@@ -72,6 +73,14 @@ class Recorder:
                 len(self._waiting) >= self._limit
             ):  # looked at again: it may have been emptied before the clear
                 self._room.wait(0.5)
+
+    def in_hand(self) -> set[str]:
+        """The ids of the outcomes that are not acknowledged yet."""
+        found = {outcome.delivery.id for outcome in tuple(self._waiting)}
+        found.update(outcome.delivery.id for outcome in self._group)
+        for group, _ in tuple(self._unacknowledged):
+            found.update(outcome.delivery.id for outcome in group)
+        return found
 
     def watch(self) -> None:
         """A job begins: tick until none is left (see `rest`)."""
@@ -143,13 +152,17 @@ class Recorder:
     def flush(self) -> None:
         """Record one group and acknowledge it."""
         most = conf.get().SETTLE_MAX
-        group = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+        group: list[Outcome] = []
+        self._group = group
+        for _ in range(min(most, len(self._waiting))):
+            group.append(self._waiting.popleft())
         if not group:
             return
         accepted = self._record(group)
         if not self._room.is_set() and len(self._waiting) < self._limit // 2:
             self._room.set()
         self._unacknowledged.append((group, accepted))
+        self._group = []
         self._acknowledge()
         settle.announce(group, accepted, self._worker_id)
 

@@ -19,6 +19,7 @@ from queue_app.worker import connections
 from queue_app.worker.async_loop import AsyncLoop
 from queue_app.worker.backlog import Backlog
 from queue_app.worker.config import WorkerConfig
+from queue_app.worker.doubt import Doubt
 from queue_app.worker.executor import Executor, hard_limit, soft_limit
 from queue_app.worker.recorder import Recorder
 from queue_app.worker.shared import Board
@@ -46,6 +47,7 @@ class Runner:
         self._board = board
         self._index = index
         self._holder = holder
+        self.doubt = Doubt(holder, config.queues.names, self.in_hand)
         self._loop = AsyncLoop()
         limiter = in_main_thread if config.slots == 1 else ThreadTimer().limit
         self._executor = Executor(config.worker_id, limiter, self._loop.run, self)
@@ -97,6 +99,7 @@ class Runner:
             try:
                 queues.settle(connection.client(), delivery.queue, self._holder, [], [later])
             except connection.Unavailable as lost:
+                self.doubt.arise()
                 dispatching.redis_failed(lost)
             return None
 
@@ -116,7 +119,15 @@ class Runner:
             try:
                 queues.give_back(connection.client(), queue, self._holder, ids)
             except connection.Unavailable as error:
+                self.doubt.arise()
                 dispatching.redis_failed(error)  # the keeper takes them back when this child is gone
+
+    def in_hand(self) -> set[str]:
+        """The ids of all jobs that were claimed and are not acknowledged. One that moves on just now may be missing."""
+        found = set(self.backlog.ids())
+        found.update(delivery.id for delivery, _ in tuple(self._current.values()))
+        found.update(self.recorder.in_hand())
+        return found
 
     def progress(self, delivery: Delivery, text: str) -> None:
         """Note an attempt's progress; the record learns of it at the next tick, or with the outcome."""
@@ -124,6 +135,8 @@ class Runner:
 
     def _tick(self) -> None:
         """In the recorder's thread, while jobs run: say `running` of long ones, do not hoard behind them."""
+        if self.doubt.lasts:
+            self.doubt.settle(connection.client())
         now = clock.seconds()
         limits = conf.get()
         starts = []
