@@ -45,6 +45,10 @@ class Backlog:
                 given.reverse()
                 return given
 
+    def ids(self) -> list[str]:
+        """The ids of all that has not been started."""
+        return [delivery.id for delivery in tuple(self._deliveries)]
+
     def waited(self) -> float:
         """Seconds for which the last claim has been here; 0 when all of it has been started."""
         return time.monotonic() - self._since if self._deliveries else 0.0

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+import redis
 from django.db import DatabaseError
 
 from queue_app import clock
@@ -19,6 +20,7 @@ from queue_app.lifecycle import claim as claiming
 from queue_app.lifecycle import dispatching, recover
 from queue_app.worker import connections, title
 from queue_app.worker.config import WorkerConfig
+from queue_app.worker.doubt import LOOK
 from queue_app.worker.runner import Runner, resident_mb
 from queue_app.worker.shared import Board
 from queue_app.worker.slots import MainThread, Threads
@@ -100,6 +102,7 @@ class Child:
             try:
                 claimed = self._claim(count)
             except connection.Unavailable as error:
+                self._runner.doubt.arise()
                 dispatching.redis_failed(error)
                 self._sleep(pause * (0.5 + random.random()))
                 pause = min(pause * 2, LONGEST_PAUSE)
@@ -125,6 +128,8 @@ class Child:
         if not self._enlisted:
             workers.enlist(client, self._config.worker_id, self._config.queues.names)
             self._enlisted = True
+        if self._runner.doubt.lasts:
+            self._settle_doubt(client)
         if self._config.max_jobs is not None:
             count = max(1, min(count, self._config.max_jobs - self._runner.jobs))
         claimed = claiming.claim(client, self._config.queues.order(), self._holder, count)
@@ -132,6 +137,14 @@ class Child:
         if any(d.number > 1 or d.args is None for d in claimed.deliveries):
             self._complete(claimed)
         return claimed
+
+    def _settle_doubt(self, client: redis.Redis) -> None:
+        try:
+            connections.refresh()
+            self._runner.doubt.settle(client)
+        except DatabaseError as error:
+            logger.warning("The database cannot be read (%s); what is held is not looked at yet.", error)
+            connections.refresh(close=True)
 
     def _complete(self, claimed: claiming.Claimed) -> None:
         client = connection.client()
@@ -159,6 +172,8 @@ class Child:
         seconds = connection.LONGEST_WAIT
         if claimed.next_due is not None:
             seconds = min(seconds, claimed.next_due - claimed.at)
+        if self._runner.doubt.lasts:
+            seconds = min(seconds, LOOK)
         if seconds < 0.001:
             return
         names = list(self._config.queues.names)

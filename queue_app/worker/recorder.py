@@ -43,6 +43,7 @@ class Recorder:
         self._tick = tick
         self._waiting: deque[Outcome] = deque()
         self._settled: deque[tuple[Outcome, bool]] = deque()
+        self._group: list[Outcome] = []  # being recorded
         self._unacknowledged: list[tuple[list[Outcome], set[str]]] = []
         self._wake = threading.Event()
         self._room = threading.Event()
@@ -83,6 +84,15 @@ class Recorder:
         self._settled.append((outcome, counted))
         if self._asleep:
             self._wake.set()
+
+    def in_hand(self) -> set[str]:
+        """The ids of the outcomes that are not acknowledged yet."""
+        found = {outcome.delivery.id for outcome in tuple(self._waiting)}
+        found.update(outcome.delivery.id for outcome in self._group)
+        found.update(outcome.delivery.id for outcome, _ in tuple(self._settled))
+        for group, _ in tuple(self._unacknowledged):
+            found.update(outcome.delivery.id for outcome in group)
+        return found
 
     def watch(self) -> None:
         """A job begins: tick until none is left (see `rest`)."""
@@ -156,13 +166,17 @@ class Recorder:
         if self._settled:
             self._pass_on()
         most = conf.get().SETTLE_MAX
-        group = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+        group: list[Outcome] = []
+        self._group = group
+        for _ in range(min(most, len(self._waiting))):
+            group.append(self._waiting.popleft())
         if not group:
             return
         accepted = self._record(group)
         if not self._room.is_set() and len(self._waiting) < self._limit // 2:
             self._room.set()
         self._unacknowledged.append((group, accepted))
+        self._group = []
         self._acknowledge()
         settle.announce(group, accepted, self._worker_id)
 

@@ -21,6 +21,7 @@ from queue_app.worker.async_loop import AsyncLoop
 from queue_app.worker.atomic import Transaction
 from queue_app.worker.backlog import Backlog
 from queue_app.worker.config import WorkerConfig
+from queue_app.worker.doubt import Doubt
 from queue_app.worker.executor import Executor, hard_limit, soft_limit
 from queue_app.worker.recorder import Recorder
 from queue_app.worker.shared import Board
@@ -57,6 +58,7 @@ class Runner:
         self._index = index
         self._holder = holder
         self._stopping = stopping
+        self.doubt = Doubt(holder, config.queues.names, self.in_hand)
         self._loop = AsyncLoop()
         limiter = in_main_thread if config.slots == 1 else ThreadTimer().limit
         self._executor = Executor(config.worker_id, limiter, self._loop.run, self)
@@ -64,6 +66,7 @@ class Runner:
         self._current: dict[int, tuple[Delivery, float]] = {}
         self._marked: dict[int, tuple[str, str | None]] = {}
         self._progress: dict[str, str] = {}
+        self._beginning: set[str] = set()  # ids of atomic jobs from before their transaction until they run
         self._unmarked: set[str] = set()  # ids whose rows must not be touched while they run
         self._aliases = frozenset(getattr(settings, "TASKS", None) or {"default": {}})
 
@@ -82,6 +85,8 @@ class Runner:
         hard = hard_limit(declared, soft)
         now = clock.seconds()
         self._current[slot] = (delivery, now)
+        if self._beginning:
+            self._beginning.discard(delivery.id)
         self._board.start(
             self._index,
             slot,
@@ -107,9 +112,11 @@ class Runner:
     def _begin(self, delivery: Delivery) -> Transaction | None:
         """The transaction of an atomic job; None after it was given back, told to stop while the database was away."""
         transaction = Transaction(self._executor, self.recorder, self._config.worker_id, self._progress)
+        self._beginning.add(delivery.id)
         if not transaction.begin(self._stopping):
             self.give_back()
             self._give_back(delivery.queue, [delivery.id])  # after the others: to the front
+            self._beginning.discard(delivery.id)
             return None
         if transaction.strict:
             self._unmarked.add(delivery.id)
@@ -128,6 +135,7 @@ class Runner:
             try:
                 queues.settle(connection.client(), delivery.queue, self._holder, [], [later])
             except connection.Unavailable as lost:
+                self.doubt.arise()
                 dispatching.redis_failed(lost)
             return None
 
@@ -150,7 +158,16 @@ class Runner:
         try:
             queues.give_back(connection.client(), queue, self._holder, ids)
         except connection.Unavailable as error:
+            self.doubt.arise()
             dispatching.redis_failed(error)  # the keeper takes them back when this child is gone
+
+    def in_hand(self) -> set[str]:
+        """The ids of all jobs that were claimed and are not acknowledged. One that moves on just now may be missing."""
+        found = set(self.backlog.ids())
+        found.update(delivery.id for delivery, _ in tuple(self._current.values()))
+        found.update(tuple(self._beginning))
+        found.update(self.recorder.in_hand())
+        return found
 
     def progress(self, delivery: Delivery, text: str) -> None:
         """Note an attempt's progress; the record learns of it at the next tick, or with the outcome."""
@@ -158,6 +175,8 @@ class Runner:
 
     def _tick(self) -> None:
         """In the recorder's thread, while jobs run: say `running` of long ones, do not hoard behind them."""
+        if self.doubt.lasts:
+            self.doubt.settle(connection.client())
         now = clock.seconds()
         limits = conf.get()
         starts = []
