@@ -35,12 +35,14 @@ def held(client: redis.Redis) -> int:
     return sum(client.hlen(key) for key in client.scan_iter("*:held:*"))
 
 
-@pytest.mark.parametrize("slots", ["1", "4"])
+@pytest.mark.parametrize(
+    "slots,seconds", [("1", 0.006), ("4", 0.024)]
+)  # three seconds of work for two children
 def test_a_stop_in_the_midst_of_a_thousand_jobs_loses_none_and_runs_none_twice(
-    worker: StartWorker, tmp_path: Path, clean_redis: redis.Redis, slots: str
+    worker: StartWorker, tmp_path: Path, clean_redis: redis.Redis, slots: str, seconds: float
 ) -> None:
     first = worker("--processes", "2", "--slots", slots)
-    calls = [((str(tmp_path), "ran", n, 0.002), {}) for n in range(1_000)]
+    calls = [((str(tmp_path), "ran", n, seconds), {}) for n in range(1_000)]
     ids = [result.id for result in tasks.label.enqueue_many(calls)]
     wait_for_lines(tmp_path, "ran", 100)
     assert first.stop() == 0
