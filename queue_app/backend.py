@@ -41,6 +41,7 @@ class QueueTask(Task):  # type: ignore[misc]
     timeout: float | None = None
     hard_timeout: float | None = None
     backoff: Any = None
+    atomic: bool = False
 
     def using(
         self,

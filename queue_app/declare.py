@@ -47,6 +47,7 @@ class Task:
         timeout: seconds until `SoftTimeout` is raised in the task; None: the queue's or the settings' default.
         hard_timeout: seconds until its process is killed; None: `timeout` plus HARD_TIMEOUT_GRACE.
         backoff: seconds, a dict, a `RetryPolicy`, or a function `(failures, exception) -> seconds | None`.
+        atomic: run it in a transaction that commits together with the job's success (docs/atomic.md).
     """
 
     func: Callable[..., Any]
@@ -58,6 +59,7 @@ class Task:
     timeout: float | None = None
     hard_timeout: float | None = None
     backoff: Any = None
+    atomic: bool = False
 
     def __post_init__(self) -> None:
         _check_function(self.func, self.takes_context)

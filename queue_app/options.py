@@ -1,4 +1,4 @@
-"""What a task may say of its jobs beyond the standard: `max_attempts`, `timeout`, `hard_timeout`, `backoff`.
+"""What a task may say of its jobs beyond the standard: `max_attempts`, `timeout`, `hard_timeout`, `backoff`, `atomic`.
 
 Both kinds of task carry these fields: ours (`declare.Task`) and that of the `django.tasks` backend. A plain
 `django.tasks` Task, sent here by `.using(backend=…)`, has none of them, hence `getattr` with a default.
@@ -6,6 +6,7 @@ Both kinds of task carry these fields: ours (`declare.Task`) and that of the `dj
 
 from __future__ import annotations
 
+import inspect
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from queue_app.exceptions import InvalidOption
 from queue_app.retry import FARTHEST, policy_from
 
 #: Options of a task beyond the standard ones.
-TASK_OPTIONS = ("max_attempts", "timeout", "hard_timeout", "backoff")
+TASK_OPTIONS = ("max_attempts", "timeout", "hard_timeout", "backoff", "atomic")
 
 
 def check(task: Any) -> None:
@@ -33,6 +34,17 @@ def check(task: Any) -> None:
     if soft is not None and hard is not None and hard < soft:
         raise InvalidOption(f"hard_timeout is {hard} s, which is before the timeout of {soft} s.")
     policy_from(getattr(task, "backoff", None))
+    atomic(getattr(task, "atomic", False), getattr(task, "func", None))
+
+
+def atomic(value: Any, func: Any) -> None:
+    if not isinstance(value, bool):
+        raise InvalidOption(f"atomic is {value!r}; use True or False.")
+    if value and inspect.iscoroutinefunction(func):
+        raise InvalidOption(
+            f"{func.__qualname__!r} is atomic=True and a coroutine function; a transaction belongs to one thread, so"
+            " write it as a plain function (def). It may call async code with asgiref's async_to_sync."
+        )
 
 
 def whole(name: str, value: Any) -> None:

@@ -28,6 +28,7 @@ class Declared:
         is_async: whether it is a coroutine function.
         timeout, hard_timeout: seconds, or None.
         policy: its retry policy, or None for that of the settings.
+        atomic: whether its writes commit together with its success.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Declared:
     timeout: float | None
     hard_timeout: float | None
     policy: RetryPolicy | None
+    atomic: bool = False
 
 
 def _is_task(value: object) -> bool:
@@ -91,6 +93,7 @@ def declare(name: str, task: Any) -> Declared:
         timeout=getattr(task, "timeout", None),
         hard_timeout=getattr(task, "hard_timeout", None),
         policy=policy_from(getattr(task, "backoff", None)),
+        atomic=getattr(task, "atomic", False),
     )
 
 

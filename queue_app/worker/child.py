@@ -46,7 +46,7 @@ class Child:
         self._board = board
         self._index = index
         self._holder = workers.holder(config.worker_id, serial)
-        self._runner = Runner(config, board, index, self._holder)
+        self._runner = Runner(config, board, index, self._holder, self._told)
         self._stopping = False
         self._interruptible = False
         self._enlisted = False

@@ -61,10 +61,19 @@ def tidy(task: str) -> None:
 def _tidy_one(connection: BaseDatabaseWrapper, task: str) -> None:
     if connection.in_atomic_block or not connection.get_autocommit():
         logger.error("Task %s left a transaction open on %r; it was rolled back.", task, connection.alias)
-        connection.in_atomic_block = False
-        connection.savepoint_ids = []
-        connection.needs_rollback = False
-        connection.run_on_commit = []
-        connection.close()
+        abandon(connection)
     else:
         connection.close_if_unusable_or_obsolete()
+
+
+def abandon(connection: BaseDatabaseWrapper) -> None:
+    """Close a connection whatever its state, as if it had never been opened: the server rolls back what was open."""
+    connection.in_atomic_block = False
+    connection.savepoint_ids = []
+    connection.needs_rollback = False
+    connection.run_on_commit = []
+    if (
+        connection.closed_in_transaction
+    ):  # by the task: Django then waits for the end of the block, which has gone
+        connection.connection = None
+    connection.close()

@@ -80,7 +80,7 @@ class Executor:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            return self._failed(declared, delivery, started, error, carrier)
+            return self.failed(declared, delivery, started, error, carrier)
         return Outcome(
             delivery, AttemptState.SUCCEEDED, started, clock.seconds(), result=text, carrier=carrier
         )
@@ -98,9 +98,10 @@ class Executor:
                 value = declared.func(*args, **delivery.kwargs)
         return None if value is None else _dump_result(value)
 
-    def _failed(
+    def failed(
         self, declared: Declared, delivery: Delivery, started: float, error: BaseException, carrier: Any
     ) -> Outcome:
+        """The outcome of an attempt that ended with this exception; `carrier` is that of the Tasks API, or None."""
         now = clock.seconds()
         decision = decide(declared, delivery, error, now)
         if isinstance(error, Snooze):

@@ -42,6 +42,7 @@ class Recorder:
         self._holder = holder
         self._tick = tick
         self._waiting: deque[Outcome] = deque()
+        self._settled: deque[tuple[Outcome, bool]] = deque()
         self._unacknowledged: list[tuple[list[Outcome], set[str]]] = []
         self._wake = threading.Event()
         self._room = threading.Event()
@@ -72,6 +73,16 @@ class Recorder:
                 len(self._waiting) >= self._limit
             ):  # looked at again: it may have been emptied before the clear
                 self._room.wait(0.5)
+
+    def put_settled(self, outcome: Outcome, counted: bool) -> None:
+        """Hand over an outcome that needs no recording any more: only Redis and the signals are still to know.
+
+        Args:
+            counted: whether the record took it; if not, the job is another delivery's.
+        """
+        self._settled.append((outcome, counted))
+        if self._asleep:
+            self._wake.set()
 
     def watch(self) -> None:
         """A job begins: tick until none is left (see `rest`)."""
@@ -110,16 +121,16 @@ class Recorder:
         period = conf.get().LONG_JOB
         next_tick = time.monotonic() + period
         while True:
-            if not self._waiting and not self._stopping:
+            if not self._waiting and not self._settled and not self._stopping:
                 self._asleep = True
-                if not self._waiting and not self._stopping:
+                if not self._waiting and not self._settled and not self._stopping:
                     if self._ticking:
                         self._wake.wait(max(0.0, next_tick - time.monotonic()))
                     else:
                         self._wake.wait(self._pause if self._unacknowledged else None)
                 self._asleep = False
                 self._wake.clear()
-            if self._waiting:
+            if self._waiting or self._settled:
                 self.flush()
             elif self._unacknowledged:
                 self._acknowledge()
@@ -141,7 +152,9 @@ class Recorder:
             logger.debug("Could not mark running jobs: %s", error)  # the next tick does it
 
     def flush(self) -> None:
-        """Record one group and acknowledge it."""
+        """Record one group and acknowledge it, and what is settled already."""
+        if self._settled:
+            self._pass_on()
         most = conf.get().SETTLE_MAX
         group = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
         if not group:
@@ -153,6 +166,22 @@ class Recorder:
         self._acknowledge()
         settle.announce(group, accepted, self._worker_id)
 
+    def _pass_on(self) -> None:
+        """Acknowledge and announce what is settled already."""
+        settled = [self._settled.popleft() for _ in range(len(self._settled))]
+        groups = []
+        for counted in (
+            False,
+            True,
+        ):  # apart: a job may be here twice, refused as one delivery, counted as the next
+            outcomes = [outcome for outcome, counts in settled if counts is counted]
+            if outcomes:
+                groups.append((outcomes, {outcome.delivery.id for outcome in outcomes} if counted else set()))
+        self._unacknowledged += groups
+        self._acknowledge()
+        for outcomes, accepted in groups:
+            settle.announce(outcomes, accepted, self._worker_id)
+
     def _record(self, group: list[Outcome]) -> set[str]:
         """Write a group, for as long as it takes."""
         pause = FIRST_PAUSE
@@ -162,7 +191,7 @@ class Recorder:
                     refresh()  # a connection that was idle may be gone
                 accepted = settle.record(group, self._worker_id)
             except (OperationalError, InterfaceError) as error:
-                self._database_failed(error)
+                self.database_failed(error)
                 refresh(close=True)
                 time.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
@@ -170,7 +199,7 @@ class Recorder:
                 return self._record_apart(group, error)
             else:
                 self._recorded_at = time.monotonic()
-                self._database_answered()
+                self.database_answered()
                 return accepted
 
     def _record_apart(self, group: list[Outcome], error: DatabaseError) -> set[str]:
@@ -203,13 +232,15 @@ class Recorder:
             self._unacknowledged.pop(0)
             self._pause = FIRST_PAUSE
 
-    def _database_failed(self, error: BaseException) -> None:
+    def database_failed(self, error: BaseException) -> None:
+        """The database is away: nothing is claimed until it answers."""
         self.able.clear()
         if self._down_since is None:
             self._down_since = clock.seconds()
             signals.store_lost.send_robust(sender=None, store="database", error=str(error).strip())
 
-    def _database_answered(self) -> None:
+    def database_answered(self) -> None:
+        """The database is there."""
         if self._down_since is not None:
             downtime, self._down_since = clock.seconds() - self._down_since, None
             signals.store_returned.send_robust(sender=None, store="database", downtime=downtime)

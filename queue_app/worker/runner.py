@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 
 from django.conf import settings
 
@@ -17,6 +18,7 @@ from queue_app.models.bulk.rows import Start
 from queue_app.registry import Declared
 from queue_app.worker import connections
 from queue_app.worker.async_loop import AsyncLoop
+from queue_app.worker.atomic import Transaction
 from queue_app.worker.backlog import Backlog
 from queue_app.worker.config import WorkerConfig
 from queue_app.worker.executor import Executor, hard_limit, soft_limit
@@ -36,9 +38,17 @@ class Runner:
     Args:
         index: the child's place on the board.
         holder: the name under which it holds jobs.
+        stopping: whether the child was told to stop.
     """
 
-    def __init__(self, config: WorkerConfig, board: Board, index: int, holder: str) -> None:
+    def __init__(
+        self,
+        config: WorkerConfig,
+        board: Board,
+        index: int,
+        holder: str,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.backlog = Backlog()
         self.recorder = Recorder(config.worker_id, holder, self._tick)
         self.jobs = 0
@@ -46,6 +56,7 @@ class Runner:
         self._board = board
         self._index = index
         self._holder = holder
+        self._stopping = stopping
         self._loop = AsyncLoop()
         limiter = in_main_thread if config.slots == 1 else ThreadTimer().limit
         self._executor = Executor(config.worker_id, limiter, self._loop.run, self)
@@ -53,6 +64,7 @@ class Runner:
         self._current: dict[int, tuple[Delivery, float]] = {}
         self._marked: dict[int, tuple[str, str | None]] = {}
         self._progress: dict[str, str] = {}
+        self._unmarked: set[str] = set()  # ids whose rows must not be touched while they run
         self._aliases = frozenset(getattr(settings, "TASKS", None) or {"default": {}})
 
     def run_one(self, slot: int, delivery: Delivery) -> None:
@@ -60,6 +72,12 @@ class Runner:
         declared = self._known(delivery)
         if declared is None:
             return
+        execute, put = self._executor.execute, self.recorder.put
+        if declared.atomic:
+            transaction = self._begin(delivery)
+            if transaction is None:
+                return
+            execute, put = transaction.execute, transaction.put
         soft = soft_limit(declared, delivery)
         hard = hard_limit(declared, soft)
         now = clock.seconds()
@@ -73,7 +91,7 @@ class Runner:
             0.0 if hard is None else time.monotonic() + hard,
         )
         try:
-            outcome = self._executor.execute(declared, delivery, soft, now)
+            outcome = execute(declared, delivery, soft, now)
             connections.tidy(delivery.task)
         finally:
             self._board.end(self._index, slot)
@@ -82,7 +100,20 @@ class Runner:
         if self._progress:
             outcome.progress = self._progress.pop(delivery.id, None)
         self.jobs += 1
-        self.recorder.put(outcome)
+        if self._unmarked:
+            self._unmarked.discard(delivery.id)
+        put(outcome)
+
+    def _begin(self, delivery: Delivery) -> Transaction | None:
+        """The transaction of an atomic job; None after it was given back, told to stop while the database was away."""
+        transaction = Transaction(self._executor, self.recorder, self._config.worker_id, self._progress)
+        if not transaction.begin(self._stopping):
+            self.give_back()
+            self._give_back(delivery.queue, [delivery.id])  # after the others: to the front
+            return None
+        if transaction.strict:
+            self._unmarked.add(delivery.id)
+        return transaction
 
     def _known(self, delivery: Delivery) -> Declared | None:
         """The task, or None after the job was put off for a worker that knows it (P10)."""
@@ -113,10 +144,13 @@ class Runner:
         for delivery in self.backlog.surrender():
             by_queue.setdefault(delivery.queue, []).append(delivery.id)
         for queue, ids in by_queue.items():
-            try:
-                queues.give_back(connection.client(), queue, self._holder, ids)
-            except connection.Unavailable as error:
-                dispatching.redis_failed(error)  # the keeper takes them back when this child is gone
+            self._give_back(queue, ids)
+
+    def _give_back(self, queue: str, ids: list[str]) -> None:
+        try:
+            queues.give_back(connection.client(), queue, self._holder, ids)
+        except connection.Unavailable as error:
+            dispatching.redis_failed(error)  # the keeper takes them back when this child is gone
 
     def progress(self, delivery: Delivery, text: str) -> None:
         """Note an attempt's progress; the record learns of it at the next tick, or with the outcome."""
@@ -132,6 +166,8 @@ class Runner:
             ran = now - started_at
             long_ones += ran >= limits.LONG_JOB
             progress = self._progress.get(delivery.id)
+            if delivery.id in self._unmarked:
+                continue
             if ran >= limits.RUNNING_AFTER and self._marked.get(slot) != (delivery.id, progress):
                 starts.append(Start(delivery.id, delivery.number, started_at, progress))
                 self._marked[slot] = (delivery.id, progress)

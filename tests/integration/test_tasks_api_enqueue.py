@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -276,6 +277,14 @@ def test_results_are_deleted_with_their_rows() -> None:
 def test_a_wrong_option_is_an_invalid_task(options: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidTask, match=said):
         dtasks.noop.using(**options)
+
+
+def test_an_atomic_task_is_a_plain_function() -> None:
+    assert dataclasses.replace(dtasks.noop, atomic=True).atomic
+    with pytest.raises(InvalidTask, match="'add' is atomic=True and a coroutine function"):
+        dataclasses.replace(dtasks.add, atomic=True)
+    with pytest.raises(InvalidTask, match="atomic is 1; use True or False"):
+        dataclasses.replace(dtasks.noop, atomic=1)
 
 
 def test_what_cannot_be_a_task() -> None:

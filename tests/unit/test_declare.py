@@ -115,12 +115,20 @@ def test_a_context_needs_its_argument() -> None:
         ({"max_attempts": 0}, "max_attempts is 0;"),
         ({"timeout": -1}, "timeout is -1;"),
         ({"backoff": "soon"}, "backoff must be seconds"),
+        ({"atomic": "yes"}, "atomic is 'yes'; use True or False"),
     ],
 )
 def test_a_wrong_option_is_answered(options: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidOption) as caught:
         task(**options)(plain)
     assert said in str(caught.value)
+
+
+def test_an_atomic_task_is_a_plain_function() -> None:
+    assert task(atomic=True)(plain).atomic and not task(plain).atomic
+    assert registry.declare("some", task(atomic=True)(plain)).atomic
+    with pytest.raises(InvalidOption, match="'coroutine' is atomic=True and a coroutine function"):
+        task(atomic=True)(coroutine)
 
 
 def test_a_wrong_option_of_a_call_is_answered() -> None:

@@ -153,12 +153,25 @@ def test_a_plain_task_has_no_options_and_passes() -> None:
         ({"hard_timeout": -1}, "hard_timeout is -1"),
         ({"timeout": 30, "hard_timeout": 10}, "hard_timeout is 10 s, which is before the timeout of 30 s"),
         ({"backoff": "soon"}, "backoff must be seconds"),
+        ({"atomic": 1}, "atomic is 1; use True or False"),
+        ({"atomic": None}, "atomic is None; use True or False"),
     ],
 )
 def test_a_wrong_option_is_named(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidOption) as caught:
         options.check(task(**fields))
     assert said in str(caught.value)
+
+
+def test_an_atomic_task_is_no_coroutine() -> None:
+    async def send() -> None: ...
+
+    options.check(task(atomic=False, func=send))
+    options.check(task(atomic=True, func=len))
+    with pytest.raises(
+        InvalidOption, match=r"send' is atomic=True and a coroutine function; .* write it as a pl"
+    ):
+        options.check(task(atomic=True, func=send))
 
 
 def test_an_unknown_option_is_answered() -> None:

@@ -1,0 +1,327 @@
+"""Atomic jobs (P5): what a task writes and that its job has succeeded are committed in one transaction, or not at all.
+
+The transaction is that of the thread which runs the task, on the database that holds the jobs. Its last statement is
+the guarded write of the outcome, so that a delivery which the record no longer expects takes its effects with it.
+
+    begin    before the task: waits for the database, not for the task's luck
+    execute  the task, the outcome, COMMIT; a failure of any rolls back everything
+    put      what became of it goes to the recorder, which records only what is not recorded yet
+
+A COMMIT whose answer is lost is settled by writing, under the same guard, that the attempt failed: either this
+counts, and then the transaction is not there and never will be; or the attempt is found there, and it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+from uuid import UUID
+
+from django.db import DatabaseError, Error, InterfaceError, OperationalError, transaction
+from django.db.transaction import TransactionManagementError
+
+from queue_app import conf
+from queue_app.dispatch.body import Delivery
+from queue_app.lifecycle import recover, settle
+from queue_app.lifecycle.outcome import Outcome
+from queue_app.models import Attempt, Job, bulk
+from queue_app.registry import Declared
+from queue_app.states import AttemptState
+from queue_app.worker import connections
+from queue_app.worker.executor import Executor, class_path, message
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two tries while the database is away: first, and at most.
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+
+CLOSED = "The task closed the database connection that its own transaction is on; an atomic task must leave it open."
+ENDED = "The task ended its transaction (COMMIT, ROLLBACK or autocommit); an atomic task leaves that to the worker."
+INNER = "The task left an atomic block of its own open."
+DOOMED = (
+    "The task returned although its transaction can only be rolled back: a database error was swallowed, or"
+    " set_rollback(True) was called. Let the exception out, or put what may fail into an atomic block of its own."
+)
+
+
+class Ledger(Protocol):
+    """Where outcomes go, and who is told of the database's absence: the recorder."""
+
+    def put(self, outcome: Outcome) -> None: ...
+    def put_settled(self, outcome: Outcome, counted: bool) -> None: ...
+    def database_failed(self, error: BaseException) -> None: ...
+    def database_answered(self) -> None: ...
+
+
+class _Undone(Exception):
+    """Given to the atomic block so that it rolls back."""
+
+
+class Transaction:
+    """The transaction of one atomic job, in the thread that runs it.
+
+    Args:
+        worker_id: of the worker that makes the attempt.
+        progress: job id → latest progress of what runs.
+    """
+
+    def __init__(
+        self, executor: Executor, recorder: Ledger, worker_id: str, progress: Mapping[str, str]
+    ) -> None:
+        self._executor = executor
+        self._recorder = recorder
+        self._worker_id = worker_id
+        self._progress = progress
+        self._connection: Any = None
+        self._raw: Any = None
+        #: Whether the record took the outcome; None: it has not been asked.
+        self._counted: bool | None = None
+        #: What is to be recorded if the COMMIT, whose answer is missing, has not happened; and what to run if it has.
+        self._instead: Outcome | None = None
+        self._hooks: list[Any] = []
+
+    def begin(self, stopping: Callable[[], bool]) -> bool:
+        """Open the transaction, for as long as it takes.
+
+        Returns:
+            False when told to stop while the database was away: the task must not run.
+        """
+        waiting = _Waiting(self._recorder)
+        while True:
+            connection = bulk.write_connection()
+            reused = connection.connection is not None
+            try:
+                self._open(connection)
+            except Error as error:
+                connections.abandon(connection)
+                if reused:  # it may just have been idle for too long
+                    continue
+                if stopping():
+                    return False
+                waiting.failed(error)
+            else:
+                waiting.over()
+                return True
+
+    def _open(self, connection: Any) -> None:
+        self._connection = connection
+        self._outermost = not connection.in_atomic_block  # else: in the transaction of a test case
+        self._block = transaction.atomic(using=connection.alias)
+        self._block.__enter__()
+        if connection.vendor == "sqlite":
+            # The lock for writing now, where it can be waited for: whoever has read before gets it at once or never.
+            with connection.cursor() as cursor:
+                cursor.execute(f"UPDATE {Job._meta.db_table} SET attempt = attempt WHERE 0")  # noqa: S608 - a constant
+        # It tells later whether this is still the same transaction; and now, whether the connection works.
+        self._savepoint = connection.savepoint()
+        self._raw = connection.connection
+        self._depth = len(connection.savepoint_ids)
+
+    @property
+    def strict(self) -> bool:
+        """Whether its isolation is such that nobody else may touch the job's row meanwhile."""
+        level = getattr(self._connection, "isolation_level", None)
+        return getattr(level, "name", "") in ("REPEATABLE_READ", "SERIALIZABLE")
+
+    # the task, and what follows
+
+    def execute(self, declared: Declared, delivery: Delivery, soft: float | None, started: float) -> Outcome:
+        """Run one delivery and commit it; the arguments are those of `Executor.execute`.
+
+        Returns:
+            The outcome, for `put`.
+        """
+        outcome = None
+        try:
+            outcome = self._executor.execute(declared, delivery, soft, started)
+        finally:
+            if outcome is None or outcome.state is not AttemptState.SUCCEEDED:
+                self._roll_back()
+        if outcome.state is not AttemptState.SUCCEEDED:
+            return outcome
+        outcome.progress = self._progress.get(delivery.id)
+        committing = False
+        try:
+            self._check()
+            self._hurry()
+            if not settle.record([outcome], self._worker_id):
+                self._roll_back()
+                self._counted = False
+                return outcome
+            self._take_hooks()
+            committing = True
+            self._block.__exit__(None, None, None)
+        except Exception as error:
+            return self._failed(declared, outcome, error, committing)
+        except BaseException:
+            self._roll_back()
+            self._hooks = []
+            raise
+        self._counted = True
+        self._run_hooks(declared.name)
+        return outcome
+
+    def _failed(self, declared: Declared, outcome: Outcome, error: Exception, committing: bool) -> Outcome:
+        """The task has returned, but its success could not be committed."""
+        self._roll_back()
+        answered = isinstance(error, TransactionManagementError) or self._connection.connection is self._raw
+        lost = isinstance(error, Error) and not answered
+        if lost:
+            logger.warning(
+                "The connection was lost while job %s (%s) was being committed: %s",
+                outcome.delivery.id,
+                outcome.delivery.task,
+                str(error).strip(),
+            )
+            instead = _lost(outcome, error)
+        else:
+            started = outcome.started_at or outcome.finished_at
+            instead = self._executor.failed(declared, outcome.delivery, started, error, outcome.carrier)
+        if not lost and not committing:  # it is rolled back for sure
+            return instead
+        self._instead = instead
+        return outcome
+
+    def _check(self) -> None:
+        """Whether the transaction is the one that was begun, and can be committed.
+
+        Raises:
+            TransactionManagementError: the task has done what an atomic task must not do.
+        """
+        connection = self._connection
+        if connection.closed_in_transaction or connection.connection is not self._raw:
+            raise TransactionManagementError(CLOSED)
+        if not connection.in_atomic_block or (self._outermost and connection.autocommit):
+            raise TransactionManagementError(ENDED)
+        if len(connection.savepoint_ids) != self._depth:
+            raise TransactionManagementError(INNER)
+        if connection.needs_rollback:
+            raise TransactionManagementError(DOOMED)
+        try:
+            connection.savepoint_commit(self._savepoint)
+        except Error as error:
+            code = getattr(error.__cause__, "sqlstate", None)  # of psycopg 3; others are told by their words
+            if code in ("3B001", "25P01") or (code is None and "savepoint" in str(error).lower()):
+                raise TransactionManagementError(ENDED) from error
+            if code == "25P02":
+                raise TransactionManagementError(DOOMED) from error
+            raise
+
+    def _hurry(self) -> None:
+        """From now on the job's row is locked: a process that is frozen, or cut off, just then must not keep those
+        waiting who take over from it."""
+        if self._outermost and self._connection.vendor == "postgresql":
+            with self._connection.cursor() as cursor:
+                milliseconds = int(conf.get().LEASE * 1000)
+                cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}")
+
+    def _roll_back(self) -> None:
+        """End the transaction without a trace, whatever state it is in."""
+        connection = self._connection
+        if connection.in_atomic_block and len(connection.savepoint_ids) == self._depth:
+            try:
+                self._block.__exit__(_Undone, _Undone(), None)
+            except Error as error:  # the database is away, and has rolled back by itself
+                logger.debug("After a rollback: %s", error)
+        if self._outermost and (connection.in_atomic_block or not connection.autocommit):
+            connections.abandon(connection)
+
+    # the task's own on_commit hooks
+
+    def _take_hooks(self) -> None:
+        """Keep the hooks by ourselves: Django forgets them when the answer to the COMMIT is lost, and lets one that
+        fails look like a commit that failed."""
+        if self._outermost:
+            self._hooks, self._connection.run_on_commit = self._connection.run_on_commit, []
+
+    def _run_hooks(self, task: str) -> None:
+        while self._hooks:
+            hook = self._hooks.pop(0)[1]
+            try:
+                hook()
+            except Exception:
+                logger.exception("An on_commit hook of %s failed; its job has succeeded all the same.", task)
+
+    # what became of it
+
+    def put(self, outcome: Outcome) -> None:
+        """Hand the outcome of `execute` to the recorder; first find out what it is."""
+        if self._instead is not None:
+            outcome = self._resolve(outcome, self._instead)
+        if self._counted is None:
+            self._recorder.put(outcome)
+        else:
+            self._recorder.put_settled(outcome, self._counted)
+
+    def _resolve(self, outcome: Outcome, instead: Outcome) -> Outcome:
+        """Whether a transaction whose COMMIT was not answered is there; asked for as long as it takes.
+
+        A transaction that is still open somewhere has the job's row locked, so that the write below waits for its end.
+        """
+        waiting = _Waiting(self._recorder)
+        while True:
+            try:
+                undone = bool(settle.record([instead], self._worker_id)) or self._is_there(instead)
+                done = not undone and self._is_there(outcome)
+                break
+            except (OperationalError, InterfaceError) as error:
+                connections.refresh(close=True)
+                waiting.failed(error)
+            except DatabaseError:
+                logger.exception("Whether job %s was committed is left to the recorder.", outcome.delivery.id)
+                self._hooks = []
+                return instead
+        waiting.over()
+        self._counted = done or undone
+        if done:
+            logger.warning("Job %s was committed.", outcome.delivery.id)
+            self._run_hooks(outcome.delivery.task)
+            connections.tidy(outcome.delivery.task)
+            return outcome
+        self._hooks = []
+        return instead if undone else outcome
+
+    def _is_there(self, outcome: Outcome) -> bool:
+        """Whether the record has this very outcome. The times tell it from one of the same delivery in another child,
+        as there may be after Redis lost its data."""
+        row = Attempt.objects.using(bulk.write_alias()).filter(
+            job_id=UUID(outcome.delivery.id), number=outcome.delivery.number
+        ).first()  # fmt: skip
+        return (
+            row is not None
+            and row.state == outcome.state
+            and row.worker_id == UUID(self._worker_id)
+            and abs(row.finished_at.timestamp() - outcome.finished_at) < 1e-5
+        )
+
+
+class _Waiting:
+    """Waits between two tries, longer each time; tells the recorder, so that nothing is claimed meanwhile."""
+
+    def __init__(self, recorder: Ledger) -> None:
+        self._recorder = recorder
+        self._pause = FIRST_PAUSE
+        self._failed = False
+
+    def failed(self, error: BaseException) -> None:
+        self._failed = True
+        self._recorder.database_failed(error)
+        time.sleep(self._pause)
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+    def over(self) -> None:
+        if self._failed:
+            self._recorder.database_answered()
+
+
+def _lost(outcome: Outcome, error: Exception) -> Outcome:
+    """The attempt, if it is not there: nobody's failure, but a job that breaks its connection each time must not go
+    round for ever, hence a death like that of its process."""
+    delivery = outcome.delivery
+    running = {delivery.id: outcome.started_at or outcome.finished_at}
+    cause = recover.Cause(f"the connection was lost before its commit: {message(error).strip()}", running)
+    lost = recover.lost(delivery, cause)
+    lost.error_class = class_path(error)
+    return lost
