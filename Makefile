@@ -4,7 +4,7 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 PIP_INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check format bench build clean
+.PHONY: help install demo serve test check format bench chaos build clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,9 @@ format: $(VENV)/.installed-dev  ## Put the code into its format
 
 bench: $(VENV)/.installed-dev  ## Measure, and write bench/results.json
 	@$(PY) -m bench $(ARGS)
+
+chaos: $(VENV)/.installed-dev  ## Break everything at random for ten minutes, and count every job; ARGS="--seed 7"
+	@$(PY) -m bench.chaos --seconds 600 $(ARGS)
 
 build: $(VENV)/.installed-dev  ## Build the installable app into dist/
 	@$(PY) -m build --no-isolation

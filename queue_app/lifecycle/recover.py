@@ -145,8 +145,14 @@ def lost(delivery: Delivery, cause: Cause) -> Outcome:
     )
 
 
-def reap(client: redis.Redis, own_id: str) -> int:
+def reap(
+    client: redis.Redis, own_id: str, silent: Callable[[workers.Listed, float], bool] | None = None
+) -> int:
     """Take over from workers whose heartbeat is older than the lease.
+
+    Args:
+        silent: asked for each of the others, with the age of its heartbeat in seconds; one over the lease is buried
+            only if it agrees.
 
     Returns:
         How many workers were buried.
@@ -168,7 +174,9 @@ def reap(client: redis.Redis, own_id: str) -> int:
         ):  # Redis lost its data, and its keeper has not spoken since: its lease begins now
             workers.enlist(client, worker_id)
             continue
-        if now - listed[worker_id].beat <= lease:
+        age = now - listed[worker_id].beat
+        agreed = silent is None or silent(listed[worker_id], age)
+        if age <= lease or not agreed:
             continue
         cause = Cause(f"no heartbeat for {lease:g} s")
         for holder, held_queues in holders.items():

@@ -2,10 +2,60 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import redis
 
+from queue_app import conf
+from queue_app.dispatch.workers import Listed
 from queue_app.lifecycle import recover
 from queue_app.maintenance.duty import Duty
+
+#: Seconds between two looks.
+INTERVAL = 2.0
+#: A heartbeat older than this part of the lease is late: a keeper beats five times in each.
+LATE = 0.4
+
+
+class Suspects:
+    """Whose heartbeat is late, and since when that has been seen.
+
+    After Redis stood still for longer than the lease every heartbeat is older than that, of the living too. So nobody
+    is buried at first sight: the same late heartbeat must be seen twice, while Redis answers. The living beat in
+    between.
+
+    Args:
+        monotonic: the clock, in seconds.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._seen: dict[
+            str, tuple[float, float]
+        ] = {}  # worker id → its heartbeat, when it was first seen to be late
+        self._looked_at = 0.0
+
+    def look(self) -> None:
+        """A look begins. After a longer pause (a store or this process stood still) it is a first one again."""
+        now = self._monotonic()
+        if now - self._looked_at > 3 * INTERVAL:
+            self._seen.clear()
+        self._looked_at = now
+
+    def silent(self, worker: Listed, age: float) -> bool:
+        """Whether this heartbeat, `age` seconds old, was late at an earlier look already."""
+        if age <= LATE * conf.get().LEASE:
+            self._seen.pop(worker.id, None)
+            return False
+        beat, since = self._seen.get(worker.id, (0.0, 0.0))
+        if beat != worker.beat:
+            self._seen[worker.id] = (worker.beat, self._looked_at)
+            return False
+        return self._looked_at - since >= INTERVAL / 2
+
+
+_suspects = Suspects()
 
 
 def run(client: redis.Redis, worker_id: str) -> int:
@@ -14,7 +64,8 @@ def run(client: redis.Redis, worker_id: str) -> int:
     Returns:
         How many workers were buried.
     """
-    return recover.reap(client, worker_id)
+    _suspects.look()
+    return recover.reap(client, worker_id, _suspects.silent)
 
 
-REAP = Duty("reap", 2.0, run)
+REAP = Duty("reap", INTERVAL, run)

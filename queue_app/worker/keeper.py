@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 LOOK = 1.0
 #: Seconds that a stopping worker tries to bury its dead while a store is away.
 PATIENCE = 3.0
-#: Seconds between two tries to bury a child while a store is away.
+#: Seconds between two tries to bury a child, or to send a heartbeat, while a store is away.
 AGAIN = 0.5
 
 
@@ -85,8 +85,8 @@ class Keeper:
                     next_beat = 0.0
                 next_look = now + LOOK
             if now >= next_beat:
-                self._registrar.beat(self._last_claim())
-                next_beat = now + period
+                # One that did not get through is made up for as soon as it can be: others judge by it.
+                next_beat = now + (period if self._registrar.beat(self._last_claim()) else AGAIN)
             wake = min(next_beat, next_look)
             self._listen(AGAIN if self._dead or self._orphaned else max(0.0, wake - time.monotonic()))
             self._bury()
@@ -216,12 +216,18 @@ class Registrar:
         self._config = config
         self._row_written = False
 
-    def beat(self, last_claim: float) -> None:
-        """Renew the leases in Redis, and the row's heartbeat; what fails is tried again at the next beat."""
+    def beat(self, last_claim: float) -> bool:
+        """Renew the leases in Redis, and the row's heartbeat; what fails is tried again at the next beat.
+
+        Returns:
+            Whether Redis took it.
+        """
+        taken = False
         try:
             client = connection.client()
             workers.beat(client, self._config.worker_id, self._config.queues.names)
             queues.note(client, self._config.queues.names)
+            taken = True
             dispatching.redis_answered()
         except connection.Unavailable as error:
             dispatching.redis_failed(error)
@@ -231,6 +237,7 @@ class Registrar:
         except Error as error:
             logger.warning("The worker's row could not be written: %s", error)
             database.refresh(close=True)
+        return taken
 
     def _write(self, last_claim: float) -> None:
         now = clock.now()

@@ -1,0 +1,234 @@
+"""The promises, one by one, against what the stores hold at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from bench.chaos import tasks
+from bench.chaos.account import Account, Job
+from bench.chaos.arena import Arena, Fault
+
+FINAL = ("succeeded", "failed", "cancelled", "expired")
+
+
+@dataclass(slots=True)
+class Check:
+    """One promise.
+
+    Attributes:
+        seen: what was counted, in words.
+        breaches: who breaks it: (job id or empty, what is wrong).
+    """
+
+    name: str
+    seen: str
+    breaches: list[tuple[str, str]] = field(default_factory=list)
+
+
+def check(account: Account, faults: list[Fault]) -> list[Check]:
+    """Every check on jobs."""
+    return [
+        _committed(account),
+        _rolled_back(account),
+        _unknown(account),
+        _strangers(account),
+        _one_end(account),
+        _right_end(account),
+        _numbers(account),
+        _atomic(account),
+        _at_least_once(account),
+        _duplicates(account, faults),
+        Check(
+            "enqueueing raised nothing but errors of the database",
+            f"{account.ledgers.transactions:,} transactions and calls",
+            [("", bug) for bug in account.ledgers.bugs],
+        ),
+    ]
+
+
+def _ended(jobs: Iterable[Job]) -> list[tuple[str, str]]:
+    return [
+        (job.id, f"is {job.state}, after {job.attempt} attempts") for job in jobs if job.state not in FINAL
+    ]
+
+
+def _committed(account: Account) -> Check:
+    keys = account.ledgers.committed
+    breaches = [
+        ("", f"{key} was committed and is not there") for key in sorted(keys) if key not in account.by_key
+    ]
+    jobs = [job for key in keys for job in account.by_key.get(key, ())]
+    breaches += [
+        (found[0].id, f"{key} is there {len(found)} times")
+        for key, found in account.by_key.items()
+        if len(found) > 1
+    ]
+    breaches += _ended(jobs)
+    final = sum(job.state in FINAL for job in jobs)
+    return Check("committed enqueues = jobs in a final state", f"{len(keys):,} = {final:,}", breaches)
+
+
+def _rolled_back(account: Account) -> Check:
+    keys = account.ledgers.rolled_back
+    worked = {effect.key for effect in account.timeline}
+    breaches = [
+        (job.id, f"{key} was rolled back and is there") for key in keys for job in account.by_key.get(key, ())
+    ]
+    breaches += [("", f"{key} was rolled back and has run") for key in keys & worked]
+    return Check("rolled back = none present, none run", f"{len(keys):,} rolled back", breaches)
+
+
+def _unknown(account: Account) -> Check:
+    """Transactions whose answer was lost: all of their jobs, or none; and what is there must end."""
+    breaches, there = [], 0
+    for name, keys in account.ledgers.unknown.items():
+        jobs = [job for key in keys for job in account.by_key.get(key, ())]
+        there += len(jobs)
+        breaches += _ended(jobs)
+        if jobs and len(jobs) != len(keys):
+            breaches.append((jobs[0].id, f"of the {len(keys)} jobs of {name} only {len(jobs)} are there"))
+    total = sum(map(len, account.ledgers.unknown.values()))
+    seen = f"{len(account.ledgers.unknown):,} transactions: {there:,} of {total:,} jobs there"
+    return Check("answer to the commit lost: all its jobs or none, and these end", seen, breaches)
+
+
+def _strangers(account: Account) -> Check:
+    known = account.ledgers.committed | account.ledgers.rolled_back
+    known.update(key for keys in account.ledgers.unknown.values() for key in keys)
+    breaches = [
+        (job.id, f"{job.key!r} was enqueued by nobody")
+        for job in account.jobs.values()
+        if job.key not in known
+    ]
+    return Check("no job that nobody enqueued", f"{len(account.jobs):,} jobs", breaches)
+
+
+def _one_end(account: Account) -> Check:
+    """One final state; exactly one success if it is `succeeded`, none if not; a dead letter if it is `failed`."""
+    breaches = []
+    for job in account.jobs.values():
+        attempts = account.attempts.get(job.id, [])
+        good = [a.number for a in attempts if a.state == "succeeded"]
+        if len(good) != (job.state == "succeeded"):
+            breaches.append((job.id, f"is {job.state} with {len(good)} succeeded attempts"))
+        elif good and good[0] != job.attempt:
+            breaches.append((job.id, f"attempt {good[0]} succeeded, and {job.attempt} came after it"))
+        if len(account.dead.get(job.id, ())) != (job.state == "failed"):
+            breaches.append((job.id, f"is {job.state} with {len(account.dead[job.id])} open dead letters"))
+    attempts_made = sum(map(len, account.attempts.values()))
+    return Check("no job in two final states, or recorded twice", f"{attempts_made:,} attempts", breaches)
+
+
+def _right_end(account: Account) -> Check:
+    breaches, poisoned = [], 0
+    counts: dict[str, int] = {}
+    for job in account.jobs.values():
+        counts[job.state] = counts.get(job.state, 0) + 1
+        kind = tasks.BY_TASK.get(job.task)
+        if job.state not in FINAL or kind is None or job.state == kind.end:
+            continue
+        if job.state == "failed" and account.dead.get(job.id) == ["poison"]:
+            poisoned += 1
+            if job.deaths >= 10:  # POISON_AFTER of the crew: its processes really did die that often
+                continue
+        breaches.append((job.id, f"a job of {job.task} is {job.state}, not {kind.end}"))
+    seen = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()))
+    return Check(
+        "each ended as its task does", seen + (f" ({poisoned} poison)" if poisoned else ""), breaches
+    )
+
+
+def _numbers(account: Account) -> Check:
+    breaches = []
+    for job in account.jobs.values():
+        numbers = [a.number for a in account.attempts.get(job.id, ())]
+        if numbers != list(range(1, job.attempt + 1)):
+            breaches.append((job.id, f"attempts {numbers}, and the row says {job.attempt}"))
+    for job_id in account.attempts.keys() - account.jobs.keys():
+        breaches.append((job_id, "has attempts and no row"))
+    lost = sum(a.state == "lost" for found in account.attempts.values() for a in found)
+    return Check("attempts are numbered 1…n without gaps", f"{lost:,} lost attempts among them", breaches)
+
+
+def _is_atomic(job: Job) -> bool:
+    kind = tasks.BY_TASK.get(job.task)
+    return kind is not None and kind.atomic
+
+
+def _atomic(account: Account) -> Check:
+    name = "atomic effects exactly once if succeeded, else none"
+    if not tasks.HAS_ATOMIC:
+        return Check(name, "left out: this release has no atomic tasks")
+    breaches, total = [], 0
+    for job in filter(_is_atomic, account.jobs.values()):
+        total += 1
+        effects = account.effects.get(job.id, ())
+        if len(effects) != (job.state == "succeeded"):
+            breaches.append((job.id, f"is {job.state} with {len(effects)} effects"))
+        elif effects and effects[0].attempt != job.attempt:
+            breaches.append(
+                (job.id, f"the effect is of attempt {effects[0].attempt}, the success {job.attempt}")
+            )
+    return Check(name, f"{total:,} atomic jobs", breaches)
+
+
+def _at_least_once(account: Account) -> Check:
+    plain = [job for job in account.jobs.values() if not _is_atomic(job) and job.state == "succeeded"]
+    breaches = [(job.id, "succeeded without its effect") for job in plain if not account.effects.get(job.id)]
+    breaches += [
+        (e.job_id, "has an effect and no row") for e in account.timeline if e.job_id not in account.jobs
+    ]
+    return Check("other effects at least once if succeeded", f"{len(plain):,} jobs", breaches)
+
+
+def _duplicates(account: Account, faults: list[Fault]) -> Check:
+    """Not only may there be no more than there were jobs in flight: each must have been in flight itself."""
+    inflight = set().union(*(fault.inflight for fault in faults))
+    allowed = sum(len(fault.inflight) for fault in faults)
+    count, breaches = 0, []
+    for job in account.jobs.values():
+        extra = len(account.effects.get(job.id, ())) - (job.state == "succeeded")
+        if _is_atomic(job) or extra <= 0:
+            continue
+        count += extra
+        if job.id not in inflight:
+            breaches.append((job.id, f"has {extra} effects too many, and was not in flight at any fault"))
+    if count > allowed:
+        breaches.append(("", f"{count} effects too many"))
+    return Check(
+        "effects too many ≤ jobs in flight at the faults, and of those", f"{count:,} ≤ {allowed:,}", breaches
+    )
+
+
+def leftovers(arena: Arena) -> Check:
+    """What is in Redis when every job has ended and every worker has stopped."""
+    from tests.support.leaks import undocumented_keys
+
+    #: What stays by design: the names of the queues, what expires or is trimmed, and counters.
+    stays = (":bell", ":epoch", ":queues", ":fence", ":leader", ":cancelled")
+    with arena.client() as client:
+        names = sorted(str(key) for key in client.scan_iter(count=1_000))
+        breaches = [("", f"the undocumented key {key}") for key in _undocumented(arena, undocumented_keys)]
+        for name in names:
+            if not name.endswith(stays) and not any(name in text for _, text in breaches):
+                breaches.append(("", f"{name} ({client.type(name)}: {_content(client, name)})"))
+    return Check(
+        "no key left in Redis but the documented", f"{len(names)} keys: {', '.join(names)}", breaches
+    )
+
+
+def _undocumented(arena: Arena, look: object) -> list[str]:
+    with arena.stores.redis.client() as client:
+        return list(look(client))  # type: ignore[operator]
+
+
+def _content(client: object, name: str) -> str:
+    kind = client.type(name)  # type: ignore[attr-defined]
+    read = {
+        "hash": lambda: client.hgetall(name),  # type: ignore[attr-defined]
+        "set": lambda: client.smembers(name),  # type: ignore[attr-defined]
+        "list": lambda: client.lrange(name, 0, 4),  # type: ignore[attr-defined]
+        "zset": lambda: client.zrange(name, 0, 4, withscores=True),  # type: ignore[attr-defined]
+    }.get(kind, lambda: client.get(name))  # type: ignore[attr-defined]
+    return str(read())[:300]
