@@ -72,6 +72,11 @@ class Settings:
         "Seconds between the interruption (soft limit) and the killing of the child (hard limit).",
         least=0,
     )
+    CANCEL_GRACE: float = _setting(
+        10.0,
+        "Seconds that a running job which was cancelled has to end before its child is killed.",
+        least=0,
+    )
     LEASE: float = _setting(
         15.0, "Seconds without a heartbeat after which another worker takes a worker's jobs back.", least=1
     )

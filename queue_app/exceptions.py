@@ -52,6 +52,17 @@ class SoftTimeout(Exception):
     """The attempt has run longer than its time limit; raised inside the task, which may clean up."""
 
 
+class Cancelled(BaseException):
+    """The job was cancelled while it ran; raised inside the task, which may clean up.
+
+    Not an `Exception`, for the reason that `asyncio.CancelledError` is none: what handles errors must not keep a task
+    going that shall end. Who catches it raises it again.
+    """
+
+    def __init__(self, message: str = "The job was cancelled.") -> None:
+        super().__init__(message)
+
+
 class Control(Exception):
     """Base of what a task raises to decide its job's fate."""
 

@@ -15,6 +15,7 @@ Every key of a queue carries the same hash tag `{<prefix>:<queue>}`, so that its
     {jq}:epoch                         STRING  missing after Redis lost its data
     {jq}:queues                        SET   names of the queues that were ever pushed to or served
     {jq}:workers                       HASH  worker id → heartbeat (epoch seconds) '|' queues
+    {jq}:control:<worker id>           LIST  ids of jobs that this worker shall interrupt; expires
     {jq}:leader                        STRING  worker that does the maintenance; expires
     {jq}:fence                         STRING  counter: one number for each leadership
 
@@ -89,6 +90,10 @@ def queues() -> str:
 
 def workers() -> str:
     return _all("workers")
+
+
+def control(worker_id: str) -> str:
+    return _all(f"control:{worker_id}")
 
 
 def leader() -> str:

@@ -9,6 +9,9 @@ import redis
 
 from queue_app.dispatch import keys
 
+#: Seconds for which a request to a worker is kept; a duty repeats those that were not heard.
+CONTROL_SECONDS = 60
+
 
 class Listed(NamedTuple):
     """A worker as Redis lists it.
@@ -54,6 +57,29 @@ def beat(client: redis.Redis, worker_id: str, queues: Sequence[str]) -> None:
 def remove(client: redis.Redis, worker_id: str) -> None:
     """Strike a worker off; what its children held must have been taken back before."""
     client.hdel(keys.workers(), worker_id)
+    client.delete(keys.control(worker_id))
+
+
+def interrupt(client: redis.Redis, worker_id: str, ids: Sequence[str]) -> None:
+    """Ask a worker to interrupt jobs that its children hold."""
+    name = keys.control(worker_id)
+    pipe = client.pipeline(transaction=True)
+    pipe.rpush(name, *ids)
+    pipe.expire(name, CONTROL_SECONDS)
+    pipe.execute()
+
+
+def to_interrupt(client: redis.Redis, worker_id: str, seconds: float) -> list[str]:
+    """The ids of jobs that a worker was asked to interrupt, oldest request first.
+
+    Args:
+        seconds: how long to wait for one; the client must have more patience.
+    """
+    first = client.blpop([keys.control(worker_id)], timeout=seconds)
+    if first is None:
+        return []
+    more = client.lpop(keys.control(worker_id), 1_000)
+    return [str(first[1]), *map(str, more or ())]
 
 
 def listed(client: redis.Redis) -> list[Listed]:

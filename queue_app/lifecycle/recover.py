@@ -17,7 +17,7 @@ from queue_app import clock, conf, ids, signals
 from queue_app.dispatch import keys, queues, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.queues import Entry
-from queue_app.lifecycle import dispatching, release, settle
+from queue_app.lifecycle import cancelling, dispatching, release, settle
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.models import Job, Queue, Worker
 from queue_app.models.bulk import write_alias
@@ -98,7 +98,7 @@ def _take_back_some(
 
 def give_up(client: redis.Redis, holder: str, deliveries: list[Delivery]) -> list[str]:
     """Let go of deliveries that did not run: they go back, unless the record has moved on, or the body cannot be read
-    (it is of another release): then Redis is told what the record says.
+    (it is of another release): then Redis is told what the record says. Jobs that were cancelled meanwhile end here.
 
     Returns:
         The ids that went back unchanged.
@@ -109,11 +109,13 @@ def give_up(client: redis.Redis, holder: str, deliveries: list[Delivery]) -> lis
             pk__in=[UUID(d.id) for d in deliveries], state__in=sorted(UNFINISHED)
         )
     }
+    shall_end = {i: job.attempt + 1 for i, job in rows.items() if job.cancel_requested_at is not None}
+    cancelled = cancelling.end_unstarted(shall_end) if shall_end else set()
     by_queue: dict[str, tuple[list[str], list[str], list[Entry]]] = defaultdict(lambda: ([], [], []))
     for d in deliveries:
         ended, unstarted, moved_on = by_queue[d.queue]
         job = rows.get(d.id)
-        if job is None:
+        if job is None or d.id in cancelled:
             ended.append(d.id)
         elif job.attempt + 1 == d.number:
             unstarted.append(d.id)
@@ -171,7 +173,7 @@ def reap(
             continue
         if (
             worker_id not in listed
-        ):  # Redis lost its data, and its keeper has not spoken since: its lease begins now
+        ):  # Redis lost its data, and its keeper has not spoken since: its lease begins
             workers.enlist(client, worker_id)
             continue
         age = now - listed[worker_id].beat

@@ -41,7 +41,7 @@ def restore(client: redis.Redis, found: Iterable[tuple[UUID, str]]) -> int:
     """Push jobs unless Redis knows them, waiting or held, or their rows have moved on meanwhile.
 
     Redis is asked first and the rows are read after that: a job that Redis no longer knows because it was settled
-    had its row changed before, so it is seen as finished and not run again.
+    had its row changed before, so it is seen as finished and not run again. What was cancelled is left out.
 
     Args:
         found: (id, queue) of rows that were waiting a moment ago.
@@ -67,7 +67,7 @@ def _restore_some(client: redis.Redis, queue: str, ids: list[str]) -> int:
     rows = {
         str(job.pk): job
         for job in Job.objects.using(write_alias()).filter(
-            pk__in=missing, state__in=sorted(WAITING - {S.BLOCKED})
+            pk__in=missing, state__in=sorted(WAITING - {S.BLOCKED}), cancel_requested_at=None
         )
     }
     entries = [dispatching.entry_of_row(rows[job_id]) for job_id in missing if job_id in rows]

@@ -13,7 +13,7 @@ from queue_app.dispatch.queues import Entry
 from queue_app.lifecycle import dispatching
 from queue_app.lifecycle.outcome import Outcome, ending
 from queue_app.models import bulk
-from queue_app.models.bulk.rows import Start
+from queue_app.models.bulk.rows import Accepted, Start
 from queue_app.states import FINAL, AttemptState
 
 SUCCEEDED = AttemptState.SUCCEEDED
@@ -21,6 +21,8 @@ SUCCEEDED = AttemptState.SUCCEEDED
 
 def record(outcomes: list[Outcome], worker_id: str) -> set[str]:
     """Write outcomes in one transaction, each only if the record expects its delivery (P4).
+
+    Outcomes of jobs that were to be cancelled meanwhile are overruled: unless they succeeded, nothing follows them.
 
     Returns:
         The ids whose outcome counted.
@@ -30,7 +32,12 @@ def record(outcomes: list[Outcome], worker_id: str) -> set[str]:
     """
     connection = bulk.write_connection()
     endings = [ending(outcome) for outcome in outcomes]
-    return bulk.for_vendor(connection).end_attempts(connection, endings, worker_id)
+    accepted: Accepted = bulk.for_vendor(connection).end_attempts(connection, endings, worker_id)
+    if accepted.cancelled:
+        for outcome in outcomes:
+            if outcome.delivery.id in accepted.cancelled:
+                outcome.overrule()
+    return accepted
 
 
 def acknowledge(client: redis.Redis, holder: str, outcomes: Iterable[Outcome], accepted: set[str]) -> None:

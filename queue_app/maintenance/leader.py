@@ -13,7 +13,7 @@ from django.db import Error
 from queue_app import conf
 from queue_app.dispatch import connection, workers
 from queue_app.lifecycle import dispatching
-from queue_app.maintenance import promote, prune, reap, reconcile
+from queue_app.maintenance import cancel, promote, prune, reap, reconcile
 from queue_app.maintenance.duty import Duty
 from queue_app.worker import connections
 
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 DUTIES: tuple[Duty, ...] = (
     reconcile.REBUILD,  # before anything is promoted
     reap.REAP,
+    cancel.CANCEL,
     promote.LOAD,
     promote.SAY,
     reconcile.SWEEP,

@@ -35,6 +35,10 @@ class Backlog:
         except IndexError:
             return None
 
+    def unstarted(self) -> list[Delivery]:
+        """What has not been started at this moment."""
+        return list(self._deliveries)
+
     def surrender(self) -> list[Delivery]:
         """All that has not been started, in the order to run them; they are the caller's now."""
         given: list[Delivery] = []

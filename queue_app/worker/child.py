@@ -59,6 +59,7 @@ class Child:
         """
         signal.signal(signal.SIGTERM, self._told_to_stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the supervisor held it back until now
+        signal.signal(signal.SIGUSR1, self._told_to_cancel)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the whole group
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         title.set_title(f"queue_app child {self._index} [{self._config.queues}]")
@@ -87,6 +88,16 @@ class Child:
         self._stopping = True
         if self._interruptible:
             self._interruptible = False  # TERM to the whole group comes twice: only the first may raise
+            raise _Woken
+
+    def _told_to_cancel(self, signum: int, frame: FrameType | None) -> None:
+        """By the keeper: the board says which jobs. Raises in the midst of the one that runs in this thread."""
+        waiting, self._interruptible = self._interruptible, False  # no TERM shall break this off
+        try:
+            self._runner.interrupt()
+        finally:
+            self._interruptible = waiting and not self._stopping
+        if waiting and self._stopping:
             raise _Woken
 
     def _serve(self, slots: MainThread | Threads) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 
 from django.conf import settings
+from django.db import Error
 
 from queue_app import clock, conf, registry
 from queue_app.dispatch import connection, queues
 from queue_app.dispatch.body import Delivery
 from queue_app.exceptions import UnknownTask
-from queue_app.lifecycle import dispatching, settle
+from queue_app.lifecycle import cancelling, dispatching, settle
 from queue_app.models.bulk.rows import Start
 from queue_app.registry import Declared
 from queue_app.worker import connections
@@ -24,7 +26,7 @@ from queue_app.worker.config import WorkerConfig
 from queue_app.worker.executor import Executor, hard_limit, soft_limit
 from queue_app.worker.recorder import Recorder
 from queue_app.worker.shared import Board
-from queue_app.worker.timeouts import ThreadTimer, in_main_thread
+from queue_app.worker.timeouts import InMainThread, Interrupts, InThreads
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +59,15 @@ class Runner:
         self._index = index
         self._holder = holder
         self._stopping = stopping
-        self._loop = AsyncLoop()
-        limiter = in_main_thread if config.slots == 1 else ThreadTimer().limit
-        self._executor = Executor(config.worker_id, limiter, self._loop.run, self)
+        #: Ids of what was cancelled here while it ran; it is interrupted once. Shared with those that interrupt.
+        self._cancelled: set[str] = set()
+        self._loop = AsyncLoop(self._cancelled)
+        self._interrupts: Interrupts = (InMainThread if config.slots == 1 else InThreads)(self._cancelled)
+        self._executor = Executor(config.worker_id, self._interrupts, self._loop.run, self)
+        #: What was claimed, and cancelled before it began: not to be run. Asked for when the keeper counts a request.
+        self._dropped: set[str] = set()
+        self._heard = board.requests[index]
+        self._asking = threading.Lock()
         #: What runs: slot → delivery and start. What its row says already: slot → id and progress.
         self._current: dict[int, tuple[Delivery, float]] = {}
         self._marked: dict[int, tuple[str, str | None]] = {}
@@ -69,10 +77,14 @@ class Runner:
 
     def run_one(self, slot: int, delivery: Delivery) -> None:
         """Run one delivery and hand its outcome to the recorder."""
+        if self._dropped and delivery.id in self._dropped:
+            self._dropped.discard(delivery.id)
+            return
         declared = self._known(delivery)
         if declared is None:
             return
         execute, put = self._executor.execute, self.recorder.put
+        transaction = None
         if declared.atomic:
             transaction = self._begin(delivery)
             if transaction is None:
@@ -91,12 +103,21 @@ class Runner:
             0.0 if hard is None else time.monotonic() + hard,
         )
         try:
+            # Looked at when the slot is on the board already: the keeper counts first, and looks there then.
+            if self._board.requests[self._index] != self._heard and self._is_dropped(delivery):
+                if transaction is not None:
+                    transaction.roll_back()
+                return
             outcome = execute(declared, delivery, soft, now)
             connections.tidy(delivery.task)
+            if self._interrupts.struck:
+                self._tidy_more(delivery)
         finally:
             self._board.end(self._index, slot)
             self._current.pop(slot, None)
             self._marked.pop(slot, None)
+            if self._cancelled:
+                self._cancelled.discard(delivery.id)
         if self._progress:
             outcome.progress = self._progress.pop(delivery.id, None)
         self.jobs += 1
@@ -130,6 +151,47 @@ class Runner:
             except connection.Unavailable as lost:
                 dispatching.redis_failed(lost)
             return None
+
+    def _tidy_more(self, delivery: Delivery) -> None:
+        if delivery.id in self._interrupts.struck:
+            self._interrupts.struck.discard(delivery.id)
+            connections.refresh(close=True)  # perhaps in the midst of a statement
+
+    def is_cancelled(self, delivery: Delivery) -> bool:
+        """Whether the job under way was cancelled."""
+        return delivery.id in self._cancelled or any(
+            current is delivery and self._board.is_cancelled(self._index, slot, delivery.id)
+            for slot, (current, _) in list(self._current.items())
+        )
+
+    def interrupt(self) -> None:
+        """Interrupt what the keeper has marked on the board; in the main thread, by a signal.
+
+        Raises:
+            Cancelled: in the midst of the job that runs in this thread.
+        """
+        for slot, (delivery, _) in list(self._current.items()):
+            job_id = delivery.id
+            if job_id not in self._cancelled and self._board.is_cancelled(self._index, slot, job_id):
+                self._cancelled.add(job_id)
+                self._loop.cancel(job_id)
+                self._interrupts.cancel(job_id)
+
+    def _is_dropped(self, delivery: Delivery) -> bool:
+        """Somebody cancelled jobs that this child has claimed: find out whether this one, or others in the backlog,
+        must not begin."""
+        with self._asking:
+            count = self._board.requests[self._index]
+            unstarted = [delivery, *self.backlog.unstarted()]
+            try:
+                self._dropped = cancelling.drop(connection.client(), self._holder, unstarted)
+            except (Error, *connection.Unavailable) as error:
+                # It begins, and is interrupted; the next one asks again.
+                logger.warning("It is not known which claimed jobs were cancelled: %s", error)
+                connections.refresh(close=True)
+                return False
+            self._heard = count
+        return delivery.id in self._dropped
 
     def stop(self) -> None:
         """Give back what has not started, record what has ended."""

@@ -21,7 +21,7 @@ GROUPS = {
         "BACKOFF_CAP",
         "BACKOFF_JITTER",
     ],
-    "Time limits": ["TIMEOUT", "HARD_TIMEOUT_GRACE"],
+    "Time limits": ["TIMEOUT", "HARD_TIMEOUT_GRACE", "CANCEL_GRACE"],
     "Workers": ["GRACE", "CLAIM_MAX", "SETTLE_MAX", "LONG_JOB", "RUNNING_AFTER", "RELEASE"],
     "Recovery": ["LEASE", "DUE_HORIZON", "SWEEP_GRACE", "POISON_AFTER"],
     "Retention": ["KEEP_SUCCEEDED", "KEEP_FAILED"],

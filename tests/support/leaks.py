@@ -23,6 +23,7 @@ PATTERNS = [
     GLOBAL + r"epoch",
     GLOBAL + r"queues",
     GLOBAL + r"workers",
+    GLOBAL + r"control:[0-9a-f\-]+",
     QUEUE + r"holders",
     QUEUE + r"cancelled",
     GLOBAL + r"leader",

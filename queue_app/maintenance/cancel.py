@@ -1,0 +1,22 @@
+"""Cancel: jobs that were asked to end and have not are asked again, and those that nobody holds any more end here."""
+
+from __future__ import annotations
+
+import redis
+
+from queue_app.lifecycle import cancelling, recover
+from queue_app.maintenance.duty import Duty
+
+
+def run(client: redis.Redis, worker_id: str) -> int:
+    """Pursue what was cancelled.
+
+    Returns:
+        How many jobs ended.
+    """
+    if recover.lost_its_data(client):
+        return 0  # until the rebuild nobody knows who holds what
+    return cancelling.pursue()
+
+
+CANCEL = Duty("cancel", 2.0, run)
