@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import redis
-
 from queue_app.lifecycle import recover
-from queue_app.maintenance.duty import Duty
+from queue_app.maintenance.duty import Duty, Mandate
 
 
-def run(client: redis.Redis, worker_id: str) -> int:
+def run(mandate: Mandate) -> int:
     """Bury the silent.
 
     Returns:
         How many workers were buried.
     """
-    return recover.reap(client, worker_id)
+    return recover.reap(mandate.client, mandate.leader_id, mandate.check)
 
 
-REAP = Duty("reap", 2.0, run)
+REAP = Duty("reap", 2.0, run, "takes over what workers without a heartbeat held")

@@ -6,10 +6,8 @@ import logging
 import time
 from uuid import UUID
 
-import redis
-
 from queue_app.lifecycle import recover
-from queue_app.maintenance.duty import Duty
+from queue_app.maintenance.duty import Duty, Mandate
 
 logger = logging.getLogger(__name__)
 
@@ -20,52 +18,52 @@ _empty_since: float | None = None
 ANNOUNCING = 2.0
 
 
-def rebuild(client: redis.Redis, worker_id: str) -> int:
+def rebuild(mandate: Mandate) -> int:
     """If Redis lost its data, put back all that waits.
 
     Returns:
         How many jobs were put back.
     """
     global _empty_since
-    if not recover.lost_its_data(client):
+    if not recover.lost_its_data(mandate.client):
         _empty_since = None
         return 0
     if _empty_since is None:
         _empty_since = time.monotonic()
     if time.monotonic() - _empty_since < ANNOUNCING:
         return 0
-    count = recover.rebuild(client)
+    count = recover.rebuild(mandate.client, mandate.check)
     _empty_since = None
     if count:
         logger.warning("Redis had lost its data: %d waiting jobs were put back.", count)
     return count
 
 
-def sweep(client: redis.Redis, worker_id: str) -> int:
+def sweep(mandate: Mandate) -> int:
     """Push rows that were committed but never pushed; a part of a long backlog each time.
 
     Returns:
         How many jobs were missing.
     """
     global _behind
-    if recover.lost_its_data(client):
+    if recover.lost_its_data(mandate.client):
         return 0  # the rebuild comes first, and does the same
-    recover.sync_pauses(client)
-    count, _behind = recover.sweep(client, after=_behind)
+    recover.sync_pauses(mandate.client, mandate.check)
+    count, _behind = recover.sweep(mandate.client, after=_behind, check=mandate.check)
     if count:
         logger.warning("%d waiting jobs were missing in Redis and were pushed.", count)
     return count
 
 
-def orphans(client: redis.Redis, worker_id: str) -> int:
+def orphans(mandate: Mandate) -> int:
     """Rows that say `running` although nobody holds them.
 
     Returns:
         How many jobs were delivered again.
     """
-    return recover.orphans(client)
+    return recover.orphans(mandate.client, check=mandate.check)
 
 
-REBUILD = Duty("rebuild", 0.8, rebuild)
-SWEEP = Duty("sweep", 4.0, sweep)
-ORPHANS = Duty("orphans", 20.0, orphans)
+REBUILD = Duty("rebuild", 0.8, rebuild, "pushes all that waits when Redis has lost its data")
+SWEEP = Duty("sweep", 4.0, sweep, "pushes rows that were committed but never pushed")
+ORPHANS = Duty("orphans", 20.0, orphans, "delivers jobs again that say running and are held by nobody")

@@ -74,7 +74,8 @@ class Keeper:
             signal.signal(number, signal.SIG_IGN)  # the supervisor says when
         title.set_title(f"queue_app keeper [{self._config.queues}]")
         duties = threading.Thread(target=self._duties, name="maintenance", daemon=True)
-        duties.start()
+        if self._config.maintenance:
+            duties.start()
         period = conf.get().LEASE / 5
         next_beat = next_look = 0.0
         while not self._over():
@@ -91,7 +92,8 @@ class Keeper:
             self._listen(AGAIN if self._dead or self._orphaned else max(0.0, wake - time.monotonic()))
             self._bury()
         self._stop_duties.set()
-        duties.join(timeout=5.0)
+        if duties.ident is not None:
+            duties.join(timeout=5.0)
         self._registrar.leave()
         connections.close_all()
         return 0
@@ -204,7 +206,7 @@ class Keeper:
 
     def _duties(self) -> None:
         try:
-            Leader(self._config.worker_id).run(self._stop_duties)
+            Leader(self._config.worker_id, self._stop_duties).run()
         finally:
             connections.close_all()
 

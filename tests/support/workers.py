@@ -19,9 +19,10 @@ nursery = Nursery()
 
 
 class WorkerProcess:
-    """A running `manage.py runworker`, supervisor and children, in a process group of its own.
+    """A running `manage.py runworker`, supervisor and children, in a process group of its own; or another command.
 
     Args:
+        verb: The command.
         forked: Start it from a process that has its imports done, which takes a third of the time.
 
     Attributes:
@@ -30,14 +31,20 @@ class WorkerProcess:
     """
 
     def __init__(
-        self, arguments: list[str], environment: dict[str, str], log: Path, *, forked: bool = False
+        self,
+        arguments: list[str],
+        environment: dict[str, str],
+        log: Path,
+        *,
+        verb: str = "runworker",
+        forked: bool = False,
     ) -> None:
         self.log = log
-        self.command = [sys.executable, str(ROOT / "manage.py"), "runworker", *arguments]
+        self.command = [sys.executable, str(ROOT / "manage.py"), verb, *arguments]
         self._process: subprocess.Popen[bytes] | ForkedProcess
         log.touch()
         if forked:
-            self._process = nursery.fork(["runworker", *arguments], environment, log)
+            self._process = nursery.fork([verb, *arguments], environment, log)
             self.pid = self._process.pid
             return
         with open(log, "wb") as output:
