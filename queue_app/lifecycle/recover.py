@@ -20,12 +20,16 @@ from queue_app.dispatch.queues import Entry
 from queue_app.lifecycle import dispatching, release, settle
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.lifecycle.release import Check, unchecked
+from queue_app.lifecycle.sweep import queues_that_wait, waiting_in
 from queue_app.models import Job, Queue, Worker
 from queue_app.models.bulk import write_alias
 from queue_app.states import UNFINISHED, AttemptState, DeadReason, JobState
 
 #: Makes an outcome of a delivery whose process died while it ran, given when it started (epoch seconds).
 Verdict = Callable[[Delivery, float | None], Outcome]
+
+#: Where a walk through the backlog stands: a queue, and an id in it.
+Place = tuple[str, UUID]
 
 
 @dataclass(slots=True)
@@ -258,24 +262,31 @@ def sync_pauses(client: redis.Redis, check: Check = unchecked) -> int:
 
 
 def sweep(
-    client: redis.Redis, *, limit: int = 2_000, after: UUID | None = None, check: Check = unchecked
-) -> tuple[int, UUID | None]:
-    """Push rows that were committed but never pushed (their process died in between, or Redis was away).
+    client: redis.Redis, *, limit: int = 2_000, after: Place | None = None, check: Check = unchecked
+) -> tuple[int, Place | None]:
+    """Push rows that were committed but never pushed; a part of a long backlog, by queue and id. What is new is found
+    sooner by `sweep.Recent`.
 
     Args:
         limit: most rows looked at in one call.
-        after: continue behind this id.
+        after: continue behind this place.
+        check: asked before each batch of writes.
 
     Returns:
-        How many were missing, and the id to continue behind (None: the end was reached).
+        How many were missing, and the place to continue behind (None: the end was reached).
     """
     grace = ids.floor(clock.seconds() - conf.get().SWEEP_GRACE)
-    rows = Job.objects.using(write_alias()).filter(state=JobState.QUEUED, id__lt=grace)
-    if after is not None:
-        rows = rows.filter(id__gt=after)
-    found = list(rows.order_by("id").values_list("pk", "queue")[:limit])
+    first, last = after or ("", None)
+    found: list[tuple[UUID, str]] = []
+    for name in queues_that_wait(first):
+        rows = waiting_in(name).filter(id__lt=grace)
+        if last is not None and name == first:
+            rows = rows.filter(id__gt=last)
+        found += rows.order_by("id").values_list("pk", "queue")[: limit - len(found)]
+        if len(found) == limit:
+            break
     count = release.restore(client, found, check)
-    return count, found[-1][0] if len(found) == limit else None
+    return count, (found[-1][1], found[-1][0]) if len(found) == limit else None
 
 
 def orphans(client: redis.Redis, *, limit: int = 5_000, check: Check = unchecked) -> int:

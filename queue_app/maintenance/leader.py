@@ -31,6 +31,7 @@ DUTIES: tuple[Duty, ...] = (
     promote.LOAD,
     promote.SAY,
     reconcile.SWEEP,
+    reconcile.BACKLOG,
     reconcile.ORPHANS,
     prune.PRUNE,
 )

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from uuid import UUID
 
 from queue_app.lifecycle import recover
+from queue_app.lifecycle.sweep import Recent
 from queue_app.maintenance.duty import Duty, Mandate
 
 logger = logging.getLogger(__name__)
 
-_behind: UUID | None = None
+_recent = Recent()
+_token = 0
+_behind: recover.Place | None = None
 _empty_since: float | None = None
 
 #: Seconds between finding Redis empty and pushing: living workers announce what they run meanwhile.
 ANNOUNCING = 2.0
+#: Rows of the backlog looked at in one run: a hundredth of a core, and a million of them in a quarter of an hour.
+PART = 5_000
 
 
 def rebuild(mandate: Mandate) -> int:
@@ -40,16 +44,35 @@ def rebuild(mandate: Mandate) -> int:
 
 
 def sweep(mandate: Mandate) -> int:
-    """Push rows that were committed but never pushed; a part of a long backlog each time.
+    """Push new rows that were committed but never pushed.
+
+    Returns:
+        How many jobs were missing.
+    """
+    global _token
+    if recover.lost_its_data(mandate.client):
+        return 0  # the rebuild comes first, and does the same
+    if mandate.token > _token + 1 or mandate.token < _token:  # another one led in between
+        _recent.forget()
+    _token = mandate.token
+    return _said(_recent.run(mandate.client, check=mandate.check))
+
+
+def backlog(mandate: Mandate) -> int:
+    """The same for older rows, a part of a long backlog each time.
 
     Returns:
         How many jobs were missing.
     """
     global _behind
     if recover.lost_its_data(mandate.client):
-        return 0  # the rebuild comes first, and does the same
+        return 0
     recover.sync_pauses(mandate.client, mandate.check)
-    count, _behind = recover.sweep(mandate.client, after=_behind, check=mandate.check)
+    count, _behind = recover.sweep(mandate.client, limit=PART, after=_behind, check=mandate.check)
+    return _said(count)
+
+
+def _said(count: int) -> int:
     if count:
         logger.warning("%d waiting jobs were missing in Redis and were pushed.", count)
     return count
@@ -65,5 +88,7 @@ def orphans(mandate: Mandate) -> int:
 
 
 REBUILD = Duty("rebuild", 0.8, rebuild, "pushes all that waits when Redis has lost its data")
-SWEEP = Duty("sweep", 4.0, sweep, "pushes rows that were committed but never pushed")
+#: With SWEEP_GRACE, and the time until the leader looks again, less than 10 s.
+SWEEP = Duty("sweep", 2.0, sweep, "pushes new rows that were committed but never pushed")
+BACKLOG = Duty("backlog", 4.0, backlog, "looks for more of them in the backlog, and sets pauses right")
 ORPHANS = Duty("orphans", 20.0, orphans, "delivers jobs again that say running and are held by nobody")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,13 @@ from queue_app.dispatch import connection, workers
 from queue_app.lifecycle import dispatching, recover
 from queue_app.maintenance import history
 from queue_app.maintenance.leader import DUTIES
-from queue_app.models import Worker
+from queue_app.models import Job, Worker
 from tests import tasks
 from tests.acceptance.support import StartWorker, processes, wait_for_end
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
-from tests.support.workers import WorkerProcess
+from tests.support.workers import ROOT, WorkerProcess
 
 pytestmark = committed
 
@@ -182,3 +184,24 @@ def test_what_is_wrong_at_the_start_is_one_clear_line(
     process = runmaintenance(**environment)
     assert process.wait() == 1
     assert text in process.output() and "Traceback" not in process.output()
+
+
+def test_a_process_killed_between_commit_and_push_loses_nothing(
+    worker: StartWorker, worker_env: dict[str, str]
+) -> None:
+    """With the settings that everybody has; the sweep is due for it within 10 s (see test_sweep)."""
+    process = worker()
+    assert wait_for_end([tasks.noop.enqueue().id]) == ["succeeded"]
+    code = """if True:
+        import django, os, signal
+        django.setup()
+        from queue_app.lifecycle import dispatching
+        from tests import tasks
+        dispatching.push_quietly = lambda by_queue: os.kill(os.getpid(), signal.SIGKILL)
+        tasks.noop.enqueue("lost")
+    """
+    ended = subprocess.run([sys.executable, "-c", code], env=worker_env, cwd=ROOT, capture_output=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    (lost,) = Job.objects.filter(payload__contains="lost")
+    assert wait_for_end([str(lost.pk)]) == ["succeeded"]
+    assert "1 waiting jobs were missing in Redis and were pushed." in process.output()

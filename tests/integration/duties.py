@@ -47,6 +47,13 @@ def _sweep(patch: pytest.MonkeyPatch) -> Look:
     return _waiting
 
 
+def _backlog(patch: pytest.MonkeyPatch) -> Look:
+    recover.rebuild(connection.client())
+    _unpushed(patch)
+    _later(patch, 3_600)
+    return _waiting
+
+
 def _promote(patch: pytest.MonkeyPatch) -> Look:
     recover.rebuild(connection.client())
     _unpushed(patch, tasks.noop.using(run_after=30))
@@ -89,6 +96,7 @@ def _prune(patch: pytest.MonkeyPatch) -> Look:
 WORK: dict[str, Callable[[pytest.MonkeyPatch], Look]] = {
     "rebuild": _rebuild,
     "sweep": _sweep,
+    "backlog": _backlog,
     "promote": _promote,
     "say_queued": _say,
     "reap": _reap,
