@@ -44,6 +44,10 @@ class IllegalTransition(QueueAppError):
     """The job is not in a state that allows this."""
 
 
+class Deposed(QueueAppError):
+    """This process no longer leads: somebody else does the duties now."""
+
+
 class StoreUnavailable(QueueAppError):
     """The database or Redis cannot be reached."""
 

@@ -16,8 +16,9 @@ Every key of a queue carries the same hash tag `{<prefix>:<queue>}`, so that its
     {jq}:queues                        SET   names of the queues that were ever pushed to or served
     {jq}:workers                       HASH  worker id → heartbeat (epoch seconds) '|' queues
     {jq}:control:<worker id>           LIST  ids of jobs that this worker shall interrupt; expires
-    {jq}:leader                        STRING  worker that does the maintenance; expires
-    {jq}:fence                         STRING  counter: one number for each leadership
+    {jq}:leader                        STRING  who does the maintenance '|' token of this leadership; expires
+    {jq}:fence                         STRING  counter: the token of the latest leadership
+    {jq}:duties                        HASH  duty → JSON of its last run (see maintenance/history.py)
 
 An id is in exactly one place: waiting (a body) or held by one child. That is what makes a repeated push harmless.
 """
@@ -102,3 +103,7 @@ def leader() -> str:
 
 def fence() -> str:
     return _all("fence")
+
+
+def duties() -> str:
+    return _all("duties")

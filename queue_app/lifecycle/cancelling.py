@@ -19,6 +19,7 @@ from queue_app import clock
 from queue_app.dispatch import connection, queues, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import dispatching
+from queue_app.lifecycle.release import Check, unchecked
 from queue_app.models import Job
 from queue_app.models.bulk import write_alias
 from queue_app.states import ATTEMPTABLE, WAITING, JobState
@@ -85,8 +86,11 @@ def _tell(by_queue: dict[str, list[str]]) -> None:
         dispatching.redis_failed(error)
 
 
-def pursue(*, limit: int = LIMIT) -> int:
+def pursue(*, limit: int = LIMIT, check: Check = unchecked) -> int:
     """Ask again where jobs that shall end have not, and end those that nobody holds any more.
+
+    Args:
+        check: called before each batch.
 
     Returns:
         How many have ended.
@@ -98,6 +102,7 @@ def pursue(*, limit: int = LIMIT) -> int:
     found = list(Job.objects.using(using).cancelling().order_by("id").values_list("pk", flat=True)[:limit])
     count = 0
     for start in range(0, len(found), CHUNK):
+        check()
         with transaction.atomic(using=using):
             rows = Job.objects.using(using).cancelling().filter(pk__in=found[start : start + CHUNK])
             rows = rows.select_for_update().order_by("pk").only("state", "queue")

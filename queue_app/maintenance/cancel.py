@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import redis
-
 from queue_app.lifecycle import cancelling, recover
-from queue_app.maintenance.duty import Duty
+from queue_app.maintenance.duty import Duty, Mandate
 
 
-def run(client: redis.Redis, worker_id: str) -> int:
+def run(mandate: Mandate) -> int:
     """Pursue what was cancelled.
 
     Returns:
         How many jobs ended.
     """
-    if recover.lost_its_data(client):
+    if recover.lost_its_data(mandate.client):
         return 0  # until the rebuild nobody knows who holds what
-    return cancelling.pursue()
+    return cancelling.pursue(check=mandate.check)
 
 
-CANCEL = Duty("cancel", 2.0, run)
+CANCEL = Duty("cancel", 2.0, run, "ends what was cancelled and has not ended")

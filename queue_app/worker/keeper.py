@@ -75,7 +75,8 @@ class Keeper:
             signal.signal(number, signal.SIG_IGN)  # the supervisor says when
         title.set_title(f"queue_app keeper [{self._config.queues}]")
         duties = threading.Thread(target=self._duties, name="maintenance", daemon=True)
-        duties.start()
+        if self._config.maintenance:
+            duties.start()
         cancels = Cancels(self._config.worker_id, self._board, self._children)
         threading.Thread(target=cancels.run, args=(self._stop_duties,), name="cancels", daemon=True).start()
         period = conf.get().LEASE / 5
@@ -94,7 +95,8 @@ class Keeper:
             self._listen(AGAIN if self._dead or self._orphaned else max(0.0, wake - time.monotonic()))
             self._bury()
         self._stop_duties.set()
-        duties.join(timeout=5.0)
+        if duties.ident is not None:
+            duties.join(timeout=5.0)
         self._registrar.leave()
         connections.close_all()
         return 0
@@ -213,7 +215,7 @@ class Keeper:
 
     def _duties(self) -> None:
         try:
-            Leader(self._config.worker_id).run(self._stop_duties)
+            Leader(self._config.worker_id, self._stop_duties).run()
         finally:
             connections.close_all()
 

@@ -28,6 +28,7 @@ PATTERNS = [
     QUEUE + r"cancelled",
     GLOBAL + r"leader",
     GLOBAL + r"fence",
+    GLOBAL + r"duties",
 ]
 
 _known = re.compile("|".join(f"(?:{pattern})" for pattern in PATTERNS), re.DOTALL)
