@@ -42,3 +42,22 @@ def test_running_jobs_are_not_taken_from_living_workers(
     assert [attempts(job_id) for job_id in ids] == [["succeeded"]] * 2
     dispatching._retry_at = 0.0
     assert [process.stop() for process in both] == [0, 0]
+
+
+def test_a_claim_whose_answer_was_lost_takes_no_job_away(
+    worker: StartWorker, tmp_path: Path, redis_process: RedisServer
+) -> None:
+    """Redis carries it out when it goes on, for a child that has given up on it, and lives."""
+    process = worker(settings={"LEASE": 60.0})
+    running = tasks.wait_for_file.enqueue(str(tmp_path), "started", "release").id
+    wait_for_lines(tmp_path, "started")
+    waiting = [result.id for result in tasks.noop.enqueue_many([((), {})] * 20)]
+    redis_process.pause()
+    (tmp_path / "release").touch()
+    process.wait_for("Lost the redis: ")
+    redis_process.resume()
+    assert wait_for_end([running, *waiting]) == ["succeeded"] * 21
+    assert [attempts(job_id) for job_id in (running, *waiting)] == [["succeeded"]] * 21
+    dispatching._retry_at = 0.0
+    assert wait_for_end([tasks.noop.enqueue().id]) == ["succeeded"]
+    assert process.stop() == 0
