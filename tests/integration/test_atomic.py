@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import IntegrityError, OperationalError, connection, transaction
 
 from queue_app import ids as job_ids
 from queue_app import signals
@@ -17,7 +17,7 @@ from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.states import AttemptState
 from tests import atomic_tasks
 from tests.integration.draining import run_due
-from tests.integration.support import Child, states
+from tests.integration.support import Child, jobs, states
 from tests.models import Effect
 from tests.support.marks import committed
 from tests.support.servers import PostgresqlServer
@@ -148,7 +148,9 @@ def test_what_fails_is_rolled_back_and_tried_again(verb: str) -> None:
         ("leave_open_and_close", "closed the database connection"),
     ],
 )
-def test_what_an_atomic_task_must_not_do_fails_and_leaves_nothing(verb: str, said: str) -> None:
+def test_what_an_atomic_task_must_not_do_fails_and_leaves_nothing(
+    verb: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
     job_id = atomic_tasks.effect_and.enqueue(verb).id
     after = atomic_tasks.effect.enqueue().id
     run_due()
@@ -156,6 +158,7 @@ def test_what_an_atomic_task_must_not_do_fails_and_leaves_nothing(verb: str, sai
     assert effects(job_id) == []
     assert effects(after) == ["first", "second"]
     assert said in DeadLetter.objects.get().error
+    assert "left a transaction open on" not in caplog.text, "it is said once"
     assert held() == 0
 
 
@@ -433,11 +436,8 @@ def test_an_outcome_of_another_child_is_not_taken_for_ones_own(
     assert held() == 0
 
 
-def test_a_refusal_at_the_commit_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As by a deferred constraint: the server answers, and the connection lives."""
-    from django.db import IntegrityError
-
-    job_id = atomic_tasks.effect_then.enqueue("nothing").id
+def refuse_one_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next COMMIT that carries an outcome is refused."""
     commit, record, armed = connection._commit, settle.record, []
 
     def arm(outcomes: list[Outcome], worker_id: str) -> set[str]:
@@ -452,6 +452,32 @@ def test_a_refusal_at_the_commit_is_a_failure(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(settle, "record", arm)
     monkeypatch.setattr(connection, "_commit", refuse)
+
+
+def test_jobs_of_a_refused_commit_are_never_pushed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although somebody keeps the exception, and with it all that was alive when it was raised."""
+    atomic_tasks.enqueue_inside.using(max_attempts=1).enqueue()
+    refuse_one_commit(monkeypatch)
+    kept: list[Outcome] = []
+
+    def keep(sender: object, outcomes: list[Outcome], **more: Any) -> None:
+        kept.extend(outcomes)
+
+    signals.attempts_finished.connect(keep)
+    try:
+        run_due()
+    finally:
+        signals.attempts_finished.disconnect(keep)
+    assert isinstance(kept[0].exception, IntegrityError)
+    with transaction.atomic():
+        (after,) = jobs(1)
+    assert [delivery.id for delivery in Child().claim(9)] == [after]
+
+
+def test_a_refusal_at_the_commit_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a deferred constraint: the server answers, and the connection lives."""
+    job_id = atomic_tasks.effect_then.enqueue("nothing").id
+    refuse_one_commit(monkeypatch)
     run_until_done(job_id)
     assert states([job_id]) == ["succeeded"]
     first = Attempt.objects.get(number=1)
