@@ -42,7 +42,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="jobs a second, rolled back ones included (default: 400)",
     )
     parser.add_argument(
-        "--settle", type=_number, default=90.0, metavar="S", help="seconds to settle in (default: 90)"
+        "--settle",
+        type=_number,
+        default=90.0,
+        metavar="S",
+        help="most seconds without progress at the end (default: 90)",
     )
     parser.add_argument(
         "--only", type=_kinds, default=tuple(KINDS), metavar="A,B", help=f"of {', '.join(KINDS)}"

@@ -52,7 +52,7 @@ class Plan:
         seconds: length of the part with faults.
         every: seconds between the beginnings of two faults, on average.
         rate: jobs that the enqueuers try to enqueue in a second, all together; they roll back some two in five.
-        settle: seconds after the last fault within which every job must have ended.
+        settle: seconds after the last fault that may pass without progress until everything has settled.
         enqueuers: how many processes enqueue.
         lease: the setting LEASE of the workers.
     """
