@@ -20,6 +20,7 @@ from queue_app.worker.async_loop import AsyncLoop
 from queue_app.worker.backlog import Backlog
 from queue_app.worker.config import WorkerConfig
 from queue_app.worker.executor import Executor, hard_limit, soft_limit
+from queue_app.worker.hands import Hands
 from queue_app.worker.recorder import Recorder
 from queue_app.worker.shared import Board
 from queue_app.worker.timeouts import ThreadTimer, in_main_thread
@@ -40,7 +41,8 @@ class Runner:
 
     def __init__(self, config: WorkerConfig, board: Board, index: int, holder: str) -> None:
         self.backlog = Backlog()
-        self.recorder = Recorder(config.worker_id, holder, self._tick)
+        self.hands = Hands(holder)
+        self.recorder = Recorder(config.worker_id, holder, self._tick, self.hands)
         self.jobs = 0
         self._config = config
         self._board = board
@@ -98,6 +100,8 @@ class Runner:
                 queues.settle(connection.client(), delivery.queue, self._holder, [], [later])
             except connection.Unavailable as lost:
                 dispatching.redis_failed(lost)
+                self.hands.doubt([delivery.queue])
+            self.hands.drop([delivery])
             return None
 
     def stop(self) -> None:
@@ -109,14 +113,16 @@ class Runner:
 
     def give_back(self) -> None:
         """Return what has not started to the front of its queue."""
-        by_queue: dict[str, list[str]] = {}
+        by_queue: dict[str, list[Delivery]] = {}
         for delivery in self.backlog.surrender():
-            by_queue.setdefault(delivery.queue, []).append(delivery.id)
-        for queue, ids in by_queue.items():
+            by_queue.setdefault(delivery.queue, []).append(delivery)
+        for queue, deliveries in by_queue.items():
             try:
-                queues.give_back(connection.client(), queue, self._holder, ids)
+                queues.give_back(connection.client(), queue, self._holder, [d.id for d in deliveries])
             except connection.Unavailable as error:
-                dispatching.redis_failed(error)  # the keeper takes them back when this child is gone
+                dispatching.redis_failed(error)
+                self.hands.doubt([queue])
+            self.hands.drop(deliveries)
 
     def progress(self, delivery: Delivery, text: str) -> None:
         """Note an attempt's progress; the record learns of it at the next tick, or with the outcome."""
