@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from uuid import UUID
 
 import redis
 
@@ -12,7 +13,7 @@ from queue_app.dispatch import queues
 from queue_app.dispatch.queues import Entry
 from queue_app.lifecycle import dispatching
 from queue_app.lifecycle.outcome import Outcome, ending
-from queue_app.models import bulk
+from queue_app.models import Attempt, bulk
 from queue_app.models.bulk.rows import Accepted, Start
 from queue_app.states import FINAL, AttemptState
 
@@ -38,6 +39,24 @@ def record(outcomes: list[Outcome], worker_id: str) -> set[str]:
             if outcome.delivery.id in accepted.cancelled:
                 outcome.overrule()
     return accepted
+
+
+def recorded(outcomes: list[Outcome], worker_id: str) -> set[str]:
+    """The ids whose attempt is in the record just as these outcomes say: a commit whose answer was lost wrote them.
+
+    Raises:
+        DatabaseError: ask again.
+    """
+    mine = {(UUID(o.delivery.id), o.delivery.number): o for o in outcomes}
+    rows = Attempt.objects.using(bulk.write_alias()).filter(
+        job_id__in=[job_id for job_id, _ in mine], worker_id=worker_id
+    )
+    found = set()
+    for job_id, number, state, finished_at in rows.values_list("job_id", "number", "state", "finished_at"):
+        outcome = mine.get((job_id, number))
+        if outcome and outcome.state == state and abs(finished_at.timestamp() - outcome.finished_at) < 0.001:
+            found.add(outcome.delivery.id)
+    return found
 
 
 def acknowledge(client: redis.Redis, holder: str, outcomes: Iterable[Outcome], accepted: set[str]) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+import redis
 from django.db import DatabaseError
 
 from queue_app import clock
@@ -112,6 +113,9 @@ class Child:
                 claimed = self._claim(count)
             except connection.Unavailable as error:
                 dispatching.redis_failed(error)
+                self._runner.hands.doubt(
+                    self._config.queues.names
+                )  # what was claimed may have been lost on the way
                 self._sleep(pause * (0.5 + random.random()))
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
@@ -138,11 +142,24 @@ class Child:
             self._enlisted = True
         if self._config.max_jobs is not None:
             count = max(1, min(count, self._config.max_jobs - self._runner.jobs))
-        claimed = claiming.claim(client, self._config.queues.order(), self._holder, count)
-        self._board.claimed(self._index, clock.seconds(), self._runner.jobs)
-        if any(d.number > 1 or d.args is None for d in claimed.deliveries):
-            self._complete(claimed)
+        hands = self._runner.hands
+        with hands.lock:
+            if hands.doubtful:
+                self._put_right(client)
+            claimed = claiming.claim(client, self._config.queues.order(), self._holder, count)
+            self._board.claimed(self._index, clock.seconds(), self._runner.jobs)
+            if any(d.number > 1 or d.args is None for d in claimed.deliveries):
+                self._complete(claimed)
+            hands.take(claimed.deliveries)
         return claimed
+
+    def _put_right(self, client: redis.Redis) -> None:
+        try:
+            connections.refresh()
+            self._runner.hands.put_right(client)
+        except DatabaseError as error:
+            logger.warning("The database cannot be read (%s); what is held is looked at later.", error)
+            connections.refresh(close=True)
 
     def _complete(self, claimed: claiming.Claimed) -> None:
         client = connection.client()

@@ -24,6 +24,7 @@ from queue_app.worker.atomic import Transaction
 from queue_app.worker.backlog import Backlog
 from queue_app.worker.config import WorkerConfig
 from queue_app.worker.executor import Executor, hard_limit, soft_limit
+from queue_app.worker.hands import Hands
 from queue_app.worker.recorder import Recorder
 from queue_app.worker.shared import Board
 from queue_app.worker.timeouts import InMainThread, Interrupts, InThreads
@@ -52,7 +53,8 @@ class Runner:
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.backlog = Backlog()
-        self.recorder = Recorder(config.worker_id, holder, self._tick)
+        self.hands = Hands(holder)
+        self.recorder = Recorder(config.worker_id, holder, self._tick, self.hands)
         self.jobs = 0
         self._config = config
         self._board = board
@@ -79,6 +81,7 @@ class Runner:
         """Run one delivery and hand its outcome to the recorder."""
         if self._dropped and delivery.id in self._dropped:
             self._dropped.discard(delivery.id)
+            self.hands.drop([delivery])
             return
         declared = self._known(delivery)
         if declared is None:
@@ -107,6 +110,7 @@ class Runner:
             if self._board.requests[self._index] != self._heard and self._is_dropped(delivery):
                 if transaction is not None:
                     transaction.roll_back()
+                self.hands.drop([delivery])
                 return
             outcome = execute(declared, delivery, soft, now)
             connections.tidy(delivery.task)
@@ -130,7 +134,7 @@ class Runner:
         transaction = Transaction(self._executor, self.recorder, self._config.worker_id, self._progress)
         if not transaction.begin(self._stopping):
             self.give_back()
-            self._give_back(delivery.queue, [delivery.id])  # after the others: to the front
+            self._give_back(delivery.queue, [delivery])  # after the others: to the front
             return None
         if transaction.strict:
             self._unmarked.add(delivery.id)
@@ -150,6 +154,8 @@ class Runner:
                 queues.settle(connection.client(), delivery.queue, self._holder, [], [later])
             except connection.Unavailable as lost:
                 dispatching.redis_failed(lost)
+                self.hands.doubt([delivery.queue])
+            self.hands.drop([delivery])
             return None
 
     def _tidy_more(self, delivery: Delivery) -> None:
@@ -202,17 +208,19 @@ class Runner:
 
     def give_back(self) -> None:
         """Return what has not started to the front of its queue."""
-        by_queue: dict[str, list[str]] = {}
+        by_queue: dict[str, list[Delivery]] = {}
         for delivery in self.backlog.surrender():
-            by_queue.setdefault(delivery.queue, []).append(delivery.id)
-        for queue, ids in by_queue.items():
-            self._give_back(queue, ids)
+            by_queue.setdefault(delivery.queue, []).append(delivery)
+        for queue, deliveries in by_queue.items():
+            self._give_back(queue, deliveries)
 
-    def _give_back(self, queue: str, ids: list[str]) -> None:
+    def _give_back(self, queue: str, deliveries: list[Delivery]) -> None:
         try:
-            queues.give_back(connection.client(), queue, self._holder, ids)
+            queues.give_back(connection.client(), queue, self._holder, [d.id for d in deliveries])
         except connection.Unavailable as error:
-            dispatching.redis_failed(error)  # the keeper takes them back when this child is gone
+            dispatching.redis_failed(error)
+            self.hands.doubt([queue])
+        self.hands.drop(deliveries)
 
     def progress(self, delivery: Delivery, text: str) -> None:
         """Note an attempt's progress; the record learns of it at the next tick, or with the outcome."""
