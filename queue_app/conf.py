@@ -72,6 +72,11 @@ class Settings:
         "Seconds between the interruption (soft limit) and the killing of the child (hard limit).",
         least=0,
     )
+    CANCEL_GRACE: float = _setting(
+        10.0,
+        "Seconds that a running job which was cancelled has to end before its child is killed.",
+        least=0,
+    )
     LEASE: float = _setting(
         15.0, "Seconds without a heartbeat after which another worker takes a worker's jobs back.", least=1
     )
@@ -99,6 +104,9 @@ class Settings:
     )
     SWEEP_GRACE: float = _setting(
         5.0, "A waiting row older than this many seconds that Redis does not know is pushed again.", least=1
+    )
+    MAINTENANCE: bool = _setting(
+        True, "Whether workers do the maintenance duties; False leaves them to `manage.py runmaintenance`."
     )
     POISON_AFTER: int = _setting(
         3, "A job whose worker process died this many times goes to the dead letters.", least=1
@@ -166,6 +174,10 @@ def _check(name: str, value: Any) -> Any:
     if "str" in kinds:
         if not isinstance(value, str):
             raise ImproperlyConfigured(f"QUEUE_APP[{name!r}] must be a string, not {value!r}.")
+        return value
+    if kinds == "bool":
+        if not isinstance(value, bool):
+            raise ImproperlyConfigured(f"QUEUE_APP[{name!r}] must be True or False, not {value!r}.")
         return value
     wanted = "a whole number" if kinds.startswith("int") else "a number"
     kind = int if kinds.startswith("int") else (int, float)

@@ -8,10 +8,12 @@ from queue_app import serialization
 from queue_app.exceptions import InvalidOption
 
 
-class ProgressSink(Protocol):
-    """Takes the latest progress of an attempt to the record."""
+class Attendant(Protocol):
+    """Who looks after an attempt: takes its latest progress to the record, and knows whether it was cancelled."""
 
     def progress(self, delivery: Any, text: str) -> None: ...
+
+    def is_cancelled(self, delivery: Any) -> bool: ...
 
 
 class JobContext:
@@ -22,9 +24,9 @@ class JobContext:
         task_result: the job's result object (of the Tasks API, where the job came through it).
     """
 
-    def __init__(self, delivery: Any, task_result: Any, sink: ProgressSink | None) -> None:
+    def __init__(self, delivery: Any, task_result: Any, attendant: Attendant | None) -> None:
         self._delivery = delivery
-        self._sink = sink
+        self._attendant = attendant
         self.task_result = task_result
 
     @property
@@ -44,6 +46,12 @@ class JobContext:
     def max_attempts(self) -> int:
         return self._delivery.max_attempts
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody has cancelled the job: the task should end soon, by raising
+        `queue_app.exceptions.Cancelled`. Cheap, so that a long loop can ask in each round."""
+        return self._attendant is not None and self._attendant.is_cancelled(self._delivery)
+
     def progress(self, done: float, total: float | None = None, note: str = "") -> None:
         """Say how far the job is. Cheap: the record is written once a second and at the end.
 
@@ -60,5 +68,5 @@ class JobContext:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
                 raise InvalidOption(f"progress({name}={value!r}): use a number of 0 or more.")
-        if self._sink is not None:
-            self._sink.progress(self._delivery, serialization.dump([done, total, str(note)[:200]]))
+        if self._attendant is not None:
+            self._attendant.progress(self._delivery, serialization.dump([done, total, str(note)[:200]]))

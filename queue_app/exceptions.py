@@ -44,12 +44,27 @@ class IllegalTransition(QueueAppError):
     """The job is not in a state that allows this."""
 
 
+class Deposed(QueueAppError):
+    """This process no longer leads: somebody else does the duties now."""
+
+
 class StoreUnavailable(QueueAppError):
     """The database or Redis cannot be reached."""
 
 
 class SoftTimeout(Exception):
     """The attempt has run longer than its time limit; raised inside the task, which may clean up."""
+
+
+class Cancelled(BaseException):
+    """The job was cancelled while it ran; raised inside the task, which may clean up.
+
+    Not an `Exception`, for the reason that `asyncio.CancelledError` is none: what handles errors must not keep a task
+    going that shall end. Who catches it raises it again.
+    """
+
+    def __init__(self, message: str = "The job was cancelled.") -> None:
+        super().__init__(message)
 
 
 class Control(Exception):

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from queue_app import signals
-from queue_app.states import AttemptState
+from queue_app.states import AttemptState, JobState
 
 logger = logging.getLogger("queue_app")
 
@@ -25,6 +25,16 @@ def _not_succeeded(outcome: Any) -> None:
     delivery = outcome.delivery
     if outcome.state is AttemptState.SNOOZED:
         logger.info("Job %s (%s) was put off by its task.", delivery.id, delivery.task)
+        return
+    if outcome.job_state is JobState.CANCELLED:
+        said = "was interrupted" if outcome.state is AttemptState.CANCELLED else outcome.state.label.lower()
+        logger.info(
+            "Attempt %d of job %s (%s) %s; the job is cancelled.",
+            delivery.number,
+            delivery.id,
+            delivery.task,
+            said,
+        )
         return
     logger.log(
         logging.WARNING if outcome.run_at is not None else logging.ERROR,

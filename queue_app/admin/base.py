@@ -121,16 +121,21 @@ def chosen(request: HttpRequest, queryset: QuerySet[Any]) -> list[UUID]:
     return pks[:ACTION_LIMIT]
 
 
-def tell(request: HttpRequest, done: int, did: str, refused: Iterable[str]) -> None:
+def tell(request: HttpRequest, done: int, did: str, refused: Iterable[str], requested: int = 0) -> None:
     """Say what an action did.
 
     Args:
         done: how many jobs it changed.
         did: what happened to them, such as "cancelled".
         refused: the reason for each job that it did not change.
+        requested: how many running jobs were asked to end.
     """
     if done:
         messages.success(request, f"{done:,} {'job' if done == 1 else 'jobs'} {did}.")
+    if requested:
+        messages.success(
+            request, f"{requested:,} running {'job is' if requested == 1 else 'jobs are'} being interrupted."
+        )
     for reason, count in Counter(refused).most_common():
         messages.warning(request, f"{count:,} not {did}: {reason}")
 

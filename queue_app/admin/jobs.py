@@ -27,7 +27,7 @@ from queue_app.client import states_now
 from queue_app.exceptions import StoreUnavailable
 from queue_app.lifecycle import operate
 from queue_app.models import Attempt, DeadLetter, Job, Worker
-from queue_app.states import WAITING, JobState
+from queue_app.states import UNFINISHED, JobState
 
 if TYPE_CHECKING:
     AttemptInlineBase = admin.TabularInline[Attempt, Job]
@@ -37,7 +37,14 @@ else:
 #: Attempts and dead letters that a job's page shows, the latest of them.
 LATEST = 50
 
-TIMES = ("enqueued_at", "run_after", "started_at", "last_attempted_at", "finished_at")
+TIMES = (
+    "enqueued_at",
+    "run_after",
+    "started_at",
+    "last_attempted_at",
+    "cancel_requested_at",
+    "finished_at",
+)
 COUNTS = ("attempt", "failures", "max_attempts", "deaths")
 
 
@@ -130,7 +137,7 @@ class JobAdmin(RecordAdmin):
     ) -> HttpResponse:
         extra = {
             "may_operate": self.has_operate_permission(request),
-            "waiting": WAITING,
+            "unfinished": UNFINISHED,
             "failed": JobState.FAILED,
         }
         return super().change_view(request, object_id, form_url, (extra_context or {}) | extra)
@@ -173,7 +180,7 @@ class JobAdmin(RecordAdmin):
         except StoreUnavailable as error:
             messages.error(request, str(error))
         else:
-            tell(request, len(answer.done), "cancelled", answer.refused.values())
+            tell(request, len(answer.done), "cancelled", answer.refused.values(), len(answer.requested))
         return self._back(request)
 
     @admin.action(description="Replay selected jobs from the dead letters", permissions=["operate"])

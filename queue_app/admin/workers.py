@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
 
 from queue_app.admin.base import RecordAdmin
 from queue_app.admin.display import link_to_list
+from queue_app.admin.duties import page
 from queue_app.admin.filters import StatusFilter
 from queue_app.models import Job, Worker
 from queue_app.states import JobState
@@ -14,6 +17,8 @@ from queue_app.states import JobState
 @admin.register(Worker)
 class WorkerAdmin(RecordAdmin):
     """One run of `runworker`. Read-only."""
+
+    change_list_template = "admin/queue_app/worker/change_list.html"
 
     list_display = (
         "id",
@@ -47,6 +52,14 @@ class WorkerAdmin(RecordAdmin):
         "stopped_at",
     )
     readonly_fields = fields
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.duties)
+        return [path("duties/", view, name="queue_app_worker_duties"), *super().get_urls()]
+
+    def duties(self, request: HttpRequest) -> HttpResponse:
+        """What the leader does for all."""
+        return page(request, self)
 
     @admin.display(description="Status")
     def health(self, worker: Worker) -> str:

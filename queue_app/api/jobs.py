@@ -15,11 +15,13 @@ from queue_app.api.base import NewestFirst, StaffView
 from queue_app.api.errors import Conflict
 from queue_app.api.filters import JobFilter, StrictFilterBackend
 from queue_app.api.parsers import fields
+from queue_app.api.selection import JobSelection
 from queue_app.api.serializers import JobSerializer, JobSummarySerializer
 from queue_app.api.submission import JobSubmission
 from queue_app.client import get_job, states_now
 from queue_app.lifecycle import operate
 from queue_app.models import Job
+from queue_app.models.bulk import write_alias
 
 
 class JobViewSet(StaffView, mixins.CreateModelMixin, mixins.ListModelMixin, viewsets.GenericViewSet[Job]):
@@ -53,13 +55,27 @@ class JobViewSet(StaffView, mixins.CreateModelMixin, mixins.ListModelMixin, view
 
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
-        """Cancel a job that has not started. 409, with the reason, for others."""
+        """Cancel a job. 202 if it runs and will be interrupted; 409, with the reason, if it has ended."""
         fields(request)
         job = get_job(pk)
         answer = operate.cancel([job.pk], user=request.user)
-        if not answer.done:
+        if answer.refused:
             raise Conflict(f"Not cancelled: {answer.refused[str(job.pk)]}")
-        return Response(self._page_of(get_job(pk)))
+        code = status.HTTP_202_ACCEPTED if answer.requested else status.HTTP_200_OK
+        return Response(self._page_of(get_job(pk)), status=code)
+
+    @action(detail=False, methods=["post"], url_path="cancel", url_name="cancel-many")
+    def cancel_many(self, request: Request) -> Response:
+        """Cancel many, oldest first: `{ids}`, or `{task, queue, state, limit}`, and `dry_run`."""
+        selection = JobSelection(data=fields(request, tuple(JobSelection().fields)))
+        selection.is_valid(raise_exception=True)
+        rows, limit = selection.rows(), selection.validated_data["limit"]
+        if selection.validated_data["dry_run"]:
+            return Response({"dry_run": True, "would_cancel": rows.using(write_alias())[:limit].count()})
+        answer = operate.cancel(rows, limit=limit, user=request.user)
+        return Response(
+            {"dry_run": False, "cancelled": len(answer.done), "interrupting": len(answer.requested)}
+        )
 
     def _page_of(self, job: Job) -> dict[str, Any]:
         context = {**self.get_serializer_context(), "states": states_now([job])}

@@ -65,6 +65,7 @@ class JobSummarySerializer(serializers.ModelSerializer[Job]):
             "run_after",
             "started_at",
             "last_attempted_at",
+            "cancel_requested_at",
             "finished_at",
         ]
         read_only_fields = fields

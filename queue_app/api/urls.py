@@ -7,6 +7,7 @@ from rest_framework import routers
 
 from queue_app.api.base import StaffView
 from queue_app.api.dead_letters import DeadLetterViewSet
+from queue_app.api.duties import DutyViewSet
 from queue_app.api.errors import not_found
 from queue_app.api.jobs import JobViewSet
 from queue_app.api.queues import QueueViewSet
@@ -26,6 +27,7 @@ router = Router()
 router.register("jobs", JobViewSet, basename="job")
 router.register("dead-letters", DeadLetterViewSet, basename="deadletter")
 router.register("queues", QueueViewSet, basename="queue")
+router.register("duties", DutyViewSet, basename="duty")
 router.register("workers", WorkerViewSet, basename="worker")
 
 app_name = "queue_app_api"

@@ -15,8 +15,10 @@ Every key of a queue carries the same hash tag `{<prefix>:<queue>}`, so that its
     {jq}:epoch                         STRING  missing after Redis lost its data
     {jq}:queues                        SET   names of the queues that were ever pushed to or served
     {jq}:workers                       HASH  worker id → heartbeat (epoch seconds) '|' queues
-    {jq}:leader                        STRING  worker that does the maintenance; expires
-    {jq}:fence                         STRING  counter: one number for each leadership
+    {jq}:control:<worker id>           LIST  ids of jobs that this worker shall interrupt; expires
+    {jq}:leader                        STRING  who does the maintenance '|' token of this leadership; expires
+    {jq}:fence                         STRING  counter: the token of the latest leadership
+    {jq}:duties                        HASH  duty → JSON of its last run (see maintenance/history.py)
 
 An id is in exactly one place: waiting (a body) or held by one child. That is what makes a repeated push harmless.
 """
@@ -91,9 +93,17 @@ def workers() -> str:
     return _all("workers")
 
 
+def control(worker_id: str) -> str:
+    return _all(f"control:{worker_id}")
+
+
 def leader() -> str:
     return _all("leader")
 
 
 def fence() -> str:
     return _all("fence")
+
+
+def duties() -> str:
+    return _all("duties")

@@ -185,25 +185,49 @@ def holders_of(
     Returns:
         For the ids that are held.
     """
+    return _held(_find(client, queue, ids, "1" if withdraw else "0"))
+
+
+def forbid(client: redis.Redis, queue: str, ids: Sequence[str]) -> dict[str, Held]:
+    """Let none of these start from now on: withdraw those that wait, and mark those that children hold, so that they
+    are not queued again.
+
+    Returns:
+        Who holds which, for the ids that are held.
+    """
+    return _held(_find(client, queue, ids, "2"))
+
+
+def forbidden(client: redis.Redis, queue: str, ids: Sequence[str]) -> list[str]:
+    """Those of `ids` that were withdrawn or marked; for a child that holds them and has not started them."""
+    found: list[str] = []
+    for start in range(0, len(ids), CHUNK):
+        part = ids[start : start + CHUNK]
+        scores = client.zmscore(keys.cancelled(queue), list(part))
+        found += [job_id for job_id, score in zip(part, scores, strict=True) if score is not None]
+    return found
+
+
+def _held(found: dict[str, str]) -> dict[str, Held]:
     held = {}
-    for job_id, found in _find(client, queue, ids, withdraw).items():
-        if found not in ("+", "-"):
-            stamp, _, name = found.partition("|")
+    for job_id, value in found.items():
+        if value not in ("+", "-"):
+            stamp, _, name = value.partition("|")
             held[job_id] = Held(name, float(stamp) / 1000)
     return held
 
 
 def unknown(client: redis.Redis, queue: str, ids: Sequence[str]) -> list[str]:
     """Those of `ids` that neither wait in Redis nor are held by a child, in the same order."""
-    return [i for i, at in _find(client, queue, ids, False).items() if at == "-"]
+    return [i for i, at in _find(client, queue, ids, "0").items() if at == "-"]
 
 
-def _find(client: redis.Redis, queue: str, ids: Sequence[str], withdraw: bool) -> dict[str, str]:
+def _find(client: redis.Redis, queue: str, ids: Sequence[str], mode: str) -> dict[str, str]:
     names = [keys.body(queue), keys.holders(queue), keys.cancelled(queue)]
     found: dict[str, str] = {}
     for start in range(0, len(ids), CHUNK):
         part = ids[start : start + CHUNK]
-        answer = scripts.find(client, names, [keys.base(queue), "1" if withdraw else "0", *part])
+        answer = scripts.find(client, names, [keys.base(queue), mode, *part])
         found.update(zip(part, answer, strict=True))
     return found
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import redis
 
-from queue_app.dispatch import keys
+from queue_app.dispatch import keys, scripts
+
+#: Seconds for which a request to a worker is kept; a duty repeats those that were not heard.
+CONTROL_SECONDS = 60
 
 
 class Listed(NamedTuple):
@@ -54,6 +57,29 @@ def beat(client: redis.Redis, worker_id: str, queues: Sequence[str]) -> None:
 def remove(client: redis.Redis, worker_id: str) -> None:
     """Strike a worker off; what its children held must have been taken back before."""
     client.hdel(keys.workers(), worker_id)
+    client.delete(keys.control(worker_id))
+
+
+def interrupt(client: redis.Redis, worker_id: str, ids: Sequence[str]) -> None:
+    """Ask a worker to interrupt jobs that its children hold."""
+    name = keys.control(worker_id)
+    pipe = client.pipeline(transaction=True)
+    pipe.rpush(name, *ids)
+    pipe.expire(name, CONTROL_SECONDS)
+    pipe.execute()
+
+
+def to_interrupt(client: redis.Redis, worker_id: str, seconds: float) -> list[str]:
+    """The ids of jobs that a worker was asked to interrupt, oldest request first.
+
+    Args:
+        seconds: how long to wait for one; the client must have more patience.
+    """
+    first = client.blpop([keys.control(worker_id)], timeout=seconds)
+    if first is None:
+        return []
+    more = client.lpop(keys.control(worker_id), 1_000)
+    return [str(first[1]), *map(str, more or ())]
 
 
 def listed(client: redis.Redis) -> list[Listed]:
@@ -78,23 +104,38 @@ def held(client: redis.Redis, queue: str, holder_name: str) -> dict[str, tuple[f
     return result
 
 
-def lead(client: redis.Redis, worker_id: str, lease: float) -> bool:
-    """Be, or stay, the leader for `lease` seconds.
+def lead(client: redis.Redis, worker_id: str, lease: float, token: int = 0) -> int:
+    """Be, or stay, the leader for `lease` seconds; one round trip.
+
+    Args:
+        token: of the leadership to go on with; 0 to take a new one if nobody leads.
 
     Returns:
-        Whether this worker is the leader now.
+        The fencing token of the leadership; 0: somebody else leads, or the one of `token` is over.
     """
-    name = keys.leader()
-    if client.set(name, worker_id, nx=True, px=int(lease * 1000)):
-        client.incr(keys.fence())
-        return True
-    if client.get(name) == worker_id:
-        client.pexpire(name, int(lease * 1000))
-        return True
-    return False
+    arguments = [worker_id, max(1, int(lease * 1000)), token or ""]
+    return int(scripts.lead(client, [keys.leader(), keys.fence()], arguments))
 
 
-def resign(client: redis.Redis, worker_id: str) -> None:
-    """Let another worker lead at once."""
-    if client.get(keys.leader()) == worker_id:
-        client.delete(keys.leader())
+def resign(client: redis.Redis, worker_id: str, token: int) -> None:
+    """Let another worker lead at once, if this leadership has not ended by itself."""
+    scripts.lead(client, [keys.leader(), keys.fence()], [worker_id, 0, token])
+
+
+def leader(client: redis.Redis) -> tuple[str, int] | None:
+    """Who leads, and the token of the leadership; None when nobody does."""
+    value = client.get(keys.leader())
+    if value is None:
+        return None
+    worker_id, _, token = str(value).partition("|")
+    return worker_id, int(token or 0)
+
+
+def note_duties(client: redis.Redis, states: dict[str, str]) -> None:
+    """Keep what is to be known of duties: name → JSON text."""
+    client.hset(keys.duties(), mapping=cast(Any, states))
+
+
+def duties(client: redis.Redis) -> dict[str, str]:
+    """What was kept of duties: name → JSON text."""
+    return _texts(client, keys.duties())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,11 +15,11 @@ from queue_app import clock, signals
 from queue_app.dispatch import connection as redis_connection
 from queue_app.dispatch import queues
 from queue_app.exceptions import StoreUnavailable
-from queue_app.lifecycle import dispatching, queue_defaults, release
+from queue_app.lifecycle import cancelling, dispatching, queue_defaults, release
 from queue_app.models import DeadLetter, Job, Queue
 from queue_app.models.bulk import write_alias
 from queue_app.names import check_queue
-from queue_app.states import WAITING, JobState
+from queue_app.states import UNFINISHED, JobState
 
 #: Jobs in one transaction of a verb: locks are held briefly, whatever the number chosen.
 CHUNK = 1_000
@@ -32,71 +31,65 @@ class Answer:
 
     Attributes:
         done: ids of the jobs that it changed.
+        requested: ids of jobs under way that were asked to end; see `cancel`.
         refused: id → why not, for the others that it looked at.
     """
 
     done: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def cancel(ids: Iterable[Any], *, user: Any = None) -> Answer:
-    """Cancel jobs that wait. Those never start, whatever happens afterwards.
+def cancel(jobs: Iterable[Any] | QuerySet[Job], *, limit: int | None = None, user: Any = None) -> Answer:
+    """Cancel jobs.
+
+    Those that wait never start, whatever happens afterwards: they are `done`. Those that a worker has claimed are
+    `requested`: they are interrupted within a second, killed after CANCEL_GRACE, and end `cancelled`, unless they
+    succeed first; nothing of them starts again.
 
     The rows are locked, then the jobs are taken out of Redis, then the rows change: a job that a child has
-    claimed in between is seen, and refused, instead of being run after it was cancelled.
+    claimed in between is seen, instead of being run after it was cancelled.
 
     Args:
-        ids: job ids, as UUIDs or text.
+        jobs: ids, as UUIDs or text; or a queryset, of whose jobs those that are unfinished are cancelled.
+        limit: of a queryset, at most so many, oldest first.
         user: who asks, for the audit signal.
 
     Raises:
         StoreUnavailable: Redis cannot be reached, so that nobody can say whether a job has started.
     """
     answer = Answer()
-    for part in _chunks(_parsed(ids, answer)):
-        with transaction.atomic(using=write_alias()):
-            rows = _locked(
-                Job.objects.using(write_alias()).filter(pk__in=part), "state", "queue", "run_after"
-            )
-            _refuse_missing(part, rows, answer)
-            waiting = []
-            for job in rows:
-                if job.state in WAITING:
-                    waiting.append(job)
-                else:
-                    answer.refused[str(job.pk)] = (
-                        "It is running." if job.state == JobState.RUNNING else f"It is {job.state} already."
-                    )
-            free = _withdraw(waiting, answer)
-            Job.objects.using(write_alias()).filter(pk__in=[job.pk for job in free]).update(
-                state=JobState.CANCELLED, finished_at=clock.now()
-            )
-            answer.done += [str(job.pk) for job in free]
+    if isinstance(jobs, QuerySet):
+        unfinished = jobs.using(write_alias()).filter(state__in=sorted(UNFINISHED)).order_by("id")
+        wanted = list(unfinished.values_list("pk", flat=True)[:limit])
+    else:
+        wanted = _parsed(jobs, answer)
+    for part in _chunks(wanted):
+        try:
+            with transaction.atomic(using=write_alias()):
+                _cancel_some(part, answer)
+        except redis_connection.Unavailable as error:
+            told = len(answer.done) + len(answer.requested)
+            what = f"Only {told:,} were cancelled" if told else "Nothing was cancelled"
+            raise StoreUnavailable(
+                f"{what}: {redis_connection.explain(error)} Only Redis knows which jobs have been started."
+            ) from error
     _tell("cancel", user, answer)
     return answer
 
 
-def _withdraw(jobs: list[Job], answer: Answer) -> list[Job]:
-    """Take jobs out of Redis; those that a child holds are refused."""
-    by_queue: dict[str, list[Job]] = defaultdict(list)
-    for job in jobs:
-        by_queue[job.queue].append(job)
-    free: list[Job] = []
-    try:
-        client = redis_connection.client()
-        for queue, part in by_queue.items():
-            held = queues.holders_of(client, queue, [str(job.pk) for job in part], withdraw=True)
-            for job in part:
-                if held.get(str(job.pk)):
-                    answer.refused[str(job.pk)] = "It is running."
-                else:
-                    free.append(job)
-    except redis_connection.Unavailable as error:
-        what = f"Only {len(answer.done):,} were cancelled" if answer.done else "Nothing was cancelled"
-        raise StoreUnavailable(
-            f"{what}: {redis_connection.explain(error)} Only Redis knows which jobs have been started."
-        ) from error
-    return free
+def _cancel_some(part: list[UUID], answer: Answer) -> None:
+    rows = _locked(Job.objects.using(write_alias()).filter(pk__in=part), "state", "queue")
+    unfinished = []
+    for job in rows:
+        if job.is_finished:
+            answer.refused[str(job.pk)] = f"It is {job.state} already."
+        else:
+            unfinished.append(job)
+    ended, asked = cancelling.end_or_request(unfinished)
+    _refuse_missing(part, rows, answer)
+    answer.done += [str(job.pk) for job in ended]
+    answer.requested += [str(job.pk) for job in asked]
 
 
 def replay(
@@ -221,5 +214,9 @@ def _refuse_missing(wanted: list[Any], rows: list[Job], answer: Answer) -> None:
 
 def _tell(verb: str, user: Any, answer: Answer) -> None:
     signals.operated.send_robust(
-        sender=None, verb=verb, user=user, count=len(answer.done), filter={"refused": len(answer.refused)}
+        sender=None,
+        verb=verb,
+        user=user,
+        count=len(answer.done) + len(answer.requested),
+        filter={"refused": len(answer.refused)},
     )

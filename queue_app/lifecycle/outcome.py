@@ -23,6 +23,7 @@ class Outcome:
         run_at: epoch seconds of the next attempt, where there is one.
         counts: whether the attempt counts as a failure.
         dead_reason: why there is no further attempt.
+        overruled: its job was to be cancelled, so that it ended whatever the attempt came to. Known once recorded.
         exception: the exception itself, for receivers of the finishing signal.
         carrier: what the Tasks API's signals are sent with (its TaskResult), or None.
     """
@@ -38,16 +39,21 @@ class Outcome:
     run_at: float | None = None
     counts: bool = True
     dead_reason: DeadReason | None = None
+    overruled: bool = False
     progress: str | None = None
     exception: BaseException | None = None
     carrier: Any = field(default=None, repr=False)
+
+    def overrule(self) -> None:
+        """Nothing follows this attempt: its job is cancelled."""
+        self.overruled, self.run_at, self.dead_reason = True, None, None
 
     @property
     def job_state(self) -> JobState:
         """The state that the job goes to."""
         if self.state == AttemptState.SUCCEEDED:
             return JobState.SUCCEEDED
-        if self.state == AttemptState.CANCELLED:
+        if self.overruled or self.state == AttemptState.CANCELLED:
             return JobState.CANCELLED
         if self.dead_reason is not None:
             return JobState.FAILED

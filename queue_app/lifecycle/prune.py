@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import transaction
 
 from queue_app import clock, conf, ids
+from queue_app.lifecycle.release import Check, unchecked
 from queue_app.models import Attempt, DeadLetter, Job, Queue
 from queue_app.models.bulk import write_alias
 from queue_app.states import JobState
@@ -19,11 +20,12 @@ KEPT_AS_SUCCEEDED = (JobState.SUCCEEDED, JobState.CANCELLED)
 KEPT_AS_FAILED = (JobState.FAILED, JobState.EXPIRED)
 
 
-def prune(*, limit: int = 5_000) -> int:
+def prune(*, limit: int = 5_000, check: Check = unchecked) -> int:
     """Delete jobs that finished longer ago than their queue's, or else the settings', retention.
 
     Args:
         limit: most jobs deleted in one call, so that no transaction grows long.
+        check: asked before each batch of writes.
 
     Returns:
         How many jobs were deleted.
@@ -42,8 +44,8 @@ def prune(*, limit: int = 5_000) -> int:
     ):
         special = {name: keep[place] for name, keep in own.items() if keep[place] is not None}
         for name, seconds in special.items():
-            count += _prune_some(states, seconds, limit - count, only=name)
-        count += _prune_some(states, default, limit - count, but=sorted(special))
+            count += _prune_some(states, seconds, limit - count, check, only=name)
+        count += _prune_some(states, default, limit - count, check, but=sorted(special))
     return count
 
 
@@ -51,6 +53,7 @@ def _prune_some(
     states: tuple[JobState, ...],
     seconds: float | None,
     limit: int,
+    check: Check,
     *,
     only: str | None = None,
     but: list[str] | None = None,
@@ -70,6 +73,7 @@ def _prune_some(
     oldest = list(rows.order_by("pk").values_list("pk", flat=True)[:limit])
     if not oldest:
         return 0
+    check()
     with transaction.atomic(using=using):
         # Locked, so that a replay and the pruning of a dead job cannot both win; letters first, as a replay does it.
         list(

@@ -17,14 +17,19 @@ from queue_app import clock, conf, ids, signals
 from queue_app.dispatch import keys, queues, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.queues import Entry
-from queue_app.lifecycle import dispatching, release, settle
+from queue_app.lifecycle import cancelling, dispatching, release, settle
 from queue_app.lifecycle.outcome import Outcome
+from queue_app.lifecycle.release import Check, unchecked
+from queue_app.lifecycle.sweep import queues_that_wait, waiting_in
 from queue_app.models import Job, Queue, Worker
 from queue_app.models.bulk import write_alias
 from queue_app.states import UNFINISHED, AttemptState, DeadReason, JobState
 
 #: Makes an outcome of a delivery whose process died while it ran, given when it started (epoch seconds).
 Verdict = Callable[[Delivery, float | None], Outcome]
+
+#: Where a walk through the backlog stands: a queue, and an id in it.
+Place = tuple[str, UUID]
 
 
 @dataclass(slots=True)
@@ -46,7 +51,12 @@ class Cause:
 
 
 def take_back(
-    client: redis.Redis, holder: str, names: Iterable[str], worker_id: str, cause: Cause
+    client: redis.Redis,
+    holder: str,
+    names: Iterable[str],
+    worker_id: str,
+    cause: Cause,
+    check: Check = unchecked,
 ) -> tuple[int, int]:
     """Take back what a dead child held: what was under way is recorded as lost and delivered again, what had not
     started goes back without blame, and what was recorded but not acknowledged is let go of.
@@ -55,6 +65,7 @@ def take_back(
         holder: the dead child.
         names: the queues that it served.
         worker_id: its worker, for the attempts.
+        check: asked before each batch of writes.
 
     Returns:
         How many jobs were lost, and how many returned.
@@ -66,11 +77,13 @@ def take_back(
         # By id, which is by age: a hash of Redis keeps no order, and what goes back shall keep its own.
         deliveries = [Delivery(queue, job_id, raw, at) for job_id, (at, raw) in sorted(held.items())]
         for start in range(0, len(deliveries), release.CHUNK):
+            check()
             lost, back = _take_back_some(
                 client, holder, deliveries[start : start + release.CHUNK], worker_id, cause
             )
             lost_ids += lost
             back_ids += back
+        check()
         queues.discharge(client, queue, holder)
     if lost_ids or back_ids:
         signals.jobs_recovered.send_robust(
@@ -98,7 +111,7 @@ def _take_back_some(
 
 def give_up(client: redis.Redis, holder: str, deliveries: list[Delivery]) -> list[str]:
     """Let go of deliveries that did not run: they go back, unless the record has moved on, or the body cannot be read
-    (it is of another release): then Redis is told what the record says.
+    (it is of another release): then Redis is told what the record says. Jobs that were cancelled meanwhile end here.
 
     Returns:
         The ids that went back unchanged.
@@ -109,11 +122,13 @@ def give_up(client: redis.Redis, holder: str, deliveries: list[Delivery]) -> lis
             pk__in=[UUID(d.id) for d in deliveries], state__in=sorted(UNFINISHED)
         )
     }
+    shall_end = {i: job.attempt + 1 for i, job in rows.items() if job.cancel_requested_at is not None}
+    cancelled = cancelling.end_unstarted(shall_end) if shall_end else set()
     by_queue: dict[str, tuple[list[str], list[str], list[Entry]]] = defaultdict(lambda: ([], [], []))
     for d in deliveries:
         ended, unstarted, moved_on = by_queue[d.queue]
         job = rows.get(d.id)
-        if job is None:
+        if job is None or d.id in cancelled:
             ended.append(d.id)
         elif job.attempt + 1 == d.number:
             unstarted.append(d.id)
@@ -146,13 +161,17 @@ def lost(delivery: Delivery, cause: Cause) -> Outcome:
 
 
 def reap(
-    client: redis.Redis, own_id: str, silent: Callable[[workers.Listed, float], bool] | None = None
+    client: redis.Redis,
+    own_id: str,
+    silent: Callable[[workers.Listed, float], bool] | None = None,
+    check: Check = unchecked,
 ) -> int:
     """Take over from workers whose heartbeat is older than the lease.
 
     Args:
         silent: asked for each of the others, with the age of its heartbeat in seconds; one over the lease is buried
             only if it agrees.
+        check: called before each batch of writes.
 
     Returns:
         How many workers were buried.
@@ -171,7 +190,7 @@ def reap(
             continue
         if (
             worker_id not in listed
-        ):  # Redis lost its data, and its keeper has not spoken since: its lease begins now
+        ):  # Redis lost its data, and its keeper has not spoken since: its lease begins
             workers.enlist(client, worker_id)
             continue
         age = now - listed[worker_id].beat
@@ -180,7 +199,8 @@ def reap(
             continue
         cause = Cause(f"no heartbeat for {lease:g} s")
         for holder, held_queues in holders.items():
-            take_back(client, holder, held_queues, worker_id, cause)
+            take_back(client, holder, held_queues, worker_id, cause, check)
+        check()
         workers.remove(client, worker_id)
         Worker.objects.using(write_alias()).filter(pk=worker_id, stopped_at=None).update(
             stopped_at=clock.now()
@@ -218,7 +238,7 @@ def lost_its_data(client: redis.Redis) -> bool:
     return not client.exists(keys.epoch())
 
 
-def rebuild(client: redis.Redis) -> int:
+def rebuild(client: redis.Redis, check: Check = unchecked) -> int:
     """Put back all that waits, in order, in batches, while new work flows. Living workers must have announced what
     they run (`announce_running`) before.
 
@@ -226,19 +246,21 @@ def rebuild(client: redis.Redis) -> int:
         How many jobs were put back.
     """
     using = write_alias()
-    sync_pauses(client)
+    sync_pauses(client, check)
     rows = Job.objects.using(using).filter(state=JobState.QUEUED).order_by("-priority", "id")
-    count = release.restore(client, rows.values_list("pk", "queue").iterator(chunk_size=release.CHUNK))
-    count += release.load_due(client, limit=1_000_000)
+    found = rows.values_list("pk", "queue").iterator(chunk_size=release.CHUNK)
+    count = release.restore(client, found, check)
+    count += release.load_due(client, limit=1_000_000, check=check)
     names = set(Job.objects.using(using).waiting_now().values_list("queue", flat=True).distinct())
     names |= set(Job.objects.using(using).timed().values_list("queue", flat=True).distinct())
+    check()
     if names:
         queues.note(client, names)
     client.set(keys.epoch(), ids.new_text())
     return count
 
 
-def sync_pauses(client: redis.Redis) -> int:
+def sync_pauses(client: redis.Redis, check: Check = unchecked) -> int:
     """Let Redis hold back what the rows say is paused, and nothing else (it may have been away when it was said).
 
     Returns:
@@ -247,31 +269,41 @@ def sync_pauses(client: redis.Redis) -> int:
     count = 0
     for name, paused in Queue.objects.using(write_alias()).values_list("name", "paused"):
         if queues.is_paused(client, name) != paused:
+            check()
             queues.pause(client, name, paused)
             count += 1
     return count
 
 
-def sweep(client: redis.Redis, *, limit: int = 2_000, after: UUID | None = None) -> tuple[int, UUID | None]:
-    """Push rows that were committed but never pushed (their process died in between, or Redis was away).
+def sweep(
+    client: redis.Redis, *, limit: int = 2_000, after: Place | None = None, check: Check = unchecked
+) -> tuple[int, Place | None]:
+    """Push rows that were committed but never pushed; a part of a long backlog, by queue and id. What is new is found
+    sooner by `sweep.Recent`.
 
     Args:
         limit: most rows looked at in one call.
-        after: continue behind this id.
+        after: continue behind this place.
+        check: asked before each batch of writes.
 
     Returns:
-        How many were missing, and the id to continue behind (None: the end was reached).
+        How many were missing, and the place to continue behind (None: the end was reached).
     """
     grace = ids.floor(clock.seconds() - conf.get().SWEEP_GRACE)
-    rows = Job.objects.using(write_alias()).filter(state=JobState.QUEUED, id__lt=grace)
-    if after is not None:
-        rows = rows.filter(id__gt=after)
-    found = list(rows.order_by("id").values_list("pk", "queue")[:limit])
-    count = release.restore(client, found)
-    return count, found[-1][0] if len(found) == limit else None
+    first, last = after or ("", None)
+    found: list[tuple[UUID, str]] = []
+    for name in queues_that_wait(first):
+        rows = waiting_in(name).filter(id__lt=grace)
+        if last is not None and name == first:
+            rows = rows.filter(id__gt=last)
+        found += rows.order_by("id").values_list("pk", "queue")[: limit - len(found)]
+        if len(found) == limit:
+            break
+    count = release.restore(client, found, check)
+    return count, (found[-1][1], found[-1][0]) if len(found) == limit else None
 
 
-def orphans(client: redis.Redis, *, limit: int = 5_000) -> int:
+def orphans(client: redis.Redis, *, limit: int = 5_000, check: Check = unchecked) -> int:
     """Rows that say `running` although no child holds them: their worker died together with Redis's data.
 
     Returns:
@@ -300,6 +332,7 @@ def orphans(client: redis.Redis, *, limit: int = 5_000) -> int:
             )
         if not outcomes:
             continue
+        check()
         accepted = settle.record(outcomes, str(gone[0].worker_id))
         release.restore(client, [(UUID(job_id), queue) for job_id in accepted])
         settle.announce(outcomes, accepted, str(gone[0].worker_id))

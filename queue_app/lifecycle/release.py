@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -19,13 +19,23 @@ from queue_app.states import TIMED, WAITING, JobState, S
 #: Rows looked at in one go.
 CHUNK = 2_000
 
+#: Called before each batch of writes; raises when the caller may not go on (a leader that was deposed).
+Check = Callable[[], None]
 
-def load_due(client: redis.Redis, *, after: datetime | None = None, limit: int = 50_000) -> int:
+
+def unchecked() -> None:
+    """The check of those who need nobody's leave."""
+
+
+def load_due(
+    client: redis.Redis, *, after: datetime | None = None, limit: int = 50_000, check: Check = unchecked
+) -> int:
     """Load jobs whose time is near into Redis, soonest first, unless it knows them.
 
     Args:
         after: leave out those whose time is before this: they were loaded by an earlier call.
         limit: most rows looked at.
+        check: asked before each batch of writes.
 
     Returns:
         How many were missing in Redis.
@@ -34,17 +44,18 @@ def load_due(client: redis.Redis, *, after: datetime | None = None, limit: int =
     rows = Job.objects.using(write_alias()).timed().filter(run_after__lte=horizon).order_by("run_after")
     if after is not None:
         rows = rows.filter(run_after__gte=after)
-    return restore(client, rows.values_list("pk", "queue")[:limit].iterator(chunk_size=CHUNK))
+    return restore(client, rows.values_list("pk", "queue")[:limit].iterator(chunk_size=CHUNK), check)
 
 
-def restore(client: redis.Redis, found: Iterable[tuple[UUID, str]]) -> int:
+def restore(client: redis.Redis, found: Iterable[tuple[UUID, str]], check: Check = unchecked) -> int:
     """Push jobs unless Redis knows them, waiting or held, or their rows have moved on meanwhile.
 
     Redis is asked first and the rows are read after that: a job that Redis no longer knows because it was settled
-    had its row changed before, so it is seen as finished and not run again.
+    had its row changed before, so it is seen as finished and not run again. What was cancelled is left out.
 
     Args:
         found: (id, queue) of rows that were waiting a moment ago.
+        check: asked before each batch of writes.
 
     Returns:
         How many were missing.
@@ -55,22 +66,25 @@ def restore(client: redis.Redis, found: Iterable[tuple[UUID, str]]) -> int:
         batch = by_queue[queue]
         batch.append(str(pk))
         if len(batch) >= CHUNK:
-            count += _restore_some(client, queue, batch)
+            count += _restore_some(client, queue, batch, check)
             batch.clear()
-    return count + sum(_restore_some(client, queue, batch) for queue, batch in by_queue.items() if batch)
+    return count + sum(
+        _restore_some(client, queue, batch, check) for queue, batch in by_queue.items() if batch
+    )
 
 
-def _restore_some(client: redis.Redis, queue: str, ids: list[str]) -> int:
+def _restore_some(client: redis.Redis, queue: str, ids: list[str], check: Check) -> int:
     missing = queues.unknown(client, queue, ids)
     if not missing:
         return 0
     rows = {
         str(job.pk): job
         for job in Job.objects.using(write_alias()).filter(
-            pk__in=missing, state__in=sorted(WAITING - {S.BLOCKED})
+            pk__in=missing, state__in=sorted(WAITING - {S.BLOCKED}), cancel_requested_at=None
         )
     }
     entries = [dispatching.entry_of_row(rows[job_id]) for job_id in missing if job_id in rows]
+    check()
     return queues.restore(client, queue, entries)
 
 
@@ -82,7 +96,7 @@ def restore_quietly(found: list[tuple[UUID, str]]) -> None:
         dispatching.redis_failed(error)
 
 
-def say_queued(*, limit: int = 1_000) -> int:
+def say_queued(*, limit: int = 1_000, check: Check = unchecked) -> int:
     """Let rows that wait for a time that has come say `queued`; under load most are run before this sees them.
 
     Returns:
@@ -93,4 +107,5 @@ def say_queued(*, limit: int = 1_000) -> int:
     ids = list(due.values_list("pk", flat=True)[:limit])
     if not ids:
         return 0
+    check()
     return Job.objects.using(using).filter(pk__in=ids, state__in=sorted(TIMED)).update(state=JobState.QUEUED)

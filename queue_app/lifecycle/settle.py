@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from uuid import UUID
 
 import redis
 
@@ -12,8 +13,8 @@ from queue_app.dispatch import queues
 from queue_app.dispatch.queues import Entry
 from queue_app.lifecycle import dispatching
 from queue_app.lifecycle.outcome import Outcome, ending
-from queue_app.models import bulk
-from queue_app.models.bulk.rows import Start
+from queue_app.models import Attempt, bulk
+from queue_app.models.bulk.rows import Accepted, Start
 from queue_app.states import FINAL, AttemptState
 
 SUCCEEDED = AttemptState.SUCCEEDED
@@ -21,6 +22,8 @@ SUCCEEDED = AttemptState.SUCCEEDED
 
 def record(outcomes: list[Outcome], worker_id: str) -> set[str]:
     """Write outcomes in one transaction, each only if the record expects its delivery (P4).
+
+    Outcomes of jobs that were to be cancelled meanwhile are overruled: unless they succeeded, nothing follows them.
 
     Returns:
         The ids whose outcome counted.
@@ -30,7 +33,30 @@ def record(outcomes: list[Outcome], worker_id: str) -> set[str]:
     """
     connection = bulk.write_connection()
     endings = [ending(outcome) for outcome in outcomes]
-    return bulk.for_vendor(connection).end_attempts(connection, endings, worker_id)
+    accepted: Accepted = bulk.for_vendor(connection).end_attempts(connection, endings, worker_id)
+    if accepted.cancelled:
+        for outcome in outcomes:
+            if outcome.delivery.id in accepted.cancelled:
+                outcome.overrule()
+    return accepted
+
+
+def recorded(outcomes: list[Outcome], worker_id: str) -> set[str]:
+    """The ids whose attempt is in the record just as these outcomes say: a commit whose answer was lost wrote them.
+
+    Raises:
+        DatabaseError: ask again.
+    """
+    mine = {(UUID(o.delivery.id), o.delivery.number): o for o in outcomes}
+    rows = Attempt.objects.using(bulk.write_alias()).filter(
+        job_id__in=[job_id for job_id, _ in mine], worker_id=worker_id
+    )
+    found = set()
+    for job_id, number, state, finished_at in rows.values_list("job_id", "number", "state", "finished_at"):
+        outcome = mine.get((job_id, number))
+        if outcome and outcome.state == state and abs(finished_at.timestamp() - outcome.finished_at) < 0.001:
+            found.add(outcome.delivery.id)
+    return found
 
 
 def acknowledge(client: redis.Redis, holder: str, outcomes: Iterable[Outcome], accepted: set[str]) -> None:

@@ -1,11 +1,53 @@
-"""What a duty is: a name, an interval, and one function that does it once."""
+"""What a duty is: a name, an interval, and one function that does it once; and the mandate under which it is done."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import redis
+
+from queue_app import conf
+from queue_app.dispatch import workers
+from queue_app.exceptions import Deposed
+
+
+def term() -> float:
+    """Seconds for which one renewal lets a leader lead: so much shorter than the lease that, with the time until
+    another one asks, its duties have moved within the lease."""
+    return conf.get().LEASE * 2 / 3
+
+
+@dataclass(slots=True)
+class Mandate:
+    """The right to do duties, for as long as the leadership of this token lasts.
+
+    Attributes:
+        leader_id: who leads.
+        token: a number that no earlier leadership had; one more than that of the leadership before.
+        stop: set when the process shall end.
+        unfinished: set by a duty that left work behind because its time was up: it is then due again at once.
+    """
+
+    client: redis.Redis
+    leader_id: str
+    token: int
+    stop: threading.Event = field(default_factory=threading.Event)
+    unfinished: bool = False
+
+    def check(self) -> None:
+        """Prove that this leadership still lasts, and prolong it; to be called before each batch of writes. One round
+        trip, so that a leader that was frozen or cut off stops in the middle.
+
+        Raises:
+            Deposed: it is over, or the process shall end.
+            Unavailable (see dispatch.connection): nobody can say.
+        """
+        if self.stop.is_set():
+            raise Deposed("This process was told to stop.")
+        if not workers.lead(self.client, self.leader_id, term(), self.token):
+            raise Deposed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +56,23 @@ class Duty:
 
     Attributes:
         name: one word.
-        interval: seconds between two runs; a quarter of jitter is added.
-        run: does it once, and returns how many rows or jobs it touched.
+        interval: least seconds between the beginnings of two runs.
+        run: does it once, and returns how many rows or jobs it touched. It must ask `Mandate.check` before each batch
+            of writes, be harmless when repeated, and may be left in the middle.
+        doc: what it does, for people.
     """
 
     name: str
     interval: float
-    run: Callable[[redis.Redis, str], int]
+    run: Callable[[Mandate], int]
+    doc: str
+
+    @property
+    def jitter(self) -> float:
+        """Most seconds added to the interval, at random, so that duties do not fall into step."""
+        return self.interval / 4
+
+    @property
+    def longest(self) -> float:
+        """Most seconds between the beginnings of two runs, while nothing holds them up."""
+        return self.interval + self.jitter

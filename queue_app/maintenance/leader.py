@@ -1,20 +1,26 @@
-"""The leader: one worker at a time holds the duties. Losing a leader moves them within the lease."""
+"""The leader: one process at a time does the duties. Losing a leader moves them within the lease."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import random
+import socket
 import threading
 import time
+from collections.abc import Callable
 
+import redis
 from django.db import Error
 
-from queue_app import conf
+from queue_app import clock, conf
 from queue_app.dispatch import connection, workers
+from queue_app.exceptions import Deposed
 from queue_app.lifecycle import dispatching
-from queue_app.maintenance import promote, prune, reap, reconcile
-from queue_app.maintenance.duty import Duty
+from queue_app.maintenance import cancel, history, promote, prune, reap, reconcile
+from queue_app.maintenance.duty import Duty, Mandate, term
+from queue_app.maintenance.history import History
 from queue_app.worker import connections
 
 logger = logging.getLogger(__name__)
@@ -22,58 +28,139 @@ logger = logging.getLogger(__name__)
 DUTIES: tuple[Duty, ...] = (
     reconcile.REBUILD,  # before anything is promoted
     reap.REAP,
+    cancel.CANCEL,
     promote.LOAD,
     promote.SAY,
     reconcile.SWEEP,
+    reconcile.BACKLOG,
     reconcile.ORPHANS,
     prune.PRUNE,
 )
 
-#: Seconds between two looks at whether something is due.
+#: Seconds between two looks of the leader at whether something is due; fewer when the lease is very short.
 LOOK = 1.0
 
 
 class Leader:
-    """Runs the duties while this worker leads.
+    """Seeks to lead, and does the duties while it does.
 
     Args:
-        worker_id: who wants to lead.
+        leader_id: who wants to lead: a worker's id, or one made for `runmaintenance`.
+        stop: set when this process shall end; a duty is then left in the middle.
+        changed: called with the token when this process begins to lead, and with 0 when it no longer does.
+        duties: what there is to do, in this order.
     """
 
-    def __init__(self, worker_id: str) -> None:
-        self._worker_id = worker_id
-        self._due = {duty.name: 0.0 for duty in DUTIES}
-        self._leads = False
+    def __init__(
+        self,
+        leader_id: str,
+        stop: threading.Event,
+        changed: Callable[[int], None] | None = None,
+        duties: tuple[Duty, ...] = DUTIES,
+    ) -> None:
+        self._id = leader_id
+        self._host = f"{socket.gethostname()}:{os.getpid()}"
+        self._stop = stop
+        self._changed = changed or (lambda token: None)
+        self._duties = duties
+        self._due: dict[str, float] = {}
+        self._histories: dict[str, History] = {}
+        self._token = 0
         self._renew_at = 0.0
 
-    def run(self, stop: threading.Event) -> None:
-        """Seek to lead, and do the duties, until `stop` is set."""
-        while not stop.wait(LOOK if self._leads else LOOK * (1 + random.random())):
+    def run(self) -> None:
+        """Seek to lead, and do the duties, until told to stop."""
+        while not self._stop.wait(self._pause()):
             try:
                 self.step()
             except connection.Unavailable as error:
                 dispatching.redis_failed(error)
-            except Error as error:
-                logger.warning("A duty failed: %s", error)
-                connections.refresh(close=True)
             except Exception:
-                logger.exception("A duty failed.")
-        if self._leads:
-            with contextlib.suppress(*connection.Unavailable):  # the lease ends by itself
-                workers.resign(connection.client(), self._worker_id)
+                logger.exception("Leading failed.")
+        if self._token:
+            with contextlib.suppress(*connection.Unavailable):  # the leadership ends by itself
+                workers.resign(connection.client(), self._id, self._token)
+            self._lead_no_more()
+
+    def _pause(self) -> float:
+        often = conf.get().LEASE / 5
+        return min(LOOK, often) if self._token else often * (0.75 + random.random() / 2)
 
     def step(self) -> None:
-        """Renew the leadership when it is time, and do what is due."""
-        now = time.monotonic()
+        """Renew the leadership when it is time, or seek it; do what is due.
+
+        Raises:
+            Unavailable (see dispatch.connection): Redis is away.
+        """
         client = connection.client()
-        if now >= self._renew_at:
-            lease = conf.get().LEASE
-            self._leads = workers.lead(client, self._worker_id, lease)
-            self._renew_at = now + lease / 5
-        if not self._leads:
+        if time.monotonic() >= self._renew_at or not self._token:
+            self._lead(client)
+        if not self._token:
             return
-        for duty in DUTIES:
-            if time.monotonic() >= self._due[duty.name]:
-                self._due[duty.name] = time.monotonic() + duty.interval * (1 + random.random() / 4)
-                connections.refresh()
-                duty.run(client, self._worker_id)
+        mandate = Mandate(client, self._id, self._token, self._stop)
+        done: list[str] = []
+        try:
+            for duty in self._duties:
+                if time.monotonic() >= self._due.get(duty.name, 0.0):
+                    self._do(duty, mandate)
+                    done.append(duty.name)
+        except Deposed:
+            if self._stop.is_set():
+                return
+            logger.warning("%s", Deposed())
+            self._lead_no_more()
+            return  # what is known of the duties is for the new leader to write
+        history.write(client, self._histories, done)
+
+    def _lead(self, client: redis.Redis) -> None:
+        now = time.monotonic()
+        if self._token and not workers.lead(client, self._id, term(), self._token):
+            self._lead_no_more()
+        if not self._token and (token := workers.lead(client, self._id, term())):
+            # The duties go on where the leader before left off, and are all due: nobody knows since when.
+            self._histories = history.read(client)
+            self._due.clear()
+            self._token = token
+            self._changed(token)
+        self._renew_at = now + conf.get().LEASE / 5
+
+    def _lead_no_more(self) -> None:
+        self._token = 0
+        self._changed(0)
+
+    def _do(self, duty: Duty, mandate: Mandate) -> None:
+        """One run. What goes wrong is kept with the duty, and logged when it is new; the other duties go on unless
+        Redis is away.
+
+        Raises:
+            Deposed: in the middle of it, the leadership was found to be over.
+            Unavailable (see dispatch.connection): Redis is away.
+        """
+        found = self._histories.setdefault(duty.name, History())
+        at, began, count, error = clock.seconds(), time.monotonic(), 0, ""
+        mandate.unfinished = False
+        self._due[duty.name] = began + duty.interval + duty.jitter * random.random()
+        try:
+            connections.refresh()
+            count = duty.run(mandate)
+            if mandate.unfinished:
+                self._due[duty.name] = 0.0
+        except connection.Unavailable as lost:
+            found.note(mandate, self._host, at, time.monotonic() - began, 0, connection.explain(lost))
+            raise
+        except Deposed:
+            raise
+        except Exception as failed:
+            error = f"{type(failed).__name__}: {failed}".strip()
+            self._log(duty, found, failed, error)
+            connections.refresh(close=isinstance(failed, Error))
+        found.note(mandate, self._host, at, time.monotonic() - began, count, error)
+
+    @staticmethod
+    def _log(duty: Duty, found: History, failed: Exception, error: str) -> None:
+        if found.failing and found.error == error[:500]:
+            return
+        if isinstance(failed, Error):
+            logger.warning("The duty %r failed: %s", duty.name, error)
+        else:
+            logger.error("The duty %r failed.", duty.name, exc_info=failed)

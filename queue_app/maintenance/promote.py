@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-import redis
-
 from queue_app import clock, conf
 from queue_app.lifecycle import recover, release
-from queue_app.maintenance.duty import Duty
+from queue_app.maintenance.duty import Duty, Mandate
 
 #: Every so many runs all that is near is looked at, not only what has come near since the last one: also jobs whose
 #: push failed are found then.
@@ -18,32 +16,32 @@ _runs = 0
 _loaded_until: datetime | None = None
 
 
-def run(client: redis.Redis, worker_id: str) -> int:
+def run(mandate: Mandate) -> int:
     """Load what is due soon.
 
     Returns:
         How many jobs were loaded.
     """
     global _runs, _loaded_until
-    if recover.lost_its_data(client):
+    if recover.lost_its_data(mandate.client):
         _runs = 0
         return 0  # the rebuild comes first
     after = None if _runs % THOROUGH == 0 else _loaded_until
     until = clock.now() + timedelta(seconds=conf.get().DUE_HORIZON)
-    count = release.load_due(client, after=after)
+    count = release.load_due(mandate.client, after=after, check=mandate.check)
     _runs, _loaded_until = _runs + 1, until
     return count
 
 
-def say(client: redis.Redis, worker_id: str) -> int:
+def say(mandate: Mandate) -> int:
     """Let rows that wait for a time that has come say so.
 
     Returns:
         How many rows were changed.
     """
-    return release.say_queued()
+    return release.say_queued(check=mandate.check)
 
 
 #: The shortest DUE_HORIZON allowed is twice as long.
-LOAD = Duty("promote", 5.0, run)
-SAY = Duty("say_queued", 5.0, say)
+LOAD = Duty("promote", 5.0, run, "loads jobs that are due soon into Redis")
+SAY = Duty("say_queued", 5.0, say, "lets rows whose time has come say so")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import redis
-
 from queue_app.lifecycle import prune
-from queue_app.maintenance.duty import Duty
+from queue_app.maintenance.duty import Duty, Mandate
 
 
-def run(client: redis.Redis, worker_id: str) -> int:
+def run(mandate: Mandate) -> int:
     """Delete one batch.
 
     Returns:
         How many jobs were deleted.
     """
-    return prune.prune()
+    return prune.prune(check=mandate.check)
 
 
-PRUNE = Duty("prune", 30.0, run)
+PRUNE = Duty("prune", 30.0, run, "deletes finished jobs whose retention is over")

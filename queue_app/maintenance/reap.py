@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import redis
-
 from queue_app import conf
 from queue_app.dispatch.workers import Listed
 from queue_app.lifecycle import recover
-from queue_app.maintenance.duty import Duty
+from queue_app.maintenance.duty import Duty, Mandate
 
 #: Seconds between two looks.
 INTERVAL = 2.0
@@ -58,14 +56,14 @@ class Suspects:
 _suspects = Suspects()
 
 
-def run(client: redis.Redis, worker_id: str) -> int:
+def run(mandate: Mandate) -> int:
     """Bury the silent.
 
     Returns:
         How many workers were buried.
     """
     _suspects.look()
-    return recover.reap(client, worker_id, _suspects.silent)
+    return recover.reap(mandate.client, mandate.leader_id, _suspects.silent, mandate.check)
 
 
-REAP = Duty("reap", INTERVAL, run)
+REAP = Duty("reap", INTERVAL, run, "takes over what workers without a heartbeat held")

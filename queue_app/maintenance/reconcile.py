@@ -4,68 +4,91 @@ from __future__ import annotations
 
 import logging
 import time
-from uuid import UUID
-
-import redis
 
 from queue_app.lifecycle import recover
-from queue_app.maintenance.duty import Duty
+from queue_app.lifecycle.sweep import Recent
+from queue_app.maintenance.duty import Duty, Mandate
 
 logger = logging.getLogger(__name__)
 
-_behind: UUID | None = None
+_recent = Recent()
+_token = 0
+_behind: recover.Place | None = None
 _empty_since: float | None = None
 
 #: Seconds between finding Redis empty and pushing: living workers announce what they run meanwhile.
 ANNOUNCING = 2.0
+#: Rows of the backlog looked at in one run: a hundredth of a core, and a million of them in a quarter of an hour.
+PART = 5_000
 
 
-def rebuild(client: redis.Redis, worker_id: str) -> int:
+def rebuild(mandate: Mandate) -> int:
     """If Redis lost its data, put back all that waits.
 
     Returns:
         How many jobs were put back.
     """
     global _empty_since
-    if not recover.lost_its_data(client):
+    if not recover.lost_its_data(mandate.client):
         _empty_since = None
         return 0
     if _empty_since is None:
         _empty_since = time.monotonic()
     if time.monotonic() - _empty_since < ANNOUNCING:
         return 0
-    count = recover.rebuild(client)
+    count = recover.rebuild(mandate.client, mandate.check)
     _empty_since = None
     if count:
         logger.warning("Redis had lost its data: %d waiting jobs were put back.", count)
     return count
 
 
-def sweep(client: redis.Redis, worker_id: str) -> int:
-    """Push rows that were committed but never pushed; a part of a long backlog each time.
+def sweep(mandate: Mandate) -> int:
+    """Push new rows that were committed but never pushed.
+
+    Returns:
+        How many jobs were missing.
+    """
+    global _token
+    if recover.lost_its_data(mandate.client):
+        return 0  # the rebuild comes first, and does the same
+    if mandate.token > _token + 1 or mandate.token < _token:  # another one led in between
+        _recent.forget()
+    _token = mandate.token
+    return _said(_recent.run(mandate.client, check=mandate.check))
+
+
+def backlog(mandate: Mandate) -> int:
+    """The same for older rows, a part of a long backlog each time.
 
     Returns:
         How many jobs were missing.
     """
     global _behind
-    if recover.lost_its_data(client):
-        return 0  # the rebuild comes first, and does the same
-    recover.sync_pauses(client)
-    count, _behind = recover.sweep(client, after=_behind)
+    if recover.lost_its_data(mandate.client):
+        return 0
+    recover.sync_pauses(mandate.client, mandate.check)
+    count, _behind = recover.sweep(mandate.client, limit=PART, after=_behind, check=mandate.check)
+    return _said(count)
+
+
+def _said(count: int) -> int:
     if count:
         logger.warning("%d waiting jobs were missing in Redis and were pushed.", count)
     return count
 
 
-def orphans(client: redis.Redis, worker_id: str) -> int:
+def orphans(mandate: Mandate) -> int:
     """Rows that say `running` although nobody holds them.
 
     Returns:
         How many jobs were delivered again.
     """
-    return recover.orphans(client)
+    return recover.orphans(mandate.client, check=mandate.check)
 
 
-REBUILD = Duty("rebuild", 0.8, rebuild)
-SWEEP = Duty("sweep", 4.0, sweep)
-ORPHANS = Duty("orphans", 20.0, orphans)
+REBUILD = Duty("rebuild", 0.8, rebuild, "pushes all that waits when Redis has lost its data")
+#: With SWEEP_GRACE, and the time until the leader looks again, less than 10 s.
+SWEEP = Duty("sweep", 2.0, sweep, "pushes new rows that were committed but never pushed")
+BACKLOG = Duty("backlog", 4.0, backlog, "looks for more of them in the backlog, and sets pauses right")
+ORPHANS = Duty("orphans", 20.0, orphans, "delivers jobs again that say running and are held by nobody")

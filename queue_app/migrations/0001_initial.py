@@ -163,6 +163,14 @@ class Migration(migrations.Migration):
                     models.DateTimeField(blank=True, help_text="Start of the latest attempt.", null=True),
                 ),
                 ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "cancel_requested_at",
+                    models.DateTimeField(
+                        blank=True,
+                        help_text="Somebody cancelled it while it ran: it succeeds if it still does, and else ends cancelled.",
+                        null=True,
+                    ),
+                ),
             ],
             options={
                 "ordering": ["-id"],
@@ -176,6 +184,14 @@ class Migration(migrations.Migration):
                         condition=models.Q(("state__in", ["retrying", "scheduled"])),
                         fields=["run_after"],
                         name="queue_app_job_timed",
+                    ),
+                    models.Index(
+                        condition=models.Q(
+                            ("cancel_requested_at__isnull", False),
+                            ("state__in", ["blocked", "queued", "retrying", "running", "scheduled"]),
+                        ),
+                        fields=["id"],
+                        name="queue_app_job_cancelling",
                     ),
                 ],
                 "constraints": [

@@ -26,6 +26,10 @@ class JobQuerySet(models.QuerySet["Job"]):
     def unfinished(self) -> JobQuerySet:
         return self.filter(state__in=sorted(UNFINISHED))
 
+    def cancelling(self) -> JobQuerySet:
+        """Cancelled while it ran, and not ended yet: nothing of it may start again."""
+        return self.filter(cancel_requested_at__isnull=False, state__in=sorted(UNFINISHED))
+
     def finished(self) -> JobQuerySet:
         return self.filter(state__in=sorted(FINAL))
 
@@ -62,6 +66,11 @@ class Job(models.Model):
     started_at = models.DateTimeField(null=True, blank=True, help_text="Start of the first attempt.")
     last_attempted_at = models.DateTimeField(null=True, blank=True, help_text="Start of the latest attempt.")
     finished_at = models.DateTimeField(null=True, blank=True)
+    cancel_requested_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Somebody cancelled it while it ran: it succeeds if it still does, and else ends cancelled.",
+    )
 
     objects = JobQuerySet.as_manager()
 
@@ -76,6 +85,12 @@ class Job(models.Model):
             ),
             models.Index(
                 fields=["run_after"], name="queue_app_job_timed", condition=Q(state__in=sorted(TIMED))
+            ),
+            # As good as empty: what was asked to end and has not yet.
+            models.Index(
+                fields=["id"],
+                name="queue_app_job_cancelling",
+                condition=Q(cancel_requested_at__isnull=False, state__in=sorted(UNFINISHED)),
             ),
         ]
         constraints = [

@@ -9,29 +9,83 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
-from queue_app.exceptions import SoftTimeout
+from queue_app.exceptions import Cancelled, SoftTimeout
 from queue_app.worker import connections
 
 
 class AsyncLoop:
-    """Started at the first asynchronous task."""
+    """Started at the first asynchronous task.
 
-    def __init__(self) -> None:
+    Args:
+        cancelled: the ids of jobs of this child that were cancelled; looked at when one begins.
+    """
+
+    def __init__(self, cancelled: set[str] | None = None) -> None:
+        self._cancelled = set() if cancelled is None else cancelled
+        self._tasks: dict[
+            str, asyncio.Task[Any]
+        ] = {}  # job → what runs its coroutine; used in the loop alone
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     def run(
-        self, func: Callable[..., Any], args: list[Any], kwargs: dict[str, Any], seconds: float | None
+        self,
+        func: Callable[..., Any],
+        args: list[Any],
+        kwargs: dict[str, Any],
+        seconds: float | None,
+        job_id: str = "",
     ) -> Any:
         """Run a coroutine function to its end, and return or raise what it does.
 
         Args:
             seconds: after so many the coroutine is cancelled and SoftTimeout is raised; None: no limit.
+            job_id: for `cancel`.
+
+        Raises:
+            Cancelled: `cancel` was called, and the coroutine let itself be cancelled.
         """
         return asyncio.run_coroutine_threadsafe(
-            _limited(func, args, kwargs, seconds), self._started()
+            self._tidied(func, args, kwargs, seconds, job_id), self._started()
         ).result()
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel the coroutine of a job, if it runs here; its id is among the cancelled ones already. Called by the
+        main thread's signal handler."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._cancel, job_id)
+
+    def _cancel(self, job_id: str) -> None:
+        task = self._tasks.get(job_id)
+        if task is not None:
+            task.cancel()
+
+    async def _tidied(
+        self,
+        func: Callable[..., Any],
+        args: list[Any],
+        kwargs: dict[str, Any],
+        seconds: float | None,
+        job_id: str,
+    ) -> Any:
+        try:
+            task = asyncio.current_task()
+            if job_id and task is not None:
+                self._tasks[job_id] = task
+            try:
+                if job_id in self._cancelled:
+                    raise Cancelled
+                return await _limited(func, args, kwargs, seconds)
+            finally:
+                self._tasks.pop(job_id, None)  # what follows is not the task's, and must not be cancelled
+        except asyncio.CancelledError:
+            if job_id in self._cancelled:
+                raise Cancelled from None
+            raise
+        finally:
+            # The ORM's synchronous half runs in asgiref's thread: its connections are tidied there.
+            await sync_to_async(connections.tidy, thread_sensitive=True)(getattr(func, "__qualname__", "?"))
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -54,17 +108,13 @@ class AsyncLoop:
 async def _limited(
     func: Callable[..., Any], args: list[Any], kwargs: dict[str, Any], seconds: float | None
 ) -> Any:
+    if seconds is None:
+        return await func(*args, **kwargs)
+    deadline = asyncio.timeout(seconds)
     try:
-        if seconds is None:
+        async with deadline:
             return await func(*args, **kwargs)
-        deadline = asyncio.timeout(seconds)
-        try:
-            async with deadline:
-                return await func(*args, **kwargs)
-        except TimeoutError:
-            if deadline.expired():
-                raise SoftTimeout("The attempt reached its time limit.") from None
-            raise
-    finally:
-        # The ORM's synchronous half runs in asgiref's thread: its connections are tidied there.
-        await sync_to_async(connections.tidy, thread_sensitive=True)(getattr(func, "__qualname__", "?"))
+    except TimeoutError:
+        if deadline.expired():
+            raise SoftTimeout("The attempt reached its time limit.") from None
+        raise

@@ -138,7 +138,7 @@ class Transaction:
             outcome = self._executor.execute(declared, delivery, soft, started)
         finally:
             if outcome is None or outcome.state is not AttemptState.SUCCEEDED:
-                self._roll_back()
+                self.roll_back()
         if outcome.state is not AttemptState.SUCCEEDED:
             return outcome
         outcome.progress = self._progress.get(delivery.id)
@@ -147,7 +147,7 @@ class Transaction:
             self._check()
             self._hurry()
             if not settle.record([outcome], self._worker_id):
-                self._roll_back()
+                self.roll_back()
                 self._counted = False
                 return outcome
             self._take_hooks()
@@ -156,7 +156,7 @@ class Transaction:
         except Exception as error:
             return self._failed(declared, outcome, error, committing)
         except BaseException:
-            self._roll_back()
+            self.roll_back()
             self._hooks = []
             raise
         self._counted = True
@@ -165,7 +165,7 @@ class Transaction:
 
     def _failed(self, declared: Declared, outcome: Outcome, error: Exception, committing: bool) -> Outcome:
         """The task has returned, but its success could not be committed."""
-        self._roll_back()
+        self.roll_back()
         answered = isinstance(error, TransactionManagementError) or self._connection.connection is self._raw
         lost = isinstance(error, Error) and not answered
         if lost:
@@ -217,7 +217,7 @@ class Transaction:
                 milliseconds = int(conf.get().LEASE * 1000)
                 cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}")
 
-    def _roll_back(self) -> None:
+    def roll_back(self) -> None:
         """End the transaction without a trace, whatever state it is in."""
         connection = self._connection
         if connection.in_atomic_block and len(connection.savepoint_ids) == self._depth:

@@ -35,6 +35,10 @@ class Backlog:
         except IndexError:
             return None
 
+    def unstarted(self) -> list[Delivery]:
+        """What has not been started at this moment."""
+        return list(self._deliveries)
+
     def surrender(self) -> list[Delivery]:
         """All that has not been started, in the order to run them; they are the caller's now."""
         given: list[Delivery] = []
@@ -44,10 +48,6 @@ class Backlog:
             except IndexError:
                 given.reverse()
                 return given
-
-    def ids(self) -> list[str]:
-        """The ids of all that has not been started."""
-        return [delivery.id for delivery in tuple(self._deliveries)]
 
     def waited(self) -> float:
         """Seconds for which the last claim has been here; 0 when all of it has been started."""

@@ -20,7 +20,6 @@ from queue_app.lifecycle import claim as claiming
 from queue_app.lifecycle import dispatching, recover
 from queue_app.worker import connections, title
 from queue_app.worker.config import WorkerConfig
-from queue_app.worker.doubt import LOOK
 from queue_app.worker.runner import Runner, resident_mb
 from queue_app.worker.shared import Board
 from queue_app.worker.slots import MainThread, Threads
@@ -61,6 +60,7 @@ class Child:
         """
         signal.signal(signal.SIGTERM, self._told_to_stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the supervisor held it back until now
+        signal.signal(signal.SIGUSR1, self._told_to_cancel)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the whole group
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         title.set_title(f"queue_app child {self._index} [{self._config.queues}]")
@@ -91,6 +91,16 @@ class Child:
             self._interruptible = False  # TERM to the whole group comes twice: only the first may raise
             raise _Woken
 
+    def _told_to_cancel(self, signum: int, frame: FrameType | None) -> None:
+        """By the keeper: the board says which jobs. Raises in the midst of the one that runs in this thread."""
+        waiting, self._interruptible = self._interruptible, False  # no TERM shall break this off
+        try:
+            self._runner.interrupt()
+        finally:
+            self._interruptible = waiting and not self._stopping
+        if waiting and self._stopping:
+            raise _Woken
+
     def _serve(self, slots: MainThread | Threads) -> None:
         pause = FIRST_PAUSE
         while not self._done():
@@ -102,8 +112,10 @@ class Child:
             try:
                 claimed = self._claim(count)
             except connection.Unavailable as error:
-                self._runner.doubt.arise()
                 dispatching.redis_failed(error)
+                self._runner.hands.doubt(
+                    self._config.queues.names
+                )  # what was claimed may have been lost on the way
                 self._sleep(pause * (0.5 + random.random()))
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
@@ -128,22 +140,25 @@ class Child:
         if not self._enlisted:
             workers.enlist(client, self._config.worker_id, self._config.queues.names)
             self._enlisted = True
-        if self._runner.doubt.lasts:
-            self._settle_doubt(client)
         if self._config.max_jobs is not None:
             count = max(1, min(count, self._config.max_jobs - self._runner.jobs))
-        claimed = claiming.claim(client, self._config.queues.order(), self._holder, count)
-        self._board.claimed(self._index, clock.seconds(), self._runner.jobs)
-        if any(d.number > 1 or d.args is None for d in claimed.deliveries):
-            self._complete(claimed)
+        hands = self._runner.hands
+        with hands.lock:
+            if hands.doubtful:
+                self._put_right(client)
+            claimed = claiming.claim(client, self._config.queues.order(), self._holder, count)
+            self._board.claimed(self._index, clock.seconds(), self._runner.jobs)
+            if any(d.number > 1 or d.args is None for d in claimed.deliveries):
+                self._complete(claimed)
+            hands.take(claimed.deliveries)
         return claimed
 
-    def _settle_doubt(self, client: redis.Redis) -> None:
+    def _put_right(self, client: redis.Redis) -> None:
         try:
             connections.refresh()
-            self._runner.doubt.settle(client)
+            self._runner.hands.put_right(client)
         except DatabaseError as error:
-            logger.warning("The database cannot be read (%s); what is held is not looked at yet.", error)
+            logger.warning("The database cannot be read (%s); what is held is looked at later.", error)
             connections.refresh(close=True)
 
     def _complete(self, claimed: claiming.Claimed) -> None:
@@ -172,8 +187,6 @@ class Child:
         seconds = connection.LONGEST_WAIT
         if claimed.next_due is not None:
             seconds = min(seconds, claimed.next_due - claimed.at)
-        if self._runner.doubt.lasts:
-            seconds = min(seconds, LOOK)
         if seconds < 0.001:
             return
         names = list(self._config.queues.names)

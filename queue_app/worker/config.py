@@ -70,6 +70,7 @@ class WorkerConfig:
         max_jobs: jobs after which a child is replaced; None: never.
         max_memory: MB of resident memory after which a child is replaced; None: never.
         grace: seconds that running jobs have to end when the worker is told to stop.
+        maintenance: whether it may be elected to do the maintenance duties.
     """
 
     worker_id: str
@@ -79,3 +80,4 @@ class WorkerConfig:
     max_jobs: int | None = None
     max_memory: int | None = None
     grace: float = 25.0
+    maintenance: bool = True

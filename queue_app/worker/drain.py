@@ -42,8 +42,10 @@ def drain(config: WorkerConfig) -> int:
             recover.rebuild(client)
         release.load_due(client)
         recover.sweep(client)
+        recover.reap(client, config.worker_id)
         while True:
             claimed = claiming.claim(client, config.queues.order(), holder, 1)
+            runner.hands.take(claimed.deliveries)
             if not claimed.deliveries:
                 break
             for delivery in claimed.deliveries:
@@ -56,10 +58,15 @@ def drain(config: WorkerConfig) -> int:
                     continue
                 runner.run_one(0, delivery)
                 runner.recorder.flush()
+    except connection.Unavailable:
+        runner.hands.doubt(config.queues.names)
+        raise
     finally:
         stop.set()
         keeping.join()
         runner.recorder.flush()
+        if runner.hands.doubtful:
+            runner.hands.put_right(client)
         left = False
         for name in config.queues.names:
             if workers.held(client, name, holder):

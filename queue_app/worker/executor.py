@@ -5,17 +5,25 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Any
 
 from queue_app import clock, conf, retry, serialization, signals
-from queue_app.context import JobContext, ProgressSink
+from queue_app.context import Attendant, JobContext
 from queue_app.dispatch.body import Delivery
-from queue_app.exceptions import Discard, HardTimeout, InvalidArguments, Retry, Snooze, SoftTimeout
+from queue_app.exceptions import (
+    Cancelled,
+    Discard,
+    HardTimeout,
+    InvalidArguments,
+    Retry,
+    Snooze,
+    SoftTimeout,
+)
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.registry import Declared
 from queue_app.states import AttemptState
+from queue_app.worker.timeouts import Interrupts
 
 logger = logging.getLogger(__name__)
 
@@ -23,10 +31,8 @@ logger = logging.getLogger(__name__)
 TRACEBACK_LIMIT = 32_768
 MESSAGE_LIMIT = 4_096
 
-#: Opens a block that raises SoftTimeout after so many seconds.
-Limiter = Callable[[float], AbstractContextManager[None]]
-#: Runs a coroutine function to its end within so many seconds.
-AsyncRunner = Callable[[Callable[..., Any], list[Any], dict[str, Any], float | None], Any]
+#: Runs a coroutine function to its end within so many seconds; the last is the job's id.
+AsyncRunner = Callable[[Callable[..., Any], list[Any], dict[str, Any], float | None, str], Any]
 
 
 def soft_limit(declared: Declared, delivery: Delivery) -> float | None:
@@ -48,16 +54,18 @@ class Executor:
 
     Args:
         worker_id: named in results and signals.
-        limiter: how to interrupt synchronous code here.
+        interrupts: how to interrupt synchronous code here.
         run_async: how to run coroutine functions here.
-        sink: takes progress.
+        attendant: takes progress, and knows who was cancelled.
     """
 
-    def __init__(self, worker_id: str, limiter: Limiter, run_async: AsyncRunner, sink: ProgressSink) -> None:
+    def __init__(
+        self, worker_id: str, interrupts: Interrupts, run_async: AsyncRunner, attendant: Attendant
+    ) -> None:
         self._worker_id = worker_id
-        self._limiter = limiter
+        self._interrupts = interrupts
         self._run_async = run_async
-        self._sink = sink
+        self._attendant = attendant
         self._results: Any = None
 
     def execute(self, declared: Declared, delivery: Delivery, soft: float | None, started: float) -> Outcome:
@@ -88,14 +96,15 @@ class Executor:
     def _call(self, declared: Declared, delivery: Delivery, carrier: Any, soft: float | None) -> str | None:
         args: Any = delivery.args
         if declared.takes_context:
-            args = [JobContext(delivery, carrier, self._sink), *args]
+            args = [JobContext(delivery, carrier, self._attendant), *args]
         if declared.is_async:
-            value = self._run_async(declared.func, args, delivery.kwargs, soft)
-        elif soft is None:
-            value = declared.func(*args, **delivery.kwargs)
+            value = self._run_async(declared.func, args, delivery.kwargs, soft, delivery.id)
         else:
-            with self._limiter(soft):
+            self._interrupts.arm(delivery.id, soft)
+            try:
                 value = declared.func(*args, **delivery.kwargs)
+            finally:
+                self._interrupts.disarm(delivery.id)
         return None if value is None else _dump_result(value)
 
     def failed(
@@ -103,6 +112,8 @@ class Executor:
     ) -> Outcome:
         """The outcome of an attempt that ended with this exception; `carrier` is that of the Tasks API, or None."""
         now = clock.seconds()
+        if isinstance(error, Cancelled) and self._attendant.is_cancelled(delivery):
+            return cancelled(delivery, started, error, carrier=carrier)
         decision = decide(declared, delivery, error, now)
         if isinstance(error, Snooze):
             state = AttemptState.SNOOZED
@@ -162,6 +173,24 @@ def timed_out(
         error=str(error),
         run_at=decision.run_at,
         dead_reason=decision.reason,
+    )
+
+
+def cancelled(
+    delivery: Delivery, started: float | None, error: BaseException, *, carrier: Any = None
+) -> Outcome:
+    """The outcome of an attempt that was interrupted, or killed, because its job was cancelled."""
+    return Outcome(
+        delivery,
+        AttemptState.CANCELLED,
+        started,
+        clock.seconds(),
+        error_class=class_path(error),
+        error=message(error),
+        traceback=trace(error) if error.__traceback__ else "",
+        counts=False,
+        exception=error,
+        carrier=carrier,
     )
 
 

@@ -19,7 +19,7 @@ from django.db import Error, connections
 from queue_app import clock, conf, registry, signals
 from queue_app.dispatch import connection, queues, workers
 from queue_app.dispatch.body import Delivery
-from queue_app.exceptions import UnknownTask
+from queue_app.exceptions import Cancelled, UnknownTask
 from queue_app.lifecycle import dispatching, recover
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.maintenance.leader import Leader
@@ -27,8 +27,9 @@ from queue_app.models import Worker
 from queue_app.models.bulk import write_alias
 from queue_app.worker import connections as database
 from queue_app.worker import title
+from queue_app.worker.cancels import Cancels
 from queue_app.worker.config import WorkerConfig
-from queue_app.worker.executor import timed_out
+from queue_app.worker.executor import cancelled, timed_out
 from queue_app.worker.messages import Death, Line
 from queue_app.worker.shared import Board
 
@@ -74,7 +75,10 @@ class Keeper:
             signal.signal(number, signal.SIG_IGN)  # the supervisor says when
         title.set_title(f"queue_app keeper [{self._config.queues}]")
         duties = threading.Thread(target=self._duties, name="maintenance", daemon=True)
-        duties.start()
+        if self._config.maintenance:
+            duties.start()
+        cancels = Cancels(self._config.worker_id, self._board, self._children)
+        threading.Thread(target=cancels.run, args=(self._stop_duties,), name="cancels", daemon=True).start()
         period = conf.get().LEASE / 5
         next_beat = next_look = 0.0
         while not self._over():
@@ -91,7 +95,8 @@ class Keeper:
             self._listen(AGAIN if self._dead or self._orphaned else max(0.0, wake - time.monotonic()))
             self._bury()
         self._stop_duties.set()
-        duties.join(timeout=5.0)
+        if duties.ident is not None:
+            duties.join(timeout=5.0)
         self._registrar.leave()
         connections.close_all()
         return 0
@@ -137,6 +142,11 @@ class Keeper:
             logger.warning("What is running could not be announced to Redis: %s", error)
             database.refresh(close=True)
 
+    def _children(self) -> dict[int, int]:
+        """The living children: place on the board → pid. Asked by another thread."""
+        places = dict(self._places)
+        return {places[serial]: pid for serial, pid in dict(self._living).items() if serial in places}
+
     def _last_claim(self) -> float:
         return max((self._board.last_claim(index) for index in range(self._config.processes)), default=0.0)
 
@@ -172,7 +182,8 @@ class Keeper:
             cause = recover.Cause(
                 text=death.cause or "ended",
                 running=death.running,
-                verdicts={job_id: _verdict(seconds) for job_id, seconds in death.timed_out.items()},
+                verdicts={job_id: _verdict(seconds) for job_id, seconds in death.timed_out.items()}
+                | {job_id: _unwilling(seconds) for job_id, seconds in death.cancelled.items()},
                 blameless=death.blameless,
             )
             try:
@@ -204,7 +215,7 @@ class Keeper:
 
     def _duties(self) -> None:
         try:
-            Leader(self._config.worker_id).run(self._stop_duties)
+            Leader(self._config.worker_id, self._stop_duties).run()
         finally:
             connections.close_all()
 
@@ -287,6 +298,14 @@ def _verdict(seconds: float) -> recover.Verdict:
         except UnknownTask:
             declared = None
         return timed_out(declared, delivery, started, seconds)
+
+    return judge
+
+
+def _unwilling(seconds: float) -> recover.Verdict:
+    def judge(delivery: Delivery, started: float | None) -> Outcome:
+        error = Cancelled(f"The job was cancelled, and killed after {seconds:.1f} s as it did not end.")
+        return cancelled(delivery, started, error)
 
     return judge
 

@@ -17,6 +17,7 @@ class Death:
         cause: for people: "killed by SIGKILL", "exit code 3"; empty for a planned end.
         running: id → epoch seconds at which its attempt began, of what was under way.
         timed_out: id → seconds that it had run, of what the supervisor killed it for.
+        cancelled: likewise, of what was cancelled and did not end in time.
         blameless: it was killed because the worker has to stop.
     """
 
@@ -24,6 +25,7 @@ class Death:
     cause: str
     running: dict[str, float] = field(default_factory=dict)
     timed_out: dict[str, float] = field(default_factory=dict)
+    cancelled: dict[str, float] = field(default_factory=dict)
     blameless: bool = False
 
 

@@ -1,7 +1,7 @@
 """The recorder: writes the outcomes that have gathered in one transaction, then acknowledges them to Redis.
 
 No timers: while one commit is under way, the next group gathers (DESIGN §4). When the database is away, outcomes are
-kept and repeated and the child claims nothing; when Redis is away, acknowledgements are kept and repeated.
+kept and repeated and the child claims nothing; an acknowledgement that fails leaves a doubt, which `hands` puts right.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from queue_app.lifecycle.outcome import Outcome
 from queue_app.states import AttemptState, DeadReason
 from queue_app.worker.connections import refresh
 from queue_app.worker.executor import clean
+from queue_app.worker.hands import Hands
 
 logger = logging.getLogger(__name__)
 
@@ -35,16 +36,22 @@ class Recorder:
     Args:
         worker_id, holder: who ran them, and under which name they are held.
         tick: called about every `conf.LONG_JOB` seconds while jobs run; it marks and gives back.
+        hands: what the child has claimed and not let go of.
     """
 
-    def __init__(self, worker_id: str, holder: str, tick: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        worker_id: str,
+        holder: str,
+        tick: Callable[[], None] | None = None,
+        hands: Hands | None = None,
+    ) -> None:
         self._worker_id = worker_id
         self._holder = holder
         self._tick = tick
         self._waiting: deque[Outcome] = deque()
         self._settled: deque[tuple[Outcome, bool]] = deque()
-        self._group: list[Outcome] = []  # being recorded
-        self._unacknowledged: list[tuple[list[Outcome], set[str]]] = []
+        self._hands = hands or Hands(holder)
         self._wake = threading.Event()
         self._room = threading.Event()
         self._room.set()
@@ -84,15 +91,6 @@ class Recorder:
         self._settled.append((outcome, counted))
         if self._asleep:
             self._wake.set()
-
-    def in_hand(self) -> set[str]:
-        """The ids of the outcomes that are not acknowledged yet."""
-        found = {outcome.delivery.id for outcome in tuple(self._waiting)}
-        found.update(outcome.delivery.id for outcome in self._group)
-        found.update(outcome.delivery.id for outcome, _ in tuple(self._settled))
-        for group, _ in tuple(self._unacknowledged):
-            found.update(outcome.delivery.id for outcome in group)
-        return found
 
     def watch(self) -> None:
         """A job begins: tick until none is left (see `rest`)."""
@@ -137,14 +135,14 @@ class Recorder:
                     if self._ticking:
                         self._wake.wait(max(0.0, next_tick - time.monotonic()))
                     else:
-                        self._wake.wait(self._pause if self._unacknowledged else None)
+                        self._wake.wait(self._pause if self._hands.doubtful else None)
                 self._asleep = False
                 self._wake.clear()
             if self._waiting or self._settled:
                 self.flush()
-            elif self._unacknowledged:
-                self._acknowledge()
-            elif self._stopping:
+            elif self._hands.doubtful:
+                self._put_right()
+            if self._stopping and not self._waiting and not self._settled:
                 connections.close_all()
                 return
             now = time.monotonic()
@@ -166,45 +164,39 @@ class Recorder:
         if self._settled:
             self._pass_on()
         most = conf.get().SETTLE_MAX
-        group: list[Outcome] = []
-        self._group = group
-        for _ in range(min(most, len(self._waiting))):
-            group.append(self._waiting.popleft())
+        group = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
         if not group:
             return
         accepted = self._record(group)
         if not self._room.is_set() and len(self._waiting) < self._limit // 2:
             self._room.set()
-        self._unacknowledged.append((group, accepted))
-        self._group = []
-        self._acknowledge()
+        self._acknowledge(group, accepted)
         settle.announce(group, accepted, self._worker_id)
 
     def _pass_on(self) -> None:
         """Acknowledge and announce what is settled already."""
         settled = [self._settled.popleft() for _ in range(len(self._settled))]
-        groups = []
-        for counted in (
-            False,
-            True,
-        ):  # apart: a job may be here twice, refused as one delivery, counted as the next
-            outcomes = [outcome for outcome, counts in settled if counts is counted]
-            if outcomes:
-                groups.append((outcomes, {outcome.delivery.id for outcome in outcomes} if counted else set()))
-        self._unacknowledged += groups
-        self._acknowledge()
-        for outcomes, accepted in groups:
-            settle.announce(outcomes, accepted, self._worker_id)
+        # Apart: a job may be here twice, refused as one delivery, counted as the next.
+        for counted in (False, True):
+            group = [outcome for outcome, counts in settled if counts is counted]
+            if group:
+                accepted = {outcome.delivery.id for outcome in group} if counted else set()
+                self._acknowledge(group, accepted)
+                settle.announce(group, accepted, self._worker_id)
 
     def _record(self, group: list[Outcome]) -> set[str]:
         """Write a group, for as long as it takes."""
         pause = FIRST_PAUSE
+        repeated = False
         while True:
             try:
                 if time.monotonic() - self._recorded_at > 2:
                     refresh()  # a connection that was idle may be gone
                 accepted = settle.record(group, self._worker_id)
+                if repeated and len(accepted) < len(group):
+                    accepted |= settle.recorded(group, self._worker_id)
             except (OperationalError, InterfaceError) as error:
+                repeated = True
                 self.database_failed(error)
                 refresh(close=True)
                 time.sleep(pause)
@@ -232,19 +224,28 @@ class Recorder:
         outcome.error = clean(f"The outcome could not be recorded: {error}", 1_000)
         return self._record(group)
 
-    def _acknowledge(self) -> None:
-        while self._unacknowledged:
-            outcomes, accepted = self._unacknowledged[0]
-            try:
-                settle.acknowledge(connection.client(), self._holder, outcomes, accepted)
-            except connection.Unavailable as error:
-                dispatching.redis_failed(error)
-                self._pause = min(self._pause * 2, LONGEST_PAUSE)
-                if self._stopping:  # the keeper takes back what is held; the record has the outcomes
-                    self._unacknowledged.clear()
-                return
-            self._unacknowledged.pop(0)
+    def _acknowledge(self, group: list[Outcome], accepted: set[str]) -> None:
+        try:
+            settle.acknowledge(connection.client(), self._holder, group, accepted)
             self._pause = FIRST_PAUSE
+        except connection.Unavailable as error:
+            dispatching.redis_failed(error)
+            self._hands.doubt({outcome.delivery.queue for outcome in group})
+        self._hands.drop([outcome.delivery for outcome in group])
+
+    def _put_right(self) -> None:
+        """Let go of what could not be acknowledged. When the child stops meanwhile, the keeper does so."""
+        if not self._hands.lock.acquire(blocking=False):
+            return  # the child is claiming, and does this before
+        try:
+            refresh()
+            self._hands.put_right(connection.client())
+            self._pause = FIRST_PAUSE
+        except (DatabaseError, InterfaceError, *connection.Unavailable) as error:
+            logger.debug("What is held in Redis could not be put right yet: %s", error)
+            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        finally:
+            self._hands.lock.release()
 
     def database_failed(self, error: BaseException) -> None:
         """The database is away: nothing is claimed until it answers."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 
 from django.conf import settings
+from django.db import Error
 
 from queue_app import clock, conf, registry
 from queue_app.dispatch import connection, queues
 from queue_app.dispatch.body import Delivery
 from queue_app.exceptions import UnknownTask
-from queue_app.lifecycle import dispatching, settle
+from queue_app.lifecycle import cancelling, dispatching, settle
 from queue_app.models.bulk.rows import Start
 from queue_app.registry import Declared
 from queue_app.worker import connections
@@ -21,11 +23,11 @@ from queue_app.worker.async_loop import AsyncLoop
 from queue_app.worker.atomic import Transaction
 from queue_app.worker.backlog import Backlog
 from queue_app.worker.config import WorkerConfig
-from queue_app.worker.doubt import Doubt
 from queue_app.worker.executor import Executor, hard_limit, soft_limit
+from queue_app.worker.hands import Hands
 from queue_app.worker.recorder import Recorder
 from queue_app.worker.shared import Board
-from queue_app.worker.timeouts import ThreadTimer, in_main_thread
+from queue_app.worker.timeouts import InMainThread, Interrupts, InThreads
 
 logger = logging.getLogger(__name__)
 
@@ -51,27 +53,36 @@ class Runner:
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.backlog = Backlog()
-        self.recorder = Recorder(config.worker_id, holder, self._tick)
+        self.hands = Hands(holder)
+        self.recorder = Recorder(config.worker_id, holder, self._tick, self.hands)
         self.jobs = 0
         self._config = config
         self._board = board
         self._index = index
         self._holder = holder
         self._stopping = stopping
-        self.doubt = Doubt(holder, config.queues.names, self.in_hand)
-        self._loop = AsyncLoop()
-        limiter = in_main_thread if config.slots == 1 else ThreadTimer().limit
-        self._executor = Executor(config.worker_id, limiter, self._loop.run, self)
+        #: Ids of what was cancelled here while it ran; it is interrupted once. Shared with those that interrupt.
+        self._cancelled: set[str] = set()
+        self._loop = AsyncLoop(self._cancelled)
+        self._interrupts: Interrupts = (InMainThread if config.slots == 1 else InThreads)(self._cancelled)
+        self._executor = Executor(config.worker_id, self._interrupts, self._loop.run, self)
+        #: What was claimed, and cancelled before it began: not to be run. Asked for when the keeper counts a request.
+        self._dropped: set[str] = set()
+        self._heard = board.requests[index]
+        self._asking = threading.Lock()
         #: What runs: slot → delivery and start. What its row says already: slot → id and progress.
         self._current: dict[int, tuple[Delivery, float]] = {}
         self._marked: dict[int, tuple[str, str | None]] = {}
         self._progress: dict[str, str] = {}
-        self._beginning: set[str] = set()  # ids of atomic jobs from before their transaction until they run
         self._unmarked: set[str] = set()  # ids whose rows must not be touched while they run
         self._aliases = frozenset(getattr(settings, "TASKS", None) or {"default": {}})
 
     def run_one(self, slot: int, delivery: Delivery) -> None:
         """Run one delivery and hand its outcome to the recorder."""
+        if self._dropped and delivery.id in self._dropped:
+            self._dropped.discard(delivery.id)
+            self.hands.drop([delivery])
+            return
         declared = self._known(delivery)
         if declared is None:
             return
@@ -85,8 +96,6 @@ class Runner:
         hard = hard_limit(declared, soft)
         now = clock.seconds()
         self._current[slot] = (delivery, now)
-        if self._beginning:
-            self._beginning.discard(delivery.id)
         self._board.start(
             self._index,
             slot,
@@ -96,12 +105,28 @@ class Runner:
             0.0 if hard is None else time.monotonic() + hard,
         )
         try:
+            # Looked at when the slot is on the board already: the keeper counts first, and looks there then.
+            if self._board.requests[self._index] != self._heard:
+                if declared.atomic:  # asking writes: not in the task's transaction, which is begun anew
+                    transaction.roll_back()
+                if self._is_dropped(delivery):
+                    self.hands.drop([delivery])
+                    return
+                if declared.atomic:
+                    transaction = self._begin(delivery)
+                    if transaction is None:
+                        return
+                    execute, put = transaction.execute, transaction.put
             outcome = execute(declared, delivery, soft, now)
             connections.tidy(delivery.task)
+            if self._interrupts.struck:
+                self._tidy_more(delivery)
         finally:
             self._board.end(self._index, slot)
             self._current.pop(slot, None)
             self._marked.pop(slot, None)
+            if self._cancelled:
+                self._cancelled.discard(delivery.id)
         if self._progress:
             outcome.progress = self._progress.pop(delivery.id, None)
         self.jobs += 1
@@ -112,11 +137,9 @@ class Runner:
     def _begin(self, delivery: Delivery) -> Transaction | None:
         """The transaction of an atomic job; None after it was given back, told to stop while the database was away."""
         transaction = Transaction(self._executor, self.recorder, self._config.worker_id, self._progress)
-        self._beginning.add(delivery.id)
         if not transaction.begin(self._stopping):
             self.give_back()
-            self._give_back(delivery.queue, [delivery.id])  # after the others: to the front
-            self._beginning.discard(delivery.id)
+            self._give_back(delivery.queue, [delivery])  # after the others: to the front
             return None
         if transaction.strict:
             self._unmarked.add(delivery.id)
@@ -135,9 +158,51 @@ class Runner:
             try:
                 queues.settle(connection.client(), delivery.queue, self._holder, [], [later])
             except connection.Unavailable as lost:
-                self.doubt.arise()
                 dispatching.redis_failed(lost)
+                self.hands.doubt([delivery.queue])
+            self.hands.drop([delivery])
             return None
+
+    def _tidy_more(self, delivery: Delivery) -> None:
+        if delivery.id in self._interrupts.struck:
+            self._interrupts.struck.discard(delivery.id)
+            connections.refresh(close=True)  # perhaps in the midst of a statement
+
+    def is_cancelled(self, delivery: Delivery) -> bool:
+        """Whether the job under way was cancelled."""
+        return delivery.id in self._cancelled or any(
+            current is delivery and self._board.is_cancelled(self._index, slot, delivery.id)
+            for slot, (current, _) in list(self._current.items())
+        )
+
+    def interrupt(self) -> None:
+        """Interrupt what the keeper has marked on the board; in the main thread, by a signal.
+
+        Raises:
+            Cancelled: in the midst of the job that runs in this thread.
+        """
+        for slot, (delivery, _) in list(self._current.items()):
+            job_id = delivery.id
+            if job_id not in self._cancelled and self._board.is_cancelled(self._index, slot, job_id):
+                self._cancelled.add(job_id)
+                self._loop.cancel(job_id)
+                self._interrupts.cancel(job_id)
+
+    def _is_dropped(self, delivery: Delivery) -> bool:
+        """Somebody cancelled jobs that this child has claimed: find out whether this one, or others in the backlog,
+        must not begin."""
+        with self._asking:
+            count = self._board.requests[self._index]
+            unstarted = [delivery, *self.backlog.unstarted()]
+            try:
+                self._dropped = cancelling.drop(connection.client(), self._holder, unstarted)
+            except (Error, *connection.Unavailable) as error:
+                # It begins, and is interrupted; the next one asks again.
+                logger.warning("It is not known which claimed jobs were cancelled: %s", error)
+                connections.refresh(close=True)
+                return False
+            self._heard = count
+        return delivery.id in self._dropped
 
     def stop(self) -> None:
         """Give back what has not started, record what has ended."""
@@ -148,26 +213,19 @@ class Runner:
 
     def give_back(self) -> None:
         """Return what has not started to the front of its queue."""
-        by_queue: dict[str, list[str]] = {}
+        by_queue: dict[str, list[Delivery]] = {}
         for delivery in self.backlog.surrender():
-            by_queue.setdefault(delivery.queue, []).append(delivery.id)
-        for queue, ids in by_queue.items():
-            self._give_back(queue, ids)
+            by_queue.setdefault(delivery.queue, []).append(delivery)
+        for queue, deliveries in by_queue.items():
+            self._give_back(queue, deliveries)
 
-    def _give_back(self, queue: str, ids: list[str]) -> None:
+    def _give_back(self, queue: str, deliveries: list[Delivery]) -> None:
         try:
-            queues.give_back(connection.client(), queue, self._holder, ids)
+            queues.give_back(connection.client(), queue, self._holder, [d.id for d in deliveries])
         except connection.Unavailable as error:
-            self.doubt.arise()
-            dispatching.redis_failed(error)  # the keeper takes them back when this child is gone
-
-    def in_hand(self) -> set[str]:
-        """The ids of all jobs that were claimed and are not acknowledged. One that moves on just now may be missing."""
-        found = set(self.backlog.ids())
-        found.update(delivery.id for delivery, _ in tuple(self._current.values()))
-        found.update(tuple(self._beginning))
-        found.update(self.recorder.in_hand())
-        return found
+            dispatching.redis_failed(error)
+            self.hands.doubt([queue])
+        self.hands.drop(deliveries)
 
     def progress(self, delivery: Delivery, text: str) -> None:
         """Note an attempt's progress; the record learns of it at the next tick, or with the outcome."""
@@ -175,8 +233,6 @@ class Runner:
 
     def _tick(self) -> None:
         """In the recorder's thread, while jobs run: say `running` of long ones, do not hoard behind them."""
-        if self.doubt.lasts:
-            self.doubt.settle(connection.client())
         now = clock.seconds()
         limits = conf.get()
         starts = []

@@ -11,18 +11,27 @@ from typing import NamedTuple
 
 #: Of a child: last claim (epoch seconds), jobs run, 1 once it is up.
 _HEAD = struct.Struct("<dQB")
+#: Of a slot, written by the keeper: the id of the job that it shall interrupt, and until when it may clean up
+#: (monotonic). It names the job, so that it means nothing to the next one in the slot.
+_CANCEL = struct.Struct("<36sd")
 #: Of a slot: 1 while a job runs, its id, attempt number, start (epoch seconds), hard limit (monotonic; 0: none).
 _SLOT = struct.Struct("<B36sIdd")
 
 
 class Running(NamedTuple):
-    """A job under way. `hard` is on the monotonic clock, 0 where there is no limit."""
+    """A job under way. `hard` is on the monotonic clock, 0 where there is no limit; so is `cancel`, 0 where nobody has
+    cancelled it."""
 
     slot: int
     id: str
     number: int
     started_at: float
     hard: float
+    cancel: float = 0.0
+
+    def is_late(self, now: float) -> bool:
+        """Whether its child is to be killed for it."""
+        return 0 < self.hard <= now or 0 < self.cancel <= now
 
 
 class Board:
@@ -37,6 +46,10 @@ class Board:
         self._slots = slots
         self._size = _HEAD.size + slots * _SLOT.size
         self._memory = mmap.mmap(-1, max(children * self._size, 1))  # anonymous: shared with forked children
+        self._cancels = mmap.mmap(-1, max(children * slots * _CANCEL.size, 1))
+        #: For each child, how often the keeper was asked to cancel jobs that it might have: read once for each job,
+        #: hence whole words that are read without a call.
+        self.requests = memoryview(mmap.mmap(-1, max(children, 1) * 8)).cast("Q")
 
     def clear(self, child: int) -> None:
         """Empty a place before a new child takes it."""
@@ -82,5 +95,32 @@ class Board:
                 self._memory, child * self._size + _HEAD.size + slot * _SLOT.size
             )
             if busy:
-                found.append(Running(slot, raw.decode("ascii", "replace"), number, started_at, hard))
+                cancelled, until = self._cancel(child, slot)
+                cancel = until if cancelled == raw else 0.0
+                found.append(Running(slot, raw.decode("ascii", "replace"), number, started_at, hard, cancel))
+        return found
+
+    # cancelled jobs: written by the keeper, read by the child and the supervisor
+
+    def cancel(self, child: int, slot: int, job_id: str, until: float) -> bool:
+        """Let the job that runs in this slot be interrupted.
+
+        Args:
+            until: when it is to be killed, on the monotonic clock. What was said first holds.
+
+        Returns:
+            Whether this is news.
+        """
+        if self._cancel(child, slot)[0] == job_id.encode():
+            return False
+        _CANCEL.pack_into(self._cancels, (child * self._slots + slot) * _CANCEL.size, job_id.encode(), until)
+        return True
+
+    def is_cancelled(self, child: int, slot: int, job_id: str) -> bool:
+        return self._cancel(child, slot)[0] == job_id.encode()
+
+    def _cancel(self, child: int, slot: int) -> tuple[bytes, float]:
+        found: tuple[bytes, float] = _CANCEL.unpack_from(
+            self._cancels, (child * self._slots + slot) * _CANCEL.size
+        )
         return found

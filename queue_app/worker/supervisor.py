@@ -46,8 +46,9 @@ class Seat:
     started: float = 0.0
     start_at: float = 0.0
     quick_deaths: int = 0
-    #: What it is killed for: the jobs over their limit, as seen twice.
+    #: What it is killed for: the jobs over their limit, and those cancelled that do not end, as seen twice.
     overdue: dict[str, float] = field(default_factory=dict)
+    unwilling: dict[str, float] = field(default_factory=dict)
     suspects: set[tuple[int, str]] = field(default_factory=set)
     ordered: bool = False
 
@@ -160,7 +161,7 @@ class Supervisor:
         self._serial += 1
         self._board.clear(seat.index)
         seat.serial, seat.started = self._serial, time.monotonic()
-        seat.overdue, seat.suspects, seat.ordered = {}, set(), False
+        seat.overdue, seat.unwilling, seat.suspects, seat.ordered = {}, {}, set(), False
         seat.pid = self._fork(lambda: Child(self._config, self._board, seat.index, seat.serial).run())
         self._tell("birth", Birth(seat.serial, seat.pid, seat.index))
 
@@ -176,17 +177,18 @@ class Supervisor:
         self._board.clear(seat.index)
 
     def _limits(self) -> None:
-        """Kill children whose job is over its hard limit. Shared memory can be read half-written: look twice."""
+        """Kill children whose job is late. Shared memory can be read half-written: look twice."""
         now = time.monotonic()
         for seat in self._seats:
             if not seat.pid or seat.ordered:
                 continue
-            over = {(r.slot, r.id): r for r in self._board.running(seat.index) if 0 < r.hard <= now}
+            over = {(r.slot, r.id): r for r in self._board.running(seat.index) if r.is_late(now)}
             confirmed = [r for key, r in over.items() if key in seat.suspects]
             seat.suspects = set(over)
             if confirmed:
                 for r in confirmed:
-                    seat.overdue[r.id] = clock.seconds() - r.started_at
+                    why = seat.overdue if 0 < r.hard <= now else seat.unwilling
+                    why[r.id] = clock.seconds() - r.started_at
                 self._kill(seat, signal.SIGKILL)
 
     def _reap(self) -> None:
@@ -212,12 +214,13 @@ class Supervisor:
             cause=cause,
             running={r.id: r.started_at for r in running},
             timed_out={r.id: seat.overdue[r.id] for r in running if r.id in seat.overdue},
+            cancelled={r.id: seat.unwilling[r.id] for r in running if r.id in seat.unwilling},
             blameless=seat.ordered,
         )
         # A child that was killed for one job's limit takes its neighbours along: they are not to blame.
-        if death.timed_out:
+        if death.timed_out or death.cancelled:
             death.blameless = True
-        if cause and not death.timed_out and not seat.ordered:
+        if cause and not death.blameless:
             logger.error(
                 "Child %d (pid %d) died: %s; %d jobs were running.", seat.index, seat.pid, cause, len(running)
             )

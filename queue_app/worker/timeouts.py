@@ -1,79 +1,168 @@
-"""Soft time limits: `SoftTimeout` raised inside the task. The hard limit is the supervisor's (see shared.py).
+"""Interrupting synchronous tasks: `SoftTimeout` when the time is up, `Cancelled` on request. Never anything else.
 
-In the main thread an interval timer does it; in other threads the interpreter is asked to raise (CPython's
-`PyThreadState_SetAsyncExc`). Neither can interrupt a call into C code that never returns: the hard limit does.
+In the main thread signal handlers raise; in other threads the interpreter is asked to raise (CPython's
+`PyThreadState_SetAsyncExc`). Neither can interrupt a call into C code that never returns: the supervisor kills (see
+shared.py). The block between `arm` and `disarm` is interrupted at most once, and nothing strikes outside of it: the
+worker's own code must not be hit.
 """
 
 from __future__ import annotations
 
 import ctypes
 import heapq
+import itertools
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
-from queue_app.exceptions import SoftTimeout
+from queue_app.exceptions import Cancelled, SoftTimeout
 
 
-def _raise(signum: int, frame: Any) -> None:
-    raise SoftTimeout("The attempt reached its time limit.")
+class Interrupts(Protocol):
+    """How to interrupt what runs in a child's slots.
+
+    Attributes:
+        struck: ids of jobs that were interrupted, whatever came of it; who tidies up after them takes them out.
+    """
+
+    struck: set[str]
+
+    def arm(self, job_id: str, seconds: float | None) -> None:
+        """The calling thread's block begins.
+
+        Args:
+            job_id: what it runs, for `cancel`.
+            seconds: until SoftTimeout; None: no limit.
+
+        Raises:
+            Cancelled: that was asked for before.
+        """
+
+    def disarm(self, job_id: str) -> None:
+        """It has ended; in a `finally` of a `try` that follows `arm` at once."""
+
+    def cancel(self, job_id: str) -> None:
+        """Raise Cancelled in the block of this job, if it is under way. Called by the main thread's signal handler,
+        so that it must not wait for a lock."""
 
 
-@contextmanager
-def in_main_thread(seconds: float) -> Iterator[None]:
-    """Raise SoftTimeout in the block after `seconds`. Main thread only."""
-    previous = signal.signal(signal.SIGALRM, _raise)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
+class InMainThread:
+    """One slot: signals interrupt the main thread.
+
+    Args:
+        cancelled: the ids of jobs of this child that were cancelled; looked at when one begins.
+    """
+
+    def __init__(self, cancelled: set[str]) -> None:
+        self.struck: set[str] = set()
+        self._cancelled = cancelled
+        self._running = ""  # the block under way; cleared first of all, so that nothing strikes later
+        self._previous: Any = None
+        self._timed = False
+
+    def arm(self, job_id: str, seconds: float | None) -> None:
+        self._running = job_id
+        if self._timed:  # an interruption came into the midst of `disarm`
+            self._stop_timer()
+        if seconds is not None:
+            self._timed = True
+            self._previous = signal.signal(signal.SIGALRM, self._time_is_up)
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+        if self._cancelled and job_id in self._cancelled:
+            self.cancel(job_id)
+
+    def disarm(self, job_id: str) -> None:
+        self._running = ""
+        if self._timed:
+            self._stop_timer()
+
+    def cancel(self, job_id: str) -> None:
+        if job_id == self._running:
+            self._strike(Cancelled())
+
+    def _time_is_up(self, signum: int, frame: Any) -> None:
+        if self._running:
+            self._strike(SoftTimeout("The attempt reached its time limit."))
+
+    def _strike(self, error: BaseException) -> None:
+        self.struck.add(self._running)
+        self._running = ""
+        raise error
+
+    def _stop_timer(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        signal.signal(signal.SIGALRM, self._previous)
+        self._timed = False
 
 
-class ThreadTimer:
-    """Raises SoftTimeout in other threads; one thread of its own, started at the first use."""
+class InThreads:
+    """Several slots: other threads are interrupted; when their time is up, by a thread of its own that is started at
+    the first limit.
 
-    def __init__(self) -> None:
+    Args:
+        cancelled: the ids of jobs of this child that were cancelled; looked at when one begins.
+    """
+
+    def __init__(self, cancelled: set[str]) -> None:
+        self.struck: set[str] = set()
+        self._cancelled = cancelled
         self._condition = threading.Condition()
         self._heap: list[tuple[float, int]] = []
-        self._armed: dict[int, int] = {}  # token → thread id
+        self._armed: dict[int, int] = {}  # token → thread
+        self._tokens: dict[str, int] = {}  # job → token
         self._fired: set[int] = set()
-        self._token = 0
+        self._count = itertools.count()
         self._thread: threading.Thread | None = None
 
-    @contextmanager
-    def limit(self, seconds: float) -> Iterator[None]:
-        """Raise SoftTimeout in the block after `seconds`, in the calling thread."""
-        with self._condition:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="timeouts", daemon=True)
-                self._thread.start()
-            self._token += 1
-            token = self._token
+    def arm(self, job_id: str, seconds: float | None) -> None:
+        token = next(self._count)
+        if seconds is None:
             self._armed[token] = threading.get_ident()
-            heapq.heappush(self._heap, (time.monotonic() + seconds, token))
-            if (
-                len(self._heap) > 2 * len(self._armed) + 64
-            ):  # most belong to blocks that have ended long before
-                self._heap = [entry for entry in self._heap if entry[1] in self._armed]
-                heapq.heapify(self._heap)
-            self._condition.notify()
-        try:
-            yield
-        finally:
-            if self._armed.pop(token, None) is None:
-                # The watcher took it: the exception was raised, or is on its way. Meet it here, not elsewhere.
-                try:
-                    while token not in self._fired:
-                        time.sleep(0.0005)
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threading.get_ident()), None)
-                except SoftTimeout:
-                    pass  # the block had ended in time
-                self._fired.discard(token)
+        else:
+            with self._condition:
+                self._armed[token] = threading.get_ident()
+                self._watch_until(time.monotonic() + seconds, token)
+        # Not before the lock was let go of: from here on `cancel` finds the block.
+        self._tokens[job_id] = token
+        if self._cancelled and job_id in self._cancelled and self._armed.pop(token, None) is not None:
+            del self._tokens[job_id]
+            raise Cancelled
+
+    def disarm(self, job_id: str) -> None:
+        token = self._tokens.pop(job_id)
+        if self._armed.pop(token, None) is None:
+            # Somebody took it: the exception was raised, or is on its way. Meet it here, not elsewhere.
+            self.struck.add(job_id)
+            try:
+                while token not in self._fired:
+                    time.sleep(0.0005)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threading.get_ident()), None)
+            except (SoftTimeout, Cancelled):
+                pass  # the block had ended in time
+            self._fired.discard(token)
+
+    def cancel(self, job_id: str) -> None:
+        token = self._tokens.get(job_id)
+        if token is not None:
+            self._fire(token, Cancelled)
+
+    def _fire(self, token: int, error: type[BaseException]) -> None:
+        # Whoever takes the token out may raise, and nobody else: a dict's `pop` is one step.
+        thread = self._armed.pop(token, None)
+        if thread is not None:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
+            self._fired.add(token)
+
+    def _watch_until(self, at: float, token: int) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="timeouts", daemon=True)
+            self._thread.start()
+        heapq.heappush(self._heap, (at, token))
+        if len(self._heap) > 2 * len(self._armed) + 64:  # most belong to blocks that have ended long before
+            self._heap = [entry for entry in self._heap if entry[1] in self._armed]
+            heapq.heapify(self._heap)
+        self._condition.notify()
 
     def _watch(self) -> None:
         while True:
@@ -86,9 +175,4 @@ class ThreadTimer:
                     self._condition.wait(delay)
                     continue
                 heapq.heappop(self._heap)
-                thread = self._armed.pop(token, None)
-                if thread is not None:
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                        ctypes.c_ulong(thread), ctypes.py_object(SoftTimeout)
-                    )
-                    self._fired.add(token)
+                self._fire(token, SoftTimeout)

@@ -21,8 +21,8 @@ GROUPS = {
         "BACKOFF_CAP",
         "BACKOFF_JITTER",
     ],
-    "Time limits": ["TIMEOUT", "HARD_TIMEOUT_GRACE"],
-    "Workers": ["GRACE", "CLAIM_MAX", "SETTLE_MAX", "LONG_JOB", "RUNNING_AFTER", "RELEASE"],
+    "Time limits": ["TIMEOUT", "HARD_TIMEOUT_GRACE", "CANCEL_GRACE"],
+    "Workers": ["GRACE", "CLAIM_MAX", "SETTLE_MAX", "LONG_JOB", "RUNNING_AFTER", "MAINTENANCE", "RELEASE"],
     "Recovery": ["LEASE", "DUE_HORIZON", "SWEEP_GRACE", "POISON_AFTER"],
     "Retention": ["KEEP_SUCCEEDED", "KEEP_FAILED"],
 }

@@ -425,12 +425,51 @@ def test_cancel(api: APIClient) -> None:
     claim()
     answer = api.post(f"{JOBS}{waiting}/cancel/")
     assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
-    for job_id, reason in ((running, "It is running."), (waiting, "It is cancelled already.")):
-        answer = api.post(f"{JOBS}{job_id}/cancel/")
-        assert (answer.status_code, answer.json()) == (409, {"detail": f"Not cancelled: {reason}"})
+    assert answer.json()["cancel_requested_at"] is None
+    for _ in range(2):  # asking again is no mistake
+        answer = api.post(f"{JOBS}{running}/cancel/")
+        assert (answer.status_code, answer.json()["state"]) == (202, "running")
+        assert answer.json()["cancel_requested_at"] is not None
+    answer = api.post(f"{JOBS}{waiting}/cancel/")
+    assert (answer.status_code, answer.json()) == (409, {"detail": "Not cancelled: It is cancelled already."})
     assert api.get(f"{JOBS}{waiting}/cancel/").status_code == 405
     assert drain() == []
     assert list(api.post(f"{JOBS}{waiting}/cancel/", {"forse": 1}).json()) == ["forse"]
+
+
+@committing
+def test_cancel_many(api: APIClient) -> None:
+    _running, *waiting = jobs(4)
+    (other,) = jobs(1, task=tasks.echo)
+    done = JobFactory(state="succeeded").pk
+    claim()
+    many = f"{JOBS}cancel/"
+    by_task = {"task": "tests.tasks.noop", "queue": "default"}
+    assert api.post(many, by_task | {"dry_run": True}).json() == {"dry_run": True, "would_cancel": 4}
+    answer = api.post(many, by_task | {"limit": 3})
+    assert (answer.status_code, answer.json()) == (200, {"dry_run": False, "cancelled": 2, "interrupting": 1})
+    assert Job.objects.filter(state="cancelled").count() == 2
+    answer = api.post(many, {"ids": [waiting[2], str(done), str(uuid4())]})
+    assert answer.json() == {"dry_run": False, "cancelled": 1, "interrupting": 0}
+    assert api.post(many, {"state": "scheduled"}).json()["cancelled"] == 0
+    assert drain() == [other]
+
+
+@pytest.mark.parametrize(
+    "body,field",
+    [
+        ({}, "detail"),
+        ({"limit": 5}, "detail"),
+        ({"task": "x", "limit": 0}, "limit"),
+        ({"state": "succeeded"}, "state"),
+        ({"ids": ["x"]}, "ids"),
+        ({"tusk": "x"}, "tusk"),
+        ({"queue": "x\x00"}, "queue"),
+    ],
+)
+def test_cancel_many_of_what(api: APIClient, body: dict[str, Any], field: str) -> None:
+    answer = api.post(f"{JOBS}cancel/", body)
+    assert (answer.status_code, list(answer.json())) == (400, [field])
 
 
 # Dead letters

@@ -62,12 +62,16 @@ def forgotten() -> Iterator[None]:
         transaction.set_rollback(True)
 
 
+def at(seconds: float | None) -> datetime | None:
+    return None if seconds is None else clock.from_seconds(seconds)
+
+
 @st.composite
 def rows(draw: st.DrawFn) -> Job:
     """A job as it may be found in the table."""
     state = draw(st.sampled_from(sorted(JobState)))
     started = draw(st.one_of(st.none(), times)) if state not in ("running", "succeeded") else draw(times)
-    at = None if started is None else clock.from_seconds(started)
+    began = at(started)
     return Job(
         id=ids.new_id(),
         task=draw(texts),
@@ -76,10 +80,11 @@ def rows(draw: st.DrawFn) -> Job:
         attempt=draw(st.integers(0, 3)),
         failures=draw(counts),
         deaths=draw(counts),
-        started_at=at,
-        last_attempted_at=at,
+        started_at=began,
+        last_attempted_at=began,
         finished_at=clock.from_seconds(draw(times)) if state in FINAL else None,
         run_after=clock.from_seconds(draw(times)) if state in TIMED or draw(st.booleans()) else None,
+        cancel_requested_at=at(draw(st.one_of(st.none(), times))),
         progress=draw(json_texts),
         worker_id=draw(st.sampled_from([None, UUID(OTHER_WORKER)])),
     )
@@ -127,10 +132,6 @@ def endings(draw: st.DrawFn, job: Job) -> Ending:
     )
 
 
-def at(seconds: float | None) -> datetime | None:
-    return None if seconds is None else clock.from_seconds(seconds)
-
-
 #: States from which an attempt may end, or be under way: all that are not final, but for what waits for other jobs.
 ATTEMPTED = UNFINISHED - {JobState.BLOCKED}
 
@@ -140,20 +141,26 @@ def counted(job: Job, e: Ending) -> bool:
     return job.state in ATTEMPTED and e.number == job.attempt + 1
 
 
+def overruled(job: Job, e: Ending) -> bool:
+    """The job was to be cancelled and did not succeed: it is cancelled, whatever else would have come of it."""
+    return job.cancel_requested_at is not None and e.job_state != "succeeded"
+
+
 def expected_job(job: Job, e: Ending) -> dict[str, Any]:
     """The row that an ending must leave behind."""
     row = values(job)
     if not counted(job, e):
         return row
+    cancelled = overruled(job, e)
     return row | {
-        "state": e.job_state,
+        "state": "cancelled" if cancelled else e.job_state,
         "attempt": e.number,
         "failures": e.failures,
         "deaths": e.deaths,
         "started_at": row["started_at"] or at(e.started_at),
         "last_attempted_at": at(e.started_at) or row["last_attempted_at"],
-        "finished_at": at(e.finished_at) if e.job_state in FINAL else None,
-        "run_after": at(e.run_after) or row["run_after"],
+        "finished_at": at(e.finished_at) if cancelled or e.job_state in FINAL else None,
+        "run_after": row["run_after"] if cancelled else at(e.run_after) or row["run_after"],
         "result": e.result,
         "progress": e.progress or row["progress"],
         "worker_id": UUID(WORKER),
@@ -210,11 +217,15 @@ def test_same_endings_same_rows(data: st.DataObject) -> None:
             Job.objects.bulk_create(jobs)
             accepted = vendor.end_attempts(connection, list(group), WORKER)
             assert accepted == {e.id for _, e in pairs}
+            ended = {e.id for job, e in pairs if overruled(job, e)}
+            assert accepted.cancelled == ended | {e.id for _, e in pairs if e.job_state == "cancelled"}
             assert {j.pk: values(j) for j in Job.objects.all()} == {
                 job.pk: expected_job(job, e) for job, e in zip(jobs, group, strict=True)
             }
             assert by_job(Attempt) == {UUID(e.id): expected_attempt(e) for _, e in pairs}
-            assert by_job(DeadLetter) == {UUID(e.id): expected_letter(e) for _, e in pairs if e.dead_reason}
+            assert by_job(DeadLetter) == {
+                UUID(e.id): expected_letter(e) for job, e in pairs if e.dead_reason and not overruled(job, e)
+            }
 
 
 def by_job(model: Any) -> dict[UUID, dict[str, Any]]:
@@ -338,7 +349,15 @@ def test_same_jobs_same_rows(jobs: NewJobs) -> None:
     )
     expected = {name: getattr(jobs, name) for name in shared}
     expected |= {"attempt": 0, "failures": 0, "deaths": 0}
-    nothing = ("started_at", "last_attempted_at", "finished_at", "result", "progress", "worker_id")
+    nothing = (
+        "started_at",
+        "last_attempted_at",
+        "finished_at",
+        "cancel_requested_at",
+        "result",
+        "progress",
+        "worker_id",
+    )
     expected |= dict.fromkeys(nothing)
     for vendor in vendors():
         with forgotten():

@@ -9,7 +9,7 @@ import pytest
 from django.db import transaction
 
 from queue_app import clock
-from queue_app.dispatch import keys, queues
+from queue_app.dispatch import keys, queues, workers
 from queue_app.exceptions import StoreUnavailable
 from queue_app.lifecycle import dispatching, enqueue, operate, recover, release
 from queue_app.models import Attempt, Job
@@ -54,15 +54,17 @@ def test_a_job_between_two_attempts_is_cancelled() -> None:
     assert queues.claim(child.client, "default", child.holder, 5, now=clock.seconds() + 60)[0] == []
 
 
-def test_what_has_been_claimed_is_refused_even_before_its_row_says_running() -> None:
+def test_what_has_been_claimed_is_asked_to_end_even_before_its_row_says_running() -> None:
     held, waiting = jobs(2)
     child = Child()
     (delivery,) = child.claim()
     answer = operate.cancel([held, waiting])
-    assert answer.done == [waiting]
-    assert answer.refused == {held: "It is running."}
+    assert (answer.done, answer.requested, answer.refused) == ([waiting], [held], {})
     assert states([held]) == ["queued"]
+    assert Job.objects.get(pk=held).cancel_requested_at is not None
+    assert workers.to_interrupt(child.client, child.worker_id, 1) == [held]
     assert child.end(delivery) == {held}
+    assert states([held]) == ["succeeded"]
 
 
 def test_what_cannot_be_cancelled_is_refused_with_the_reason() -> None:

@@ -119,7 +119,7 @@ def test_sweep_leaves_young_rows_to_their_own_push(monkeypatch: pytest.MonkeyPat
 def test_sweep_goes_through_a_long_backlog_in_parts(unpushed: list[str]) -> None:
     client = Child().client
     count, behind = recover.sweep(client, limit=2)
-    assert (count, str(behind)) == (2, unpushed[1])
+    assert (count, behind) == (2, ("default", UUID(unpushed[1])))
     assert recover.sweep(client, limit=2, after=behind) == (1, None)
     assert drain() == unpushed
 

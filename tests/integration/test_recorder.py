@@ -13,6 +13,7 @@ from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import recover, settle
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.models import Attempt, DeadLetter, Job
+from queue_app.worker.hands import Hands
 from queue_app.worker.recorder import Recorder
 from tests.integration.support import WORKER, Child, drain, jobs, states, succeeded
 from tests.support.marks import committed
@@ -150,16 +151,21 @@ def test_a_connection_that_the_server_has_ended_is_replaced(
 
 
 def test_outcomes_are_recorded_without_redis_and_acknowledged_when_it_is_back(
-    child: Child, recorder: Recorder, redis_process: RedisServer
+    child: Child, redis_process: RedisServer
 ) -> None:
     ids = jobs(3)
     deliveries = child.claim(3)
+    hands = Hands(child.holder)
+    hands.take(deliveries)
+    recorder = Recorder(WORKER, child.holder, hands=hands)
+    recorder.start()
     redis_process.pause()
     for delivery in deliveries[:2]:
         recorder.put(succeeded(delivery))
     wait_until(lambda: states(ids) == ["succeeded", "succeeded", "queued"])
     redis_process.resume()
-    wait_until(lambda: child.held() == {ids[2]})
+    wait_until(lambda: child.held() == {ids[2]}, 30)
+    recorder.stop()
 
 
 def test_a_redis_that_returns_empty_does_not_bring_back_what_is_recorded(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from uuid import uuid4
 
@@ -160,10 +161,9 @@ def test_a_pause_or_resume_while_redis_was_unreachable_is_made_up_for(
     settings.QUEUE_APP = reachable  # type: ignore[attr-defined]
     assert bool(clean_redis.exists(keys.paused("default"))) is not paused
 
-    from queue_app.maintenance.leader import DUTIES
+    from queue_app.maintenance.leader import Leader
 
-    for duty in DUTIES:
-        duty.run(client, "somebody")
+    Leader("somebody", threading.Event()).step()
     assert bool(clean_redis.exists(keys.paused("default"))) is paused
 
 

@@ -23,10 +23,12 @@ PATTERNS = [
     GLOBAL + r"epoch",
     GLOBAL + r"queues",
     GLOBAL + r"workers",
+    GLOBAL + r"control:[0-9a-f\-]+",
     QUEUE + r"holders",
     QUEUE + r"cancelled",
     GLOBAL + r"leader",
     GLOBAL + r"fence",
+    GLOBAL + r"duties",
 ]
 
 _known = re.compile("|".join(f"(?:{pattern})" for pattern in PATTERNS), re.DOTALL)

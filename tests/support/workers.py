@@ -20,9 +20,10 @@ nursery = Nursery()
 
 
 class WorkerProcess:
-    """A running `manage.py runworker`, supervisor and children, in a process group of its own.
+    """A running `manage.py runworker`, supervisor and children, in a process group of its own; or another command.
 
     Args:
+        verb: The command.
         forked: Start it from a process that has its imports done, which takes a third of the time.
         prefix: A command that runs the command after it, such as `ip netns exec`.
 
@@ -37,15 +38,16 @@ class WorkerProcess:
         environment: dict[str, str],
         log: Path,
         *,
+        verb: str = "runworker",
         forked: bool = False,
         prefix: Sequence[str] = (),
     ) -> None:
         self.log = log
-        self.command = [*prefix, sys.executable, str(ROOT / "manage.py"), "runworker", *arguments]
+        self.command = [*prefix, sys.executable, str(ROOT / "manage.py"), verb, *arguments]
         self._process: subprocess.Popen[bytes] | ForkedProcess
         log.touch()
         if forked:
-            self._process = nursery.fork(["runworker", *arguments], environment, log)
+            self._process = nursery.fork([verb, *arguments], environment, log)
             self.pid = self._process.pid
             return
         with open(log, "wb") as output:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from django.test import override_settings
 from queue_app import signals
 from queue_app.context import JobContext
 from queue_app.dispatch.body import Delivery, encode
-from queue_app.exceptions import Discard, HardTimeout, InvalidOption, Retry, Snooze, SoftTimeout
+from queue_app.exceptions import Cancelled, Discard, HardTimeout, InvalidOption, Retry, Snooze, SoftTimeout
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.registry import Declared
 from queue_app.retry import RetryPolicy, policy_from
@@ -29,18 +28,32 @@ STEADY = RetryPolicy(base=10, factor=1, jitter="none")
 class Sink:
     """Keeps the progress that tasks report."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, cancelled: bool = False) -> None:
         self.said: list[str] = []
+        self.cancelled = cancelled
 
     def progress(self, delivery: Delivery, text: str) -> None:
         self.said.append(text)
 
+    def is_cancelled(self, delivery: Delivery) -> bool:
+        return self.cancelled
 
-@contextlib.contextmanager
-def expired(seconds: float) -> Iterator[None]:
-    """A limiter whose time is up at once."""
-    raise SoftTimeout(f"after {seconds}")
-    yield
+
+class Expired:
+    """Interrupts of which the time is up at once."""
+
+    def __init__(self) -> None:
+        self.struck: set[str] = set()
+
+    def arm(self, job_id: str, seconds: float | None) -> None:
+        if seconds is not None:
+            raise SoftTimeout(f"after {seconds}")
+
+    def disarm(self, job_id: str) -> None:
+        """Nothing was armed."""
+
+    def cancel(self, job_id: str) -> None:
+        """Nothing runs long enough."""
 
 
 def delivery(payload: str = "[[],{}]", **fields: Any) -> Delivery:
@@ -78,17 +91,18 @@ def run(
     func: Callable[..., Any],
     payload: str = "[[],{}]",
     soft: float | None = None,
-    limiter: Any = expired,
+    interrupts: Any = None,
+    cancelled: bool = False,
     policy: Any = STEADY,
     takes_context: bool = False,
     **fields: Any,
 ) -> Outcome:
     """Run a function as a job and return the outcome."""
 
-    def run_async(func: Any, args: Any, kwargs: Any, seconds: float | None) -> Any:
+    def run_async(func: Any, args: Any, kwargs: Any, seconds: float | None, job_id: str) -> Any:
         return asyncio.run(asyncio.wait_for(func(*args, **kwargs), seconds))
 
-    executor = Executor("worker-1", limiter, run_async, Sink())
+    executor = Executor("worker-1", interrupts or Expired(), run_async, Sink(cancelled=cancelled))
     return executor.execute(
         declared(func, policy=policy, takes_context=takes_context), delivery(payload, **fields), soft, 1.7e9
     )
@@ -326,7 +340,7 @@ def test_a_soft_limit_is_a_time_out() -> None:
     assert outcome.job_state is JobState.RETRYING
 
 
-def test_without_a_limit_the_limiter_is_not_asked() -> None:
+def test_without_a_limit_no_time_is_up() -> None:
     assert run(lambda: 1, soft=None).result == "1"
 
 
@@ -363,6 +377,47 @@ def test_without_any_limit_there_is_none() -> None:
     assert soft_limit(declared(len), delivery()) is None
     assert hard_limit(declared(len), None) is None
     assert hard_limit(declared(len, hard_timeout=7), None) == 7
+
+
+# cancelled
+
+
+def test_an_interruption_ends_the_job_and_is_no_failure() -> None:
+    outcome = run(raising(Cancelled()), cancelled=True)
+    assert (outcome.state, outcome.job_state) == (AttemptState.CANCELLED, JobState.CANCELLED)
+    assert (outcome.error_class, outcome.error) == (
+        "queue_app.exceptions.Cancelled",
+        "The job was cancelled.",
+    )
+    assert outcome.traceback.endswith("queue_app.exceptions.Cancelled: The job was cancelled.\n")
+    assert (outcome.run_at, outcome.dead_reason, outcome.counts) == (None, None, False)
+
+
+def test_a_task_that_says_cancelled_of_its_own_accord_has_failed() -> None:
+    outcome = run(raising(Cancelled("I do not want to")))
+    assert (outcome.state, outcome.job_state) == (AttemptState.FAILED, JobState.RETRYING)
+
+
+def test_handlers_of_errors_do_not_catch_it() -> None:
+    def task() -> str:
+        try:
+            raise Cancelled
+        except Exception:
+            return "swallowed"
+
+    assert run(task, cancelled=True).state is AttemptState.CANCELLED
+
+
+def test_a_success_stays_one() -> None:
+    assert run(lambda: "done", cancelled=True).job_state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_context_says_whether_it_was_cancelled(known: bool) -> None:
+    assert run(lambda context: context.cancelled, takes_context=True, cancelled=known).result == (
+        "true" if known else "false"
+    )
+    assert JobContext(delivery(), None, None).cancelled is False
 
 
 # those who listen

@@ -6,22 +6,36 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
 
 from queue_app.exceptions import SoftTimeout
 from queue_app.worker.async_loop import AsyncLoop
-from queue_app.worker.timeouts import ThreadTimer, in_main_thread
+from queue_app.worker.timeouts import InMainThread, Interrupts, InThreads
 from tests.support.waiting import wait_until
 
 # Not by the signal that these tests are about.
 pytestmark = pytest.mark.timeout(60, method="thread")
 
 Limit = Callable[[float], AbstractContextManager[None]]
+
+
+def limits(interrupts: Interrupts) -> Limit:
+    """Blocks that are interrupted when their time is up."""
+
+    @contextmanager
+    def limit(seconds: float) -> Iterator[None]:
+        interrupts.arm("a job", seconds)
+        try:
+            yield
+        finally:
+            interrupts.disarm("a job")
+
+    return limit
 
 
 def spin(seconds: float) -> None:
@@ -35,14 +49,14 @@ def spin(seconds: float) -> None:
 def run(request: pytest.FixtureRequest) -> Callable[[Callable[[Limit], Any]], Any]:
     """Run a function of a limiter where that limiter works, and return or raise what it does."""
     if request.param == "main thread":
-        return lambda func: func(in_main_thread)
+        return lambda func: func(limits(InMainThread(set())))
 
     def in_thread(func: Callable[[Limit], Any]) -> Any:
         ended: Future[Any] = Future()
 
         def work() -> None:
             try:
-                ended.set_result(func(ThreadTimer().limit))
+                ended.set_result(func(limits(InThreads(set()))))
             except BaseException as error:
                 ended.set_exception(error)
 
@@ -115,20 +129,23 @@ def test_at_the_edge_it_strikes_inside_or_not_at_all(run: Any) -> None:
 
 def test_the_main_threads_signal_is_put_back() -> None:
     before = signal.getsignal(signal.SIGALRM)
-    with pytest.raises(SoftTimeout), in_main_thread(0.01):
+    with pytest.raises(SoftTimeout), limits(InMainThread(set()))(0.01):
         spin(10)
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
 
 
 def test_threads_have_their_own_limits() -> None:
-    timer = ThreadTimer()
+    timer = InThreads(set())
     ended: dict[str, str] = {}
 
     def work(name: str, seconds: float, lasts: float) -> None:
         try:
-            with timer.limit(seconds):
+            timer.arm(name, seconds)
+            try:
                 spin(lasts)
+            finally:
+                timer.disarm(name)
             ended[name] = "in time"
         except SoftTimeout:
             ended[name] = "interrupted"
@@ -143,11 +160,12 @@ def test_threads_have_their_own_limits() -> None:
 
 
 def test_limits_that_were_not_reached_leave_nothing_behind() -> None:
-    timer = ThreadTimer()
-    for _ in range(2_000):
-        with timer.limit(3_600):
-            pass
+    timer = InThreads(set())
+    for n in range(2_000):
+        timer.arm(str(n), 3_600)
+        timer.disarm(str(n))
     assert len(timer._heap) < 200
+    assert not timer._armed and not timer._tokens and not timer._fired
 
 
 # coroutines

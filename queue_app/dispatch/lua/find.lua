@@ -1,12 +1,13 @@
 --[[ find: who holds these jobs; on request, take those that no child holds out of the queue in the same step.
 
 KEYS  1 {q}:body  2 {q}:holders  3 {q}:cancelled
-ARGV  1 base "{q}:"   2 "1" to withdraw   3… ids
+ARGV  1 base "{q}:"   2 "1" to withdraw, "2" to mark those that are held as well, "0" to do nothing   3… ids
 Out   for each id: "<claimed at, epoch ms>|<name of its holder>"; "+" when it waits (or waited, until it was withdrawn); "-" when unknown here
 
-A withdrawn id is remembered for ten minutes, so that a push that is under way cannot bring it back.
+A withdrawn id is remembered for ten minutes, so that a push that is under way cannot bring it back; one that is held
+and marked, so that it is not queued again when its child lets go of it.
 ]]
-local base, withdraw = ARGV[1], ARGV[2] == '1'
+local base, withdraw, mark = ARGV[1], ARGV[2] ~= '0', ARGV[2] == '2'
 local names = redis.call('SMEMBERS', KEYS[2])
 local now = tonumber(redis.call('TIME')[1])
 local out = {}
@@ -24,7 +25,7 @@ for i = 3, #ARGV do
       if held then found = string.match(held, '^%d+|') .. name; break end
     end
   end
-  if withdraw and (found == '+' or found == '-') then redis.call('ZADD', KEYS[3], now, id) end
+  if mark or (withdraw and (found == '+' or found == '-')) then redis.call('ZADD', KEYS[3], now, id) end
   out[#out + 1] = found
 end
 if withdraw then redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - 600) end

@@ -2,13 +2,17 @@
 
 KEYS  1 {q}:body  2 {q}:levels  3 {q}:bell  4 {q}:held:<holder>
 ARGV  1 base "{q}:"   2… ids, first one first to run
-Out   how many were given back (ids that this child no longer holds are skipped)
+Out   how many were given back (ids that this child no longer holds are skipped, and those that were cancelled are
+      only let go of: their rows are ended by the duty `cancel`)
 ]]
 local base, count = ARGV[1], 0
+local marked = redis.call('EXISTS', base .. 'cancelled') == 1
 for i = #ARGV, 2, -1 do
   local id = ARGV[i]
   local held = redis.call('HGET', KEYS[4], id)
-  if held then
+  if held and marked and redis.call('ZSCORE', base .. 'cancelled', id) then
+    redis.call('HDEL', KEYS[4], id)
+  elseif held then
     local body = string.sub(held, string.find(held, '|', 1, true) + 1)
     local prio, lane = string.match(body, '^([^:]*):([^|]*)')
     redis.call('HDEL', KEYS[4], id)

@@ -4,6 +4,8 @@ KEYS  1 {q}:body  2 {q}:levels  3 {q}:due  4 {q}:bell  5 {q}:held:<holder>
 ARGV  1 base "{q}:"   2 count f of finished ids, then those ids
       then, for each job that goes on, three values: id, at (epoch seconds; "0" = now), body ("<prio>:<lane>|…")
 Out   how many of the ids were held by this child (others were taken away from it: nothing is done for them)
+
+One that was to go on but has been cancelled meanwhile goes nowhere: its row is ended by the duty `cancel`.
 ]]
 local base, f = ARGV[1], tonumber(ARGV[2])
 local count = 0
@@ -11,10 +13,12 @@ for i = 3, 2 + f, 4000 do
   count = count + redis.call('HDEL', KEYS[5], unpack(ARGV, i, math.min(i + 3999, 2 + f)))
 end
 local ring = 0
+local marked = 3 + f <= #ARGV and redis.call('EXISTS', base .. 'cancelled') == 1
 for i = 3 + f, #ARGV, 3 do
   local id, at, body = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  if redis.call('HDEL', KEYS[5], id) == 1 then
-    count = count + 1
+  local there = redis.call('HDEL', KEYS[5], id) == 1
+  if there then count = count + 1 end
+  if there and not (marked and redis.call('ZSCORE', base .. 'cancelled', id)) then
     redis.call('HSET', KEYS[1], id, body)
     if tonumber(at) > 0 then
       redis.call('ZADD', KEYS[3], at, id)

@@ -9,13 +9,12 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError, connections
+from django.db import connections
 
 from queue_app import __version__, checks, conf, ids, registry
 from queue_app.dispatch import connection
 from queue_app.exceptions import InvalidOption
-from queue_app.models import Job
-from queue_app.models.bulk import write_alias
+from queue_app.management.starting import check_stores
 from queue_app.worker.config import QueueChoice, WorkerConfig
 
 
@@ -54,6 +53,11 @@ class Command(BaseCommand):
         parser.add_argument("--max-memory", type=_at_least_one, help="replace a child above so many MB")
         parser.add_argument("--grace", type=_seconds, help="seconds that running jobs get when told to stop")
         parser.add_argument(
+            "--no-maintenance",
+            action="store_true",
+            help="leave the maintenance duties to other workers, or to runmaintenance",
+        )
+        parser.add_argument(
             "--drain", action="store_true", help="run every due job, one at a time in order, then exit"
         )
         parser.add_argument(
@@ -63,7 +67,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         config = self._config(options)
         self._check_tasks()
-        self._check_stores()
+        check_stores()
         checks.load_results()
         known = registry.autodiscover()
         if options["drain"]:
@@ -96,6 +100,7 @@ class Command(BaseCommand):
                 max_jobs=options["max_jobs"],
                 max_memory=options["max_memory"],
                 grace=conf.get().GRACE if grace is None else grace,
+                maintenance=conf.get().MAINTENANCE and not options["no_maintenance"],
             )
         except (InvalidOption, ImproperlyConfigured) as error:
             raise CommandError(str(error)) from None
@@ -134,27 +139,6 @@ class Command(BaseCommand):
                 for message in task_backends[alias].check():
                     if message.is_serious():
                         raise CommandError(f"{message.msg} {message.hint or ''}".strip())
-
-    def _check_stores(self) -> None:
-        """Both stores must be there at the start: one line each says what is wrong, no traceback."""
-        try:
-            connection.client().ping()
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error)) from None
-        except connection.Unavailable as error:
-            raise CommandError(connection.explain(error)) from None
-        alias = write_alias()
-        try:
-            Job.objects.using(alias).exists()
-        except DatabaseError as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            if "no such table" in reason or ("does not exist" in reason and "relation" in reason):
-                raise CommandError(
-                    f"The database {alias!r} has no tables of queue_app; run manage.py migrate."
-                ) from None
-            raise CommandError(
-                f"The database {alias!r} cannot be reached ({reason}); start it, or correct DATABASES."
-            ) from None
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)

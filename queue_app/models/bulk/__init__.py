@@ -3,7 +3,7 @@
 Every module has the same three functions:
 
     insert_jobs(connection, jobs)                         write new rows
-    end_attempts(connection, endings, worker_id) -> ids   the guarded write of outcomes; which ones counted
+    end_attempts(connection, endings, worker_id) -> Accepted   the guarded write of outcomes; which ones counted
     mark_running(connection, starts, worker_id)           say `running` of rows whose attempt is under way
 """
 

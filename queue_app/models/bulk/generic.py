@@ -11,7 +11,7 @@ from django.db.models.functions import Coalesce
 
 from queue_app import clock, ids
 from queue_app.models.attempt import Attempt
-from queue_app.models.bulk.rows import Ending, NewJobs, Start
+from queue_app.models.bulk.rows import Accepted, Ending, NewJobs, Start
 from queue_app.models.dead_letter import DeadLetter
 from queue_app.models.job import Job
 from queue_app.states import ATTEMPTABLE, FINAL, JobState
@@ -61,7 +61,7 @@ def insert_jobs(
         meanwhile()
 
 
-def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending], worker_id: str | None) -> set[str]:
+def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending], worker_id: str | None) -> Accepted:
     """Record outcomes, each only if the row expects that attempt; with the attempt rows and dead letters.
 
     Args:
@@ -72,7 +72,7 @@ def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending], worker_
     """
     using = connection.alias
     worker = UUID(worker_id) if worker_id else None
-    accepted: set[str] = set()
+    accepted = Accepted()
     with transaction.atomic(using=using):
         for start in range(0, len(endings), CHUNK):
             part = {UUID(e.id): e for e in endings[start : start + CHUNK]}
@@ -95,21 +95,25 @@ def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending], worker_
             )
             counted = [part[job.pk] for job in jobs]
             Attempt.objects.using(using).bulk_create([_attempt(e, worker) for e in counted])
-            DeadLetter.objects.using(using).bulk_create([_dead_letter(e) for e in counted if e.dead_reason])
             accepted.update(e.id for e in counted)
+            accepted.cancelled |= {str(job.pk) for job in jobs if job.state == JobState.CANCELLED}
+            DeadLetter.objects.using(using).bulk_create(
+                [_dead_letter(e) for e in counted if e.dead_reason and e.id not in accepted.cancelled]
+            )
     return accepted
 
 
 def _apply(job: Job, e: Ending, worker: UUID | None) -> Job:
     started = clock.from_seconds(e.started_at) if e.started_at is not None else None
-    job.state = e.job_state
+    cancelled = job.cancel_requested_at is not None and e.job_state != JobState.SUCCEEDED
+    job.state = JobState.CANCELLED if cancelled else e.job_state
     job.attempt = e.number
     job.failures = e.failures
     job.deaths = e.deaths
     job.started_at = job.started_at or started
     job.last_attempted_at = started or job.last_attempted_at
-    job.finished_at = clock.from_seconds(e.finished_at) if e.job_state in FINAL else None
-    if e.run_after is not None:
+    job.finished_at = clock.from_seconds(e.finished_at) if job.state in FINAL else None
+    if e.run_after is not None and not cancelled:
         job.run_after = clock.from_seconds(e.run_after)
     job.result = e.result
     job.progress = e.progress or job.progress

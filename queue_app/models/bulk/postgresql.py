@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from queue_app import ids
-from queue_app.models.bulk.rows import Ending, NewJobs, Start
+from queue_app.models.bulk.rows import Accepted, Ending, NewJobs, Start
 from queue_app.states import FINAL, JobState
 
 #: COPY as it is done here is psycopg 3's; with psycopg2 the generic path serves. Not imported: SQLite needs neither.
@@ -29,6 +29,7 @@ NULL = r"\N"
 #: States in which no attempt can end. Said of these, not of the others: the partial indexes must not look as if they
 #: could help.
 _CLOSED = ", ".join(f"'{state}'" for state in sorted(FINAL | {JobState.BLOCKED}))
+_FINAL = ", ".join(f"'{state}'" for state in sorted(FINAL))
 
 #: The updates below touch the rows of one group, found by their primary keys and hashed against the values. Left to
 #: itself the planner reads the whole table for each group: while there are no statistics, or as soon as they say that
@@ -76,13 +77,15 @@ WITH d (id, number, started, finished, state, progress, failures, deaths, run_af
             %s::int[], %s::timestamptz[])
 )
 UPDATE queue_app_job AS j
-SET state = d.state, attempt = d.number, started_at = COALESCE(j.started_at, d.started),
-    last_attempted_at = COALESCE(d.started, j.last_attempted_at), finished_at = d.finished, result = NULL,
-    worker_id = %s, progress = COALESCE(d.progress, j.progress), failures = d.failures, deaths = d.deaths,
-    run_after = COALESCE(d.run_after, j.run_after)
+SET state = CASE WHEN j.cancel_requested_at IS NULL THEN d.state ELSE 'cancelled' END, attempt = d.number,
+    started_at = COALESCE(j.started_at, d.started), last_attempted_at = COALESCE(d.started, j.last_attempted_at),
+    finished_at = CASE WHEN j.cancel_requested_at IS NOT NULL OR d.state IN ({_FINAL}) THEN d.finished END,
+    result = NULL, worker_id = %s, progress = COALESCE(d.progress, j.progress), failures = d.failures,
+    deaths = d.deaths,
+    run_after = CASE WHEN j.cancel_requested_at IS NULL THEN COALESCE(d.run_after, j.run_after) ELSE j.run_after END
 FROM d
 WHERE j.id = ANY (ARRAY(SELECT id FROM d)) AND j.id = d.id AND j.attempt = d.number - 1 AND j.state NOT IN ({_CLOSED})
-RETURNING j.id
+RETURNING j.id, j.state = 'cancelled'
 """  # noqa: S608 - constants
 _RUN = f"""
 WITH d (id, number, started, progress) AS MATERIALIZED (
@@ -157,7 +160,7 @@ def _insert_one(connection: BaseDatabaseWrapper, jobs: NewJobs) -> None:
         )
 
 
-def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending], worker_id: str | None) -> set[str]:
+def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending], worker_id: str | None) -> Accepted:
     """Record outcomes, each only if the row expects that attempt; with the attempt rows and dead letters.
 
     Args:
@@ -171,9 +174,9 @@ def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending], worker_
     with transaction.atomic(using=connection.alias):
         with connection.cursor() as cursor:
             cursor.execute(_BY_KEY)
-        counted = _succeed(connection, good, worker_id) if good else set()
+        counted = Accepted(_succeed(connection, good, worker_id) if good else ())
         if other:
-            counted |= _end(connection, other, worker_id)
+            _end(connection, other, worker_id, counted)
     return counted
 
 
@@ -201,21 +204,24 @@ def _succeed(connection: BaseDatabaseWrapper, endings: list[Ending], worker_id: 
         return {str(row[0]) for row in cursor.fetchall()}
 
 
-def _end(connection: BaseDatabaseWrapper, endings: list[Ending], worker_id: str | None) -> set[str]:
+def _end(
+    connection: BaseDatabaseWrapper, endings: list[Ending], worker_id: str | None, accepted: Accepted
+) -> None:
     endings.sort(key=_id)
     with connection.cursor() as cursor:
         cursor.execute(_END, [*_end_columns(endings), worker_id])
-        counted = {str(row[0]) for row in cursor.fetchall()}
+        counted = {str(row[0]): row[1] for row in cursor.fetchall()}
+        accepted.update(counted)
+        accepted.cancelled = frozenset(job_id for job_id, cancelled in counted.items() if cancelled)
         endings = [e for e in endings if e.id in counted]
         if endings:
             worker = worker_id or NULL
             with connection.wrap_database_errors, cursor.copy(_COPY_ATTEMPTS) as copy:
                 copy.write("".join([_attempt_line(e, worker) for e in endings]))
-        dead = [e for e in endings if e.dead_reason]
+        dead = [e for e in endings if e.dead_reason and not counted[e.id]]
         if dead:
             with connection.wrap_database_errors, cursor.copy(_COPY_DEAD) as copy:
                 copy.write("".join([_dead_line(e) for e in dead]))
-    return counted
 
 
 _id = attrgetter("id")
@@ -226,7 +232,7 @@ def _end_columns(endings: list[Ending]) -> list[str]:
         _plain([e.id for e in endings]),
         _plain([str(e.number) for e in endings]),
         _plain([_time_or(e.started_at, "NULL") for e in endings]),
-        _plain([_time(e.finished_at) if e.job_state in FINAL else "NULL" for e in endings]),
+        _plain([_time(e.finished_at) for e in endings]),
         _plain([str(e.job_state) for e in endings]),
         _array([e.progress for e in endings]),
         _plain([str(e.failures) for e in endings]),

@@ -68,6 +68,17 @@ class Ending:
     dead_reason: str = ""
 
 
+class Accepted(set[str]):
+    """The ids whose outcome counted.
+
+    Attributes:
+        cancelled: those of them whose job is `cancelled` now: as the outcome says; or it was to be cancelled and
+            did not succeed, whatever the outcome would have made of it, and there is no dead letter.
+    """
+
+    cancelled: frozenset[str] = frozenset()
+
+
 class Start(NamedTuple):
     """An attempt that is under way; `started_at` in epoch seconds, `progress` JSON text or None."""
 

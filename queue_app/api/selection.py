@@ -1,0 +1,44 @@
+"""Which jobs a request for many is about: the fields of `POST /jobs/cancel/`, checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework import serializers
+from rest_framework.exceptions import ParseError
+
+from queue_app.models import Job
+from queue_app.states import UNFINISHED, JobState
+
+#: Jobs that one request takes: it must end before a proxy loses patience.
+LIMIT, MOST = 1_000, 10_000
+#: By which fields jobs may be chosen; at least one must be given, as nobody means all jobs by an empty body.
+CHOOSING = ("ids", "task", "queue", "state")
+
+
+class JobSelection(serializers.Serializer[Any]):
+    """Unfinished jobs, by their ids or by what they are."""
+
+    ids = serializers.ListField(child=serializers.UUIDField(), required=False, max_length=MOST)
+    task = serializers.CharField(max_length=255, required=False)
+    queue = serializers.CharField(max_length=64, required=False)
+    state = serializers.ChoiceField(choices=sorted(map(str, UNFINISHED)), required=False)
+    limit = serializers.IntegerField(min_value=1, max_value=MOST, default=LIMIT)
+    dry_run = serializers.BooleanField(default=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not any(name in attrs for name in CHOOSING):
+            raise ParseError(f"Say which jobs: give one or more of {', '.join(CHOOSING)}.")
+        return attrs
+
+    def rows(self) -> QuerySet[Job]:
+        """The jobs chosen, oldest first."""
+        given = self.validated_data
+        rows = Job.objects.unfinished().order_by("id")
+        if "ids" in given:
+            rows = rows.filter(pk__in=given["ids"])
+        chosen = {name: given[name] for name in ("task", "queue") if name in given}
+        if "state" in given:
+            chosen["state"] = JobState(given["state"])
+        return rows.filter(**chosen)

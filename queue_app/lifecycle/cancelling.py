@@ -1,0 +1,160 @@
+"""Cancelling: what waits ends at once; what a child holds is asked to end, and nothing of it starts again.
+
+`cancel_requested_at` says that a job shall end. Whatever its attempt then comes to, the guarded write of outcomes makes
+the job `cancelled` unless it succeeded (models/bulk); and whoever queues jobs leaves it out. What is left between, the
+duty ends: a job given back unstarted, a request that got lost with Redis's data.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import partial
+
+import redis
+from django.db import transaction
+
+from queue_app import clock
+from queue_app.dispatch import connection, queues, workers
+from queue_app.dispatch.body import Delivery
+from queue_app.lifecycle import dispatching
+from queue_app.lifecycle.release import Check, unchecked
+from queue_app.models import Job
+from queue_app.models.bulk import write_alias
+from queue_app.states import ATTEMPTABLE, WAITING, JobState
+
+logger = logging.getLogger(__name__)
+
+#: Rows that the duty looks at in one run, and locks at once.
+LIMIT, CHUNK = 2_000, 500
+
+
+def end_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
+    """Cancel unfinished jobs, whose rows the caller has locked in a transaction of its own.
+
+    Those that nobody has claimed are taken out of Redis and end now, so that a claim and a cancellation cannot both
+    win. Of the others it is noted that they shall end; their workers hear of it when the transaction has committed.
+
+    Returns:
+        Those that ended, and those that were asked to end.
+
+    Raises:
+        Unavailable (see dispatch.connection): nobody can say which jobs have been claimed.
+    """
+    using = write_alias()
+    waiting: dict[str, list[Job]] = defaultdict(list)
+    ended: list[Job] = []
+    asked: list[Job] = []
+    for job in jobs:
+        if job.state in WAITING:
+            waiting[job.queue].append(job)
+        else:
+            asked.append(job)
+    for queue, part in waiting.items():
+        held = queues.holders_of(connection.client(), queue, [str(job.pk) for job in part], withdraw=True)
+        for job in part:
+            (asked if str(job.pk) in held else ended).append(job)
+    rows, now = Job.objects.using(using), clock.now()
+    if ended:
+        rows.filter(pk__in=[job.pk for job in ended]).update(state=JobState.CANCELLED, finished_at=now)
+    if asked:
+        rows.filter(pk__in=[job.pk for job in asked], cancel_requested_at=None).update(
+            cancel_requested_at=now
+        )
+        by_queue: dict[str, list[str]] = defaultdict(list)
+        for job in asked:
+            by_queue[job.queue].append(str(job.pk))
+        transaction.on_commit(partial(_tell, dict(by_queue)), using=using)
+    return ended, asked
+
+
+def _tell(by_queue: dict[str, list[str]]) -> None:
+    """After the commit: nothing of these jobs is queued again, and the workers that hold them shall interrupt them.
+
+    When Redis is away now, the duty does it later.
+    """
+    by_worker: dict[str, list[str]] = defaultdict(list)
+    try:
+        client = connection.client(dispatching.PUSH_TIMEOUT)
+        for queue, ids in by_queue.items():
+            for job_id, held in queues.forbid(client, queue, ids).items():
+                by_worker[workers.owner(held.holder)].append(job_id)
+        for worker_id, ids in by_worker.items():
+            workers.interrupt(client, worker_id, ids)
+    except connection.Unavailable as error:
+        dispatching.redis_failed(error)
+
+
+def pursue(*, limit: int = LIMIT, check: Check = unchecked) -> int:
+    """Ask again where jobs that shall end have not, and end those that nobody holds any more.
+
+    Args:
+        check: called before each batch.
+
+    Returns:
+        How many have ended.
+
+    Raises:
+        Unavailable (see dispatch.connection): Redis cannot be reached.
+    """
+    using = write_alias()
+    found = list(Job.objects.using(using).cancelling().order_by("id").values_list("pk", flat=True)[:limit])
+    count = 0
+    for start in range(0, len(found), CHUNK):
+        check()
+        with transaction.atomic(using=using):
+            rows = Job.objects.using(using).cancelling().filter(pk__in=found[start : start + CHUNK])
+            rows = rows.select_for_update().order_by("pk").only("state", "queue")
+            count += len(end_or_request(rows)[0])
+    return count
+
+
+def drop(client: redis.Redis, holder: str, deliveries: list[Delivery]) -> set[str]:
+    """End those of a child's deliveries that have not begun and whose jobs were cancelled: without an attempt.
+
+    Returns:
+        The ids that must not be run.
+
+    Raises:
+        Unavailable (see dispatch.connection), DatabaseError: it is not known which.
+    """
+    by_queue: dict[str, list[str]] = defaultdict(list)
+    for delivery in deliveries:
+        by_queue[delivery.queue].append(delivery.id)
+    marked = {job_id for queue, ids in by_queue.items() for job_id in queues.forbidden(client, queue, ids)}
+    if not marked:
+        return set()
+    gone = end_unstarted({d.id: d.number for d in deliveries if d.id in marked})
+    for queue, ids in by_queue.items():
+        if ended := [job_id for job_id in ids if job_id in gone]:
+            queues.settle(client, queue, holder, ended)
+    return gone
+
+
+def end_unstarted(numbers: dict[str, int]) -> set[str]:
+    """End jobs that shall end and of which no attempt is under way. Whoever holds them must let go of them then.
+
+    Args:
+        numbers: id → the attempt that did not begin; if the record expects another one, the job is somebody else's.
+
+    Returns:
+        The ids of those that were cancelled, now or before.
+    """
+    using = write_alias()
+    with transaction.atomic(using=using):
+        rows = Job.objects.using(using).select_for_update().filter(pk__in=list(numbers)).order_by("pk")
+        found = list(rows.only("state", "attempt", "cancel_requested_at"))
+        ended = [
+            job.pk
+            for job in found
+            if job.cancel_requested_at is not None
+            and job.state in ATTEMPTABLE
+            and job.attempt + 1 == numbers[str(job.pk)]
+        ]
+        Job.objects.using(using).filter(pk__in=ended).update(
+            state=JobState.CANCELLED, finished_at=clock.now()
+        )
+    if ended:
+        logger.info("%d claimed jobs were cancelled before they began.", len(ended))
+    return {str(pk) for pk in ended} | {str(job.pk) for job in found if job.state == JobState.CANCELLED}

@@ -1,0 +1,20 @@
+"""Cancel: jobs that were asked to end and have not are asked again, and those that nobody holds any more end here."""
+
+from __future__ import annotations
+
+from queue_app.lifecycle import cancelling, recover
+from queue_app.maintenance.duty import Duty, Mandate
+
+
+def run(mandate: Mandate) -> int:
+    """Pursue what was cancelled.
+
+    Returns:
+        How many jobs ended.
+    """
+    if recover.lost_its_data(mandate.client):
+        return 0  # until the rebuild nobody knows who holds what
+    return cancelling.pursue(check=mandate.check)
+
+
+CANCEL = Duty("cancel", 2.0, run, "ends what was cancelled and has not ended")

@@ -1,0 +1,89 @@
+"""What is known of each duty: kept in Redis by the leader after every round, read by API, admin and health.
+
+{jq}:duties  HASH  name → {"leader", "host", "token", "at", "seconds", "count", "runs", "total", "errors",
+                           "good_at", "error", "error_at"}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import redis
+
+from queue_app import clock, conf
+from queue_app.dispatch import workers
+from queue_app.maintenance.duty import Duty, Mandate
+
+
+@dataclass(slots=True)
+class History:
+    """What came of a duty's runs.
+
+    Attributes:
+        leader, host: who did the last run, by id, and as `host:pid`.
+        token: of the leadership in which it was done.
+        at: when it began, epoch seconds; 0: it was never done.
+        seconds: how long it took.
+        count: how many rows or jobs it touched; `total` of all runs.
+        runs, errors: how many there were since Redis was last empty.
+        good_at: when the last run without an error began, epoch seconds.
+        error, error_at: the last error, and when the run began that ended in it; `errors` that were since are more
+            than none only if `error_at` is later than `good_at`.
+    """
+
+    leader: str = ""
+    host: str = ""
+    token: int = 0
+    at: float = 0.0
+    seconds: float = 0.0
+    count: int = 0
+    runs: int = 0
+    total: int = 0
+    errors: int = 0
+    good_at: float = 0.0
+    error: str = ""
+    error_at: float = 0.0
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last run ended in an error."""
+        return self.error_at > self.good_at
+
+    def late(self, duty: Duty) -> bool:
+        """Whether the duty has not been done well for longer than two of its runs, and a change of the leader, take."""
+        patience = 2 * duty.longest + 2 * conf.get().LEASE
+        return clock.seconds() - self.good_at > patience
+
+    def note(self, mandate: Mandate, host: str, at: float, seconds: float, count: int, error: str) -> None:
+        """A run has ended."""
+        self.leader, self.host, self.token = mandate.leader_id, host, mandate.token
+        self.at, self.seconds, self.count = at, round(seconds, 6), count
+        self.runs += 1
+        self.total += count
+        if error:
+            self.errors += 1
+            self.error, self.error_at = error[:500], at
+        else:
+            self.good_at = at
+
+
+_FIELDS = {f.name for f in fields(History)}
+
+
+def read(client: redis.Redis) -> dict[str, History]:
+    """The histories that Redis keeps, by the duty's name; those of other releases too."""
+    found = {}
+    for name, text in workers.duties(client).items():
+        values: dict[str, Any] = json.loads(text)
+        found[name] = History(**{key: value for key, value in values.items() if key in _FIELDS})
+    return found
+
+
+def write(client: redis.Redis, histories: dict[str, History], names: Iterable[str]) -> None:
+    """Keep the histories of these duties; one round trip."""
+    texts = {name: json.dumps(asdict(histories[name]), separators=(",", ":")) for name in names}
+    if texts:
+        workers.note_duties(client, texts)

@@ -1,0 +1,81 @@
+"""How the maintenance duties stand, for the faces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from queue_app import clock
+from queue_app.dispatch import connection, workers
+from queue_app.exceptions import StoreUnavailable
+from queue_app.maintenance import history
+from queue_app.maintenance.duty import Duty
+from queue_app.maintenance.history import History
+from queue_app.maintenance.leader import DUTIES
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One duty and what is known of it."""
+
+    duty: Duty
+    history: History
+
+    @property
+    def status(self) -> str:
+        """`ok`; `failing`: the last run ended in an error; `late`: it has not been done well for too long."""
+        if self.history.late(self.duty):
+            return "late"
+        return "failing" if self.history.failing else "ok"
+
+    @property
+    def at(self) -> datetime | None:
+        """When the last run began."""
+        return _time(self.history.at)
+
+    @property
+    def good_at(self) -> datetime | None:
+        """When the last run without an error began."""
+        return _time(self.history.good_at)
+
+    @property
+    def error_at(self) -> datetime | None:
+        """When the run began that ended in the last error."""
+        return _time(self.history.error_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How the duties stand.
+
+    Attributes:
+        leader: who leads; None when nobody does just now.
+        token: of the leadership.
+        lines: one for each duty, in the order in which they are done.
+    """
+
+    leader: str | None
+    token: int
+    lines: list[Line]
+
+
+def now(timeout: float = 5.0) -> Report:
+    """How the duties stand now; two round trips.
+
+    Args:
+        timeout: seconds that Redis may take to answer.
+
+    Raises:
+        StoreUnavailable: Redis cannot be reached.
+    """
+    client = connection.client(timeout)
+    try:
+        leader, token = workers.leader(client) or (None, 0)
+        found = history.read(client)
+    except connection.Unavailable as error:
+        raise StoreUnavailable(connection.explain(error)) from error
+    return Report(leader, token, [Line(duty, found.get(duty.name, History())) for duty in DUTIES])
+
+
+def _time(seconds: float) -> datetime | None:
+    return clock.from_seconds(seconds) if seconds else None

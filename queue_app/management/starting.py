@@ -1,0 +1,55 @@
+"""What commands that run for long check before they begin: one line each says what is wrong, no traceback."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
+from django.db import DatabaseError
+
+from queue_app.dispatch import connection
+from queue_app.models import Job
+from queue_app.models.bulk import write_alias
+
+
+def check_stores() -> None:
+    """Both stores must be there.
+
+    Raises:
+        CommandError: names the one that is not, and what to do.
+    """
+    check_redis()
+    check_database()
+
+
+def check_redis() -> None:
+    """Redis must answer.
+
+    Raises:
+        CommandError: says what is wrong, and what to do.
+    """
+    try:
+        connection.client().ping()
+    except ImproperlyConfigured as error:
+        raise CommandError(str(error)) from None
+    except connection.Unavailable as error:
+        raise CommandError(connection.explain(error)) from None
+
+
+def check_database() -> None:
+    """The database that holds the jobs must answer, and have their tables.
+
+    Raises:
+        CommandError: says what is wrong, and what to do.
+    """
+    alias = write_alias()
+    try:
+        Job.objects.using(alias).exists()
+    except DatabaseError as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "no such table" in reason or ("does not exist" in reason and "relation" in reason):
+            raise CommandError(
+                f"The database {alias!r} has no tables of queue_app; run manage.py migrate."
+            ) from None
+        raise CommandError(
+            f"The database {alias!r} cannot be reached ({reason}); start it, or correct DATABASES."
+        ) from None

@@ -1,0 +1,105 @@
+"""Something to do for each duty, and how to see whether it was done: for the tests of all of them alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from queue_app import clock
+from queue_app.dispatch import connection, queues, workers
+from queue_app.lifecycle import dispatching, recover
+from queue_app.models import Job
+from queue_app.states import JobState
+from tests import tasks
+from tests.factories import JobFactory
+from tests.integration.support import Child, jobs
+
+#: What can be seen of the work: anything that changes when it is done.
+Look = Callable[[], object]
+
+
+def _later(patch: pytest.MonkeyPatch, seconds: float) -> None:
+    patch.setattr(clock, "_source", lambda source=clock._source: source() + seconds)
+
+
+def _waiting() -> object:
+    return queues.depth(connection.client(), ["default"])
+
+
+def _unpushed(patch: pytest.MonkeyPatch, task: Any = tasks.noop) -> None:
+    with patch.context() as inner:
+        inner.setattr(dispatching, "push_quietly", lambda by_queue: False)
+        jobs(3, task=task)
+
+
+def _rebuild(patch: pytest.MonkeyPatch) -> Look:
+    _unpushed(patch)
+    return _waiting
+
+
+def _sweep(patch: pytest.MonkeyPatch) -> Look:
+    recover.rebuild(connection.client())
+    _unpushed(patch)
+    _later(patch, 20)
+    return _waiting
+
+
+def _backlog(patch: pytest.MonkeyPatch) -> Look:
+    recover.rebuild(connection.client())
+    _unpushed(patch)
+    _later(patch, 3_600)
+    return _waiting
+
+
+def _promote(patch: pytest.MonkeyPatch) -> Look:
+    recover.rebuild(connection.client())
+    _unpushed(patch, tasks.noop.using(run_after=30))
+    return _waiting
+
+
+def _say(patch: pytest.MonkeyPatch) -> Look:
+    tasks.noop.using(run_after=5).enqueue()
+    _later(patch, 10)
+    return lambda: Job.objects.filter(state=JobState.QUEUED).count()
+
+
+def _reap(patch: pytest.MonkeyPatch) -> Look:
+    jobs(3)
+    child = Child()
+    child.claim(2)
+    client = child.client
+    client.hset("{jq}:workers", child.worker_id, "1.0|default")
+    return lambda: (workers.listed(client), child.held(), Job.objects.filter(attempt=1).count())
+
+
+def _orphans(patch: pytest.MonkeyPatch) -> Look:
+    (job_id,) = jobs(1)
+    child = Child()
+    (delivery,) = child.claim()
+    recover.settle.mark_running(
+        [recover.settle.Start(job_id, delivery.number, clock.seconds(), None)], child.worker_id
+    )
+    Job.objects.filter(pk=job_id).update(last_attempted_at=clock.now() - timedelta(hours=1))
+    child.client.flushall()
+    recover.rebuild(child.client)
+    return lambda: Job.objects.get(pk=job_id).attempt
+
+
+def _prune(patch: pytest.MonkeyPatch) -> Look:
+    JobFactory(state=JobState.SUCCEEDED, enqueued_at=clock.now() - timedelta(days=30))
+    return Job.objects.count
+
+
+WORK: dict[str, Callable[[pytest.MonkeyPatch], Look]] = {
+    "rebuild": _rebuild,
+    "sweep": _sweep,
+    "backlog": _backlog,
+    "promote": _promote,
+    "say_queued": _say,
+    "reap": _reap,
+    "orphans": _orphans,
+    "prune": _prune,
+}

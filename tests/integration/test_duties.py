@@ -1,0 +1,285 @@
+"""The leader's duties: one leader at a time, fenced; what is known of each run; a leader that was deposed stops."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+from django.db import DatabaseError
+
+from queue_app import conf
+from queue_app.dispatch import connection, keys, queues, workers
+from queue_app.exceptions import Deposed
+from queue_app.lifecycle import dispatching, recover, release
+from queue_app.maintenance import history
+from queue_app.maintenance.duty import Duty, Mandate
+from queue_app.maintenance.leader import DUTIES, Leader
+from queue_app.models import Job
+from tests.integration.support import Child, drain, jobs
+from tests.support.marks import committed
+from tests.support.servers import RedisServer
+from tests.support.waiting import wait_until
+
+pytestmark = committed
+
+
+def leader(name: str = "a", *duties: Duty) -> Leader:
+    return Leader(name, threading.Event(), duties=duties or DUTIES)
+
+
+def depose(by: str = "b") -> int:
+    """Let the leadership lapse, and somebody else take it."""
+    client = connection.client()
+    client.delete(keys.leader())
+    return workers.lead(client, by, 60)
+
+
+# one leader at a time
+
+
+def test_one_leads_until_it_resigns_and_every_leadership_has_a_token_of_its_own() -> None:
+    client = connection.client()
+    assert workers.leader(client) is None
+    first = workers.lead(client, "a", 60)
+    assert first and workers.lead(client, "b", 60) == 0
+    assert workers.lead(client, "a", 60, first) == first
+    assert workers.leader(client) == ("a", first)
+    workers.resign(client, "b", first)
+    assert workers.leader(client) == ("a", first)
+    workers.resign(client, "a", first)
+    assert workers.leader(client) is None
+    assert workers.lead(client, "b", 60) == first + 1
+
+
+def test_a_leadership_that_lapsed_is_over_even_if_nobody_took_it() -> None:
+    client = connection.client()
+    token = workers.lead(client, "a", 0.001)
+    wait_until(lambda: not client.exists(keys.leader()), 60, "the end of a leadership of a millisecond")
+    assert workers.lead(client, "a", 60, token) == 0
+    assert workers.lead(client, "a", 60) == token + 1
+
+
+def test_a_leadership_prolonged_lasts_longer() -> None:
+    client = connection.client()
+    token = workers.lead(client, "a", 5)
+    workers.lead(client, "a", 500, token)
+    assert client.pttl(keys.leader()) > 400_000
+
+
+def test_a_successor_under_the_same_name_deposes_its_predecessor() -> None:
+    """A keeper that died is replaced within the same worker; should it still be there, it must stop."""
+    client = connection.client()
+    old = workers.lead(client, "a", 60)
+    assert workers.lead(client, "a", 60) == old + 1
+    assert workers.lead(client, "a", 60, old) == 0
+
+
+# deposed
+
+
+def test_a_deposed_leader_stops_in_the_middle(
+    monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+) -> None:
+    """It was frozen after a batch of its rebuild; meanwhile somebody else leads."""
+    monkeypatch.setattr(release, "CHUNK", 10)
+    monkeypatch.setattr(dispatching, "push_quietly", lambda by_queue: False)
+    ids = jobs(35)
+    client = connection.client()
+    mandate = Mandate(client, "a", workers.lead(client, "a", 60))
+    restore, tokens = queues.restore, []
+
+    def and_freeze(*args: Any) -> int:
+        count = restore(*args)
+        tokens.append(depose())
+        return count
+
+    monkeypatch.setattr(queues, "restore", and_freeze)
+    with pytest.raises(Deposed):
+        recover.rebuild(client, mandate.check)
+    assert drain() == ids[:10]
+    assert tokens == [mandate.token + 1]
+    assert recover.lost_its_data(client), "the rebuild is not said to be done"
+
+
+@pytest.mark.parametrize("duty", DUTIES, ids=lambda duty: duty.name)
+def test_no_duty_writes_under_a_lapsed_mandate(
+    duty: Duty, monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+) -> None:
+    from queue_app.maintenance import promote, reconcile
+    from tests.integration.duties import WORK
+
+    monkeypatch.setattr(promote, "_runs", 0)
+    monkeypatch.setattr(reconcile, "ANNOUNCING", 0.0)
+    look: Callable[[], object] = WORK[duty.name](monkeypatch)
+    client = connection.client()
+    mandate = Mandate(client, "a", workers.lead(client, "a", 60))
+    before = look()
+    depose()
+    with pytest.raises(Deposed):
+        duty.run(mandate)
+    assert look() == before, "it did nothing"
+    client.delete(keys.leader())
+    assert duty.run(Mandate(client, "a", workers.lead(client, "a", 60))) > 0
+    assert look() != before, "there was something to do"
+
+
+def test_a_deposed_leader_writes_nothing_about_its_duties() -> None:
+    def run(mandate: Mandate) -> int:
+        depose()
+        mandate.check()
+        return 1
+
+    one = leader("a", Duty("one", 60, run, "is deposed"))
+    one.step()
+    client = connection.client()
+    assert workers.leader(client) == ("b", 2)
+    assert history.read(client) == {}
+    one.step()
+    assert workers.leader(client) == ("b", 2), "and it does not take the leadership back"
+
+
+def test_who_is_told_to_stop_stops_in_the_middle_and_resigns() -> None:
+    stop, ran = threading.Event(), []
+
+    def run(mandate: Mandate) -> int:
+        ran.append(mandate.token)
+        stop.set()
+        mandate.check()
+        raise AssertionError("not reached")
+
+    said: list[int] = []
+    Leader("a", stop, said.append, (Duty("one", 60, run, "is told to stop"),)).run()
+    client = connection.client()
+    assert ran == [1] and said == [1, 0]
+    assert workers.leader(client) is None
+    assert history.read(client) == {}
+
+
+def test_a_long_duty_keeps_the_leadership_by_its_checks(settings: Any) -> None:
+    settings.QUEUE_APP = settings.QUEUE_APP | {"LEASE": 1.0}
+    client = connection.client()
+
+    def run(mandate: Mandate) -> int:
+        for _ in range(3):
+            client.pexpire(keys.leader(), 50)  # its time is nearly up
+            mandate.check()
+            assert client.pttl(keys.leader()) > 100
+        return 3
+
+    leader("a", Duty("long", 60, run, "takes long")).step()
+    assert history.read(client)["long"].count == 3
+
+
+# what is known of them
+
+
+def test_every_run_is_noted_and_the_next_leader_goes_on_counting() -> None:
+    recover.rebuild(connection.client())
+    jobs(2)
+    first = leader("a")
+    first.step()
+    client = connection.client()
+    found = history.read(client)
+    assert set(found) == {duty.name for duty in DUTIES}
+    for name, known in found.items():
+        assert (known.runs, known.errors, known.error, known.token) == (1, 0, "", 1), name
+        assert known.at == known.good_at > 0 and known.seconds >= 0
+        assert not known.failing
+    depose("c")
+    client.delete(keys.leader())
+    leader("b").step()
+    assert {(known.runs, known.leader, known.token) for known in history.read(client).values()} == {
+        (2, "b", 3)
+    }
+
+
+def test_a_failing_duty_is_visible_said_once_and_in_nobodys_way(caplog: pytest.LogCaptureFixture) -> None:
+    errors: list[Exception] = [
+        DatabaseError("no such column"),
+        DatabaseError("no such column"),
+        ZeroDivisionError("one by none"),
+    ]
+
+    def bad(mandate: Mandate) -> int:
+        if errors:
+            raise errors.pop(0)
+        return 7
+
+    one = leader("a", Duty("bad", 0, bad, "fails thrice"), Duty("good", 0, lambda mandate: 2, "is fine"))
+    client = connection.client()
+    for round_, text in enumerate(("no such column", "no such column", "one by none"), 1):
+        one.step()
+        known = history.read(client)
+        assert known["bad"].failing and text in known["bad"].error
+        assert (known["bad"].runs, known["bad"].errors, known["bad"].good_at) == (round_, round_, 0.0)
+        assert (known["good"].runs, known["good"].total, known["good"].failing) == (round_, 2 * round_, False)
+    assert caplog.text.count("The duty 'bad' failed") == 2, "once for each error that is new"
+    one.step()
+    known = history.read(client)
+    assert not known["bad"].failing and (known["bad"].count, known["bad"].errors) == (7, 3)
+    assert "one by none" in known["bad"].error, "the last error stays to be seen"
+
+
+def test_a_duty_that_left_work_behind_is_due_again_at_once() -> None:
+    def run(mandate: Mandate) -> int:
+        mandate.unfinished = len(ran) < 2
+        ran.append(1)
+        return 1
+
+    ran: list[int] = []
+    one = leader("a", Duty("prune", 3_600, run, "has much to do"))
+    for _ in range(5):
+        one.step()
+    assert len(ran) == 3
+
+
+def test_a_duty_is_late_when_it_was_not_done_well_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    from queue_app import clock
+
+    duty = Duty("some", 10, lambda mandate: 0, "does something")
+    assert history.History().late(duty), "never done"
+    leader("a", duty).step()
+    known = history.read(connection.client())["some"]
+    assert not known.late(duty)
+    monkeypatch.setattr(
+        clock, "_source", lambda source=clock._source: source() + 25 + 2 * conf.get().LEASE + 1
+    )
+    assert known.late(duty)
+
+
+def test_an_outage_of_redis_is_kept_with_the_duty_that_met_it(redis_process: RedisServer) -> None:
+    def meet(mandate: Mandate) -> int:
+        if not met:
+            met.append(1)
+            redis_process.kill()
+            mandate.check()
+        return 1
+
+    met: list[int] = []
+    one = leader("a", Duty("some", 0, meet, "meets an outage"))
+    with pytest.raises(connection.Unavailable):
+        one.step()
+    redis_process.start()
+    one.step()
+    known = history.read(connection.client())["some"]
+    assert (known.runs, known.errors, known.failing) == (2, 1, False)
+    assert "cannot be reached" in known.error
+
+
+def test_an_idle_round_costs_few_round_trips(clean_redis: redis.Redis) -> None:
+    """With nothing to do, and only the quickest duty due: one to ask, one to note, and a renewal now and then."""
+    recover.rebuild(connection.client())
+    Child()
+    one = leader("a")
+    one.step()
+    clean_redis.config_resetstat()
+    one._due["rebuild"] = 0.0
+    one.step()
+    calls = sum(
+        stats["calls"] for name, stats in clean_redis.info("commandstats").items() if "config" not in name
+    )
+    assert calls <= 3
+    assert Job.objects.count() == 0

@@ -1,0 +1,203 @@
+"""A living child holds in Redis only what it has in its hands, whatever answers it lost: nothing hangs for ever, and
+nothing that runs is given to another child."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from queue_app import clock, signals
+from queue_app.lifecycle import claim as claiming
+from queue_app.lifecycle import settle
+from queue_app.models import Attempt, Job
+from queue_app.worker import hands as module
+from queue_app.worker.hands import Hands
+from queue_app.worker.recorder import Recorder
+from tests import tasks
+from tests.integration.draining import run_due
+from tests.integration.lives import Finite
+from tests.integration.support import WORKER, Child, drain, failed, jobs, states, succeeded
+from tests.support.faults import AFTER, BEFORE, Stores
+from tests.support.marks import committed
+from tests.support.servers import RedisServer
+from tests.support.waiting import wait_until
+
+pytestmark = committed
+
+
+@pytest.fixture
+def child() -> Child:
+    return Child()
+
+
+@pytest.fixture
+def hands(child: Child) -> Hands:
+    return Hands(child.holder)
+
+
+def test_a_claim_whose_answer_was_lost_goes_back(
+    child: Child, hands: Hands, redis_process: RedisServer
+) -> None:
+    ids = jobs(5)
+    mine = child.claim(2)
+    hands.take(mine)
+    stores = Stores(redis_process)
+    with stores.failing(0, AFTER), pytest.raises(Exception, match="injected"):
+        child.claim(2)
+    assert stores.hit == "redis claim"
+    assert child.held() == set(ids[:4])
+    hands.doubt(["default"])
+    assert hands.doubtful
+    assert hands.put_right(child.client) == 2
+    assert child.held() == set(ids[:2])
+    assert not hands.doubtful, "it costs nothing where nothing has failed"
+    assert drain() == ids[2:], "to the front, in their order"
+
+
+def test_a_claim_over_queues_that_fails_in_the_midst_loses_nothing(
+    child: Child, hands: Hands, redis_process: RedisServer
+) -> None:
+    mail = [tasks.noop.using(queue_name="mail").enqueue().id for _ in range(2)]
+    other = jobs(1)
+    with Stores(redis_process).failing(1, BEFORE), pytest.raises(Exception, match="injected"):
+        claiming.claim(child.client, ["mail", "default"], child.holder, 10)
+    assert child.held("mail") == set(mail)
+    hands.doubt(["mail", "default"])
+    assert hands.put_right(child.client) == 2
+    assert (drain(queue="mail"), drain()) == (mail, other)
+
+
+def test_what_arrives_late_is_found_by_the_second_look(
+    child: Child, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LATE", 0.05)
+    monkeypatch.setattr(module, "LOOK", 0.05)
+    ids = jobs(1)
+    hands.doubt(["default"])
+    assert hands.put_right(child.client) == 0
+    child.claim()  # it was on its way all the time
+    wait_until(lambda: hands.doubtful)
+    assert hands.put_right(child.client) == 1
+    assert not hands.doubtful
+    assert drain() == ids
+
+
+def test_a_recorded_job_that_was_not_acknowledged_is_let_go_of(child: Child, hands: Hands) -> None:
+    done, retried, dead, unstarted = jobs(4, task=tasks.fail)
+    deliveries = child.claim(4)
+    at = clock.seconds() - 1
+    settle.record([succeeded(deliveries[0]), failed(deliveries[1], run_at=at)], WORKER)
+    Job.objects.filter(pk=dead).delete()
+    hands.doubt(["default"])
+    hands.put_right(child.client)
+    assert not child.held()
+    again = Child(serial=2).claim(9)
+    assert {(d.id, d.number) for d in again} == {(retried, 2), (unstarted, 1)}
+    assert states([done]) == ["succeeded"]
+
+
+def test_an_acknowledgement_is_not_repeated_at_the_next_attempt(
+    child: Child, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was carried out, its answer lost, and this very child has claimed the next attempt meanwhile."""
+    (job_id,) = jobs(1, task=tasks.fail)
+    (first,) = child.claim()
+    hands.take([first])
+    recorder = Recorder(WORKER, child.holder, hands=hands)
+    recorder.put(failed(first, run_at=clock.seconds() - 1))
+    real = settle.acknowledge
+
+    def lost(*args: Any) -> None:
+        real(*args)
+        hands.take(child.claim())
+        raise ConnectionError("the answer is lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(settle, "acknowledge", lost)
+        recorder.flush()
+    assert hands.doubtful
+    recorder.start()
+    recorder.stop()
+    assert child.held() == {job_id}, "the second attempt is under way"
+    assert drain() == [], "and nobody else gets it"
+    assert list(Attempt.objects.values_list("number", "state")) == [(1, "failed")]
+
+
+@pytest.mark.parametrize("fate", [BEFORE, AFTER])
+def test_a_give_back_whose_answer_is_lost_neither_loses_nor_doubles(
+    child: Child, redis_process: RedisServer, fate: str
+) -> None:
+    ids = jobs(3)
+    living = Finite()
+    claimed = living._claim(3)
+    living._runner.backlog.extend(claimed.deliveries)
+    with Stores(redis_process).failing(0, fate):
+        living._runner.give_back()
+    assert living._runner.hands.doubtful
+    living.serve()
+    assert states(ids) == ["succeeded"] * 3
+    assert list(Attempt.objects.values_list("number", flat=True)) == [1] * 3
+
+
+def test_a_commit_whose_answer_was_lost_counts_as_one(
+    child: Child, hands: Hands, redis_process: RedisServer
+) -> None:
+    """What goes on is pushed at once, and nobody says that the outcome was refused."""
+    (job_id,) = jobs(1, task=tasks.fail)
+    (delivery,) = child.claim()
+    hands.take([delivery])
+    recorder = Recorder(WORKER, child.holder, hands=hands)
+    recorder.put(failed(delivery, run_at=clock.seconds() - 1))
+    stores = Stores(redis_process)
+    refused: list[object] = []
+
+    def hear(sender: object, outcomes: list[object], **more: Any) -> None:
+        refused.extend(outcomes)
+
+    signals.outcomes_refused.connect(hear)
+    at = _commit_of(stores)
+    with stores.failing(at, AFTER):
+        recorder.flush()
+    assert stores.hit == "sql COMMIT"
+    (again,) = Child(serial=2).claim()
+    assert (again.id, again.number) == (job_id, 2)
+    assert not refused
+
+
+def _commit_of(stores: Stores) -> int:
+    """The number of the COMMIT among the calls of a flush of one failure."""
+    jobs(1, task=tasks.fail)
+    other = Child(serial=3)
+    (delivery,) = other.claim()
+    with stores.counting() as seen:
+        settle.record([failed(delivery, run_at=clock.seconds() + 999)], WORKER)
+    return seen.index("sql COMMIT")
+
+
+def test_a_drain_that_loses_an_answer_leaves_nothing_behind(
+    redis_process: RedisServer,
+) -> None:
+    run_due()  # the first one finds Redis empty
+    ids = jobs(2)
+    stores = Stores(redis_process)
+    with stores.counting() as seen:
+        run_due()
+    at = seen.index("redis claim")
+    assert states(ids) == ["succeeded"] * 2
+    ids = jobs(2)
+    with stores.failing(at, AFTER), pytest.raises(Exception, match="injected"):
+        run_due()
+    assert stores.hit == "redis claim"
+    assert drain() == ids
+
+
+def test_a_drain_takes_over_from_the_dead() -> None:
+    """Where drains are all that ever runs, nobody else would."""
+    (job_id,) = jobs(1)
+    dead = Child()
+    dead.claim()
+    dead.client.hset("{jq}:workers", WORKER, "1.0|default")
+    run_due()
+    assert states([job_id]) == ["succeeded"]
+    assert list(Attempt.objects.order_by("number").values_list("state", flat=True)) == ["lost", "succeeded"]

@@ -1,0 +1,236 @@
+"""The sweep: a row that was committed and never pushed is found soon, whatever else waits or has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+import pytest
+import redis
+from django.db import connection as database
+
+from queue_app import clock, conf, ids
+from queue_app.dispatch import connection, keys, queues, workers
+from queue_app.exceptions import StoreUnavailable
+from queue_app.lifecycle import dispatching, recover, sweep
+from queue_app.lifecycle.sweep import Recent
+from queue_app.maintenance import leader, reconcile
+from queue_app.maintenance.duty import Mandate
+from queue_app.states import JobState
+from tests import tasks
+from tests.factories import JobFactory
+from tests.integration.support import drain, jobs
+from tests.support.marks import committed
+
+pytestmark = committed
+
+MANY = 50_000
+
+
+@pytest.fixture(autouse=True)
+def ids_follow_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while it is moved."""
+    serial = count()
+    monkeypatch.setattr(ids, "new_text", lambda: str(UUID(int=ids.floor(clock.seconds()).int + next(serial))))
+
+
+@pytest.fixture
+def travel(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Move the clock of this process by so many seconds, on top of what it was moved before."""
+
+    def by(seconds: float) -> None:
+        monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + seconds)
+
+    return by
+
+
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids that Redis was asked about."""
+    asked: list[str] = []
+    unknown = queues.unknown
+
+    def ask(client: redis.Redis, queue: str, ids: list[str]) -> list[str]:
+        asked.extend(ids)
+        return unknown(client, queue, ids)
+
+    monkeypatch.setattr(queues, "unknown", ask)
+    return asked
+
+
+def lose(number: int = 1, at: float | None = None, queue: str = "default") -> list[str]:
+    """Jobs whose process died between commit and push.
+
+    Args:
+        at: when their ids were made, if not now: their transaction was open since then.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(dispatching, "push_quietly", lambda by_queue: False)
+        if at is not None:
+            made = ids.new_text
+            patched.setattr(
+                ids, "new_text", lambda: str(UUID(int=ids.floor(at).int + UUID(made()).int % 2**32))
+            )
+        return jobs(number, task=tasks.noop.using(queue_name=queue))
+
+
+def backlog(number: int) -> None:
+    tasks.noop.enqueue_many([((), {}) for _ in range(number)])
+
+
+def test_a_lost_row_is_due_for_the_sweep_within_ten_seconds() -> None:
+    assert conf.Settings().SWEEP_GRACE + reconcile.SWEEP.longest + leader.LOOK < 10
+    assert sweep.WINDOW > conf.Settings().LEASE, "also when the leader has just changed"
+
+
+def test_a_lost_row_is_found_at_once_behind_a_long_backlog(
+    travel: Callable[[float], None], looked: list[str]
+) -> None:
+    travel(-600)
+    backlog(MANY if database.vendor == "postgresql" else MANY // 5)  # the ORM's inserts are slow
+    travel(600)
+    (lost,) = lose()
+    travel(6)
+    assert Recent().run(connection.client()) == 1
+    assert looked == [lost], "and nothing of the backlog was asked for"
+
+
+def test_a_lost_row_in_the_middle_of_a_burst_is_found(
+    travel: Callable[[float], None], looked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "AGAIN", 50)
+    backlog(2_500)
+    (lost,) = lose()
+    backlog(2_500)
+    travel(6)
+    recent, client = Recent(), connection.client()
+    assert [recent.run(client, limit=2_000) for _ in range(4)] == [0, 1, 0, 0]
+    # Each row once, and the newest of those that were seen before once more.
+    assert len(set(looked)) == 5_001
+    assert len(looked) <= 5_001 + 4 * 51
+    assert looked.count(lost) == 1
+
+
+def test_young_rows_are_left_to_their_own_push(travel: Callable[[float], None]) -> None:
+    recent, client = Recent(), connection.client()
+    lose()
+    assert recent.run(client) == 0
+    travel(6)
+    assert recent.run(client) == 1
+    assert recent.run(client) == 0
+
+
+def test_a_commit_that_came_late_is_found(travel: Callable[[float], None]) -> None:
+    """An atomic block of some seconds: the id is older than what was swept already."""
+    recent, client = Recent(), connection.client()
+    backlog(3)
+    travel(20)
+    assert recent.run(client) == 0
+    (late,) = lose(at=clock.seconds() - 15)
+    travel(2)
+    assert recent.run(client) == 1
+    assert late in drain()
+
+
+def test_a_commit_that_came_very_late_is_found_by_the_walk(travel: Callable[[float], None]) -> None:
+    recent, client = Recent(), connection.client()
+    backlog(10)
+    travel(3_600)
+    (late,) = lose(at=clock.seconds() - 1_800)
+    travel(6)
+    assert recent.run(client) == 0
+    assert recover.sweep(client) == (1, None)
+    assert late in drain()
+
+
+def test_what_was_not_pushed_in_an_outage_is_caught_up_with(
+    travel: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis was cut off for ten minutes, and kept what it had."""
+    recent, client = Recent(), connection.client()
+    backlog(1)
+    travel(20)
+    assert recent.run(client) == 0
+    (early,) = lose()
+    travel(600)
+    with monkeypatch.context() as patched:
+        patched.setattr(queues, "unknown", _raise)
+        with pytest.raises(StoreUnavailable):
+            recent.run(client)
+    assert recent.run(client) == 1
+    assert early in drain()
+
+
+def _raise(*args: Any) -> list[str]:
+    raise StoreUnavailable("cut off")
+
+
+def test_queues_that_nobody_has_ever_heard_of_are_swept(travel: Callable[[float], None]) -> None:
+    lost = {name: lose(2, queue=name) for name in ("a", "mail", "z.9")}
+    travel(6)
+    client = connection.client()
+    assert list(sweep.queues_that_wait()) == list(lost)
+    assert list(sweep.queues_that_wait("mail")) == ["mail", "z.9"]
+    assert Recent().run(client) == 6
+    for name, expected in lost.items():
+        assert drain(queue=name) == expected
+
+
+def test_the_walk_goes_through_all_queues_in_parts(travel: Callable[[float], None]) -> None:
+    lost = {name: lose(3, queue=name) for name in ("a", "b", "c")}
+    travel(6)
+    client, place, counts = connection.client(), None, []
+    while True:
+        found, place = recover.sweep(client, limit=2, after=place)
+        counts.append(found)
+        if place is None:
+            break
+    assert counts == [2, 2, 2, 2, 1]
+    for name, expected in lost.items():
+        assert drain(queue=name) == expected
+
+
+def test_a_new_leader_looks_back_unless_nobody_else_led(
+    travel: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "_recent", Recent())
+    monkeypatch.setattr(reconcile, "_token", 0)
+    client = connection.client()
+    recover.rebuild(client)
+    jobs(1)
+    travel(20)
+
+    def found(token: int) -> int:
+        client.delete(keys.leader())
+        client.set(keys.fence(), token - 1)
+        return reconcile.sweep(Mandate(client, "a", workers.lead(client, "a", 60)))
+
+    assert found(1) == 0
+    lose()
+    travel(600)
+    assert found(2) == 1, "nobody led for ten minutes: it goes on where it was"
+    lose()
+    travel(600)
+    assert found(4) == 0, "somebody has swept meanwhile; if not, the walk finds it"
+    lose()
+    travel(sweep.WINDOW)
+    assert found(6) == 1, "but what was new since the leader changed is looked at"
+
+
+def test_its_questions_are_answered_by_the_index_of_waiting_rows() -> None:
+    """So that neither the finished history nor the backlog behind is read."""
+    for n in range(300):
+        JobFactory(state=JobState.SUCCEEDED, queue=f"q{n % 3}", history=False)
+    JobFactory.create_batch(20, state=JobState.QUEUED, queue="q1")
+    with database.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    since, until = ids.floor(clock.seconds() - 300), ids.floor(clock.seconds())
+    rows = (
+        sweep.waiting_in("q1").filter(id__lt=until, id__gte=since).order_by("id").values_list("pk", "queue")
+    )
+    names = sweep._indexed().order_by("queue").values_list("queue", flat=True).filter(queue__gt="q0")
+    for question in (rows[:100], names[:1]):
+        plan = question.explain()
+        assert "queue_app_job_waiting" in plan, plan
