@@ -63,6 +63,8 @@ def orphans(client: redis.Redis, worker_id: str) -> int:
     Returns:
         How many jobs were delivered again.
     """
+    if recover.lost_its_data(client):
+        return 0  # their holders have not been announced again
     return recover.orphans(client)
 
 
