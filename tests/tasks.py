@@ -238,6 +238,17 @@ def swallow(folder: str, name: str) -> None:
             continue
 
 
+@task
+def slow_query(folder: str, name: str, seconds: float) -> int:
+    """Ask PostgreSQL something that takes that long."""
+    from django.db import connection
+
+    mark(folder, name)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_sleep(%s)", [seconds])
+        return int(cursor.fetchone()[0])
+
+
 @task(max_attempts=3, backoff=0.05)
 def fail_when_cancelled(folder: str, name: str) -> None:
     """Fail in cleaning up."""

@@ -197,6 +197,32 @@ def test_a_request_that_redis_lost_is_repeated(
     assert len([line for line in lines(tmp_path, "runs") if line[2] == "begun"]) == 1
 
 
+@pytest.mark.parametrize("how", ["cancelled", "timed_out"])
+def test_an_interrupted_statement_does_not_spoil_the_connection(
+    worker: StartWorker, tmp_path: Path, postgresql_process: PostgresqlServer, how: str
+) -> None:
+    process = worker(settings=PATIENT | {"HARD_TIMEOUT_GRACE": 300.0})
+    child = the_one(process)
+    slow = tasks.slow_query.using(timeout=None if how == "cancelled" else 0.3, max_attempts=1)
+    job_id = slow.enqueue(str(tmp_path), "asks", 3_600).id
+    wait_for_lines(tmp_path, "asks")
+    if how == "cancelled":
+        cancel(job_id)
+    assert wait_for_end([job_id]) == ["cancelled" if how == "cancelled" else "failed"]
+    assert attempts(job_id) == [how]
+    with connection.cursor() as cursor:
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT 1 FROM pg_sleep%%' AND state = 'active'"
+
+        def at_work() -> int:
+            cursor.execute(asked)
+            return int(cursor.fetchone()[0])
+
+        wait_until(lambda: at_work() == 0, 60, "the server's end of the statement")
+    after = [tasks.slow_query.using(max_attempts=1).enqueue(str(tmp_path), "asks", 0).id for _ in range(3)]
+    assert wait_for_end(after) == ["succeeded"] * 3
+    assert the_one(process) == child
+
+
 def test_a_failing_job_that_was_cancelled_is_not_retried(worker: StartWorker, tmp_path: Path) -> None:
     worker(settings=PATIENT)
     job_id = tasks.fail_when_cancelled.enqueue(str(tmp_path), "runs").id
