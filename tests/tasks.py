@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from queue_app import Discard, JobContext, Retry, Snooze, task
+from queue_app.exceptions import Cancelled
 
 
 def mark(folder: str, name: str, label: object = "") -> None:
@@ -188,6 +189,75 @@ def sleep_long(folder: str, name: str) -> str:
         mark(folder, name)
         raise
     return "slept"
+
+
+@task
+def work_until_cancelled(folder: str, name: str) -> None:
+    """Work, in steps, until it is interrupted; clean up then."""
+    mark(folder, name, "begun")
+    try:
+        while True:
+            time.sleep(0.01)
+    finally:
+        time.sleep(0.1)  # what follows an interruption is not interrupted
+        mark(folder, name, "cleaned")
+
+
+@task
+async def async_work_until_cancelled(folder: str, name: str) -> None:
+    """The same, asynchronously."""
+    mark(folder, name, "begun")
+    try:
+        await asyncio.sleep(3_600)
+    finally:
+        await asyncio.sleep(0.1)
+        mark(folder, name, "cleaned")
+
+
+@task(takes_context=True)
+def poll_cancelled(context: JobContext, folder: str, name: str) -> str:
+    """Swallow the interruption, and ask instead."""
+    mark(folder, name)
+    while True:
+        try:
+            while not context.cancelled:
+                time.sleep(0.01)
+            return "heard of it"
+        except BaseException:
+            continue
+
+
+@task(max_attempts=3, backoff=0.05)
+def swallow(folder: str, name: str) -> None:
+    """Never end, whatever is raised."""
+    mark(folder, name, "begun")
+    while True:
+        try:
+            time.sleep(0.01)
+        except BaseException:
+            continue
+
+
+@task
+def slow_query(folder: str, name: str, seconds: float) -> int:
+    """Ask PostgreSQL something that takes that long."""
+    from django.db import connection
+
+    mark(folder, name)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_sleep(%s)", [seconds])
+        return int(cursor.fetchone()[0])
+
+
+@task(max_attempts=3, backoff=0.05)
+def fail_when_cancelled(folder: str, name: str) -> None:
+    """Fail in cleaning up."""
+    mark(folder, name)
+    try:
+        while True:
+            time.sleep(0.01)
+    except Cancelled:
+        raise RuntimeError("could not clean up") from None
 
 
 @task

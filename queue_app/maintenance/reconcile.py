@@ -84,6 +84,8 @@ def orphans(mandate: Mandate) -> int:
     Returns:
         How many jobs were delivered again.
     """
+    if recover.lost_its_data(mandate.client):
+        return 0  # their holders have not been announced again
     return recover.orphans(mandate.client, check=mandate.check)
 
 

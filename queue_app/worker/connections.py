@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from typing import Any
@@ -56,6 +57,17 @@ def tidy(task: str) -> None:
             logger.warning(
                 "The connection %r was broken after task %s.", connection.alias, task, exc_info=True
             )
+
+
+def drop_interrupted() -> None:
+    """After a task that was interrupted, perhaps in the midst of a statement: this thread's connections are closed, as
+    nobody can say what they would answer next; and a server that still works at it is told to stop."""
+    for connection in connections.all(initialized_only=True):
+        cancel = getattr(connection.connection, "cancel", None)
+        if cancel is not None:  # psycopg's
+            with contextlib.suppress(Exception):
+                cancel()
+        connection.close()
 
 
 def _tidy_one(connection: BaseDatabaseWrapper, task: str) -> None:

@@ -166,7 +166,7 @@ class Runner:
     def _tidy_more(self, delivery: Delivery) -> None:
         if delivery.id in self._interrupts.struck:
             self._interrupts.struck.discard(delivery.id)
-            connections.refresh(close=True)  # perhaps in the midst of a statement
+            connections.drop_interrupted()
 
     def is_cancelled(self, delivery: Delivery) -> bool:
         """Whether the job under way was cancelled."""

@@ -121,7 +121,7 @@ def test_finished_rows_are_in_no_index_of_what_waits() -> None:
             else "SELECT sql FROM sqlite_master WHERE tbl_name = 'queue_app_job' AND type = 'index' AND sql != ''"
         )
         found = [row[0] for row in cursor.fetchall() if "pkey" not in row[0]]
-    assert len(found) == 2
+    assert len(found) == 3
     for definition in found:
         assert " WHERE " in definition
         assert not [state for state in FINAL if f"'{state}'" in definition]

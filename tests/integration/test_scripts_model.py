@@ -90,6 +90,7 @@ class Dispatch(RuleBasedStateMachine):
         self.unpushed: list[str] = []
         self.gone: set[str] = set()  # settled or cancelled
         self.cancelled: set[str] = set()  # since Redis was last emptied
+        self.forbidden: set[str] = set()  # of what is held: not to be queued again
         self.paused = False
         self.resumes = 0
 
@@ -205,7 +206,7 @@ class Dispatch(RuleBasedStateMachine):
             if not going_on:
                 self.gone.add(job_id)
         for job in again:
-            if job.id in mine:
+            if job.id in mine and not self.vanishes(job.id):
                 self.jobs[job.id] = job
                 self.put(job, at)
         # Acknowledging twice is harmless.
@@ -216,9 +217,11 @@ class Dispatch(RuleBasedStateMachine):
     def give_back(self, holder: str, data: st.DataObject) -> None:
         ids = self.chosen(data, sorted(i for one in self.held.values() for i in one))
         mine = [i for i in ids if i in self.held[holder]]
-        assert queues.give_back(self.client, QUEUE, holder, ids) == len(mine)
+        assert queues.give_back(self.client, QUEUE, holder, ids) == len(set(mine) - self.forbidden)
         for job_id in reversed(mine):
             self.held[holder].remove(job_id)
+            if self.vanishes(job_id):
+                continue
             self.ready.setdefault(self.jobs[job_id].list, []).insert(0, job_id)
 
     @precondition(lambda self: self.jobs)
@@ -233,6 +236,30 @@ class Dispatch(RuleBasedStateMachine):
             self.remove(job_id)
             self.cancelled.add(job_id)
             self.gone.add(job_id)
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def forbid(self, data: st.DataObject) -> None:
+        """What waits is gone for good; what a child holds goes nowhere when it lets go of it."""
+        ids = self.chosen(data, sorted(self.jobs))
+        by = {i: holder for holder, one in self.held.items() for i in one}
+        found = queues.forbid(self.client, QUEUE, ids)
+        assert {i: held.holder for i, held in found.items()} == {i: by[i] for i in ids if i in by}
+        assert queues.forbidden(self.client, QUEUE, ids) == ids
+        self.forbidden |= set(ids) & set(by)
+        for job_id in set(ids) - set(by):
+            self.remove(job_id)
+            self.cancelled.add(job_id)
+            self.gone.add(job_id)
+
+    def vanishes(self, job_id: str) -> bool:
+        """Whether a job that its child lets go of was forbidden."""
+        if job_id not in self.forbidden:
+            return False
+        self.forbidden.discard(job_id)
+        self.cancelled.add(job_id)
+        self.gone.add(job_id)
+        return True
 
     @rule(count=some, priority=st.sampled_from(PRIORITIES), lane=st.sampled_from(LANES))
     def commit_without_push(self, count: int, priority: int, lane: str) -> None:
@@ -266,7 +293,7 @@ class Dispatch(RuleBasedStateMachine):
         self.client.flushall()
         self.ready, self.due, self.unpushed, self.paused = {}, {}, [], False
         self.held = {name: [] for name in HOLDERS}
-        self.cancelled = set()
+        self.cancelled, self.forbidden = set(), set()
         if running:
             bodies = {i: self.jobs[i].entry(None)[2] for i in running}
             queues.hold(self.client, QUEUE, holder, self.now, bodies)

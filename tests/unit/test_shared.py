@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,40 @@ def test_a_board_tells_each_child_and_slot_apart() -> None:
     assert not board.is_up(1) and board.running(1) == []
 
 
+def test_a_cancelled_job_is_marked_and_not_the_next_one_in_its_slot() -> None:
+    board = Board(2, 2)
+    board.start(1, 1, ID, 3, 6.5, 0.0)
+    assert board.cancel(1, 1, ID, 50.0) is True
+    assert board.cancel(1, 1, ID, 99.0) is False, "what was said first holds"
+    assert board.running(1) == [Running(1, ID, 3, 6.5, 0.0, 50.0)]
+    assert [board.is_cancelled(child, slot, ID) for child in (0, 1) for slot in (0, 1)] == [False] * 3 + [
+        True
+    ]
+    board.start(1, 1, ID[::-1], 1, 7.5, 0.0)
+    assert board.running(1) == [Running(1, ID[::-1], 1, 7.5, 0.0)]
+    assert not board.is_cancelled(1, 1, ID[::-1])
+    board.start(1, 0, ID[::-1], 1, 7.5, 0.0)  # at the same time in another slot
+    assert not board.is_cancelled(1, 0, ID[::-1])
+
+
+@pytest.mark.parametrize(
+    "hard,cancel,late",
+    [(0, 0, False), (9, 0, True), (0, 9, True), (11, 9, True), (11, 11, False), (9, 11, True)],
+)
+def test_who_is_late(hard: float, cancel: float, late: bool) -> None:
+    assert Running(0, ID, 1, 1.0, hard, cancel).is_late(10.0) is late
+
+
+def test_requests_are_counted_for_each_child() -> None:
+    board = Board(2, 1)
+    pid = os.fork()
+    if not pid:
+        board.requests[1] += 1
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert list(board.requests) == [0, 1]
+
+
 def test_a_board_is_shared_with_forked_children() -> None:
     board = Board(1, 1)
     pid = os.fork()
@@ -48,7 +83,7 @@ def pipe() -> tuple[Line, Line]:
 
 def test_messages_arrive_whole_and_in_order() -> None:
     read, write = pipe()
-    death = Death(3, "killed by SIGKILL", {ID: 5.5}, {ID: 7.25}, blameless=True)
+    death = Death(3, "killed by SIGKILL", {ID: 5.5}, {ID: 7.25}, {ID: 8.5}, blameless=True)
     assert write.send("birth", **as_values(Birth(3, 1234, 0)))
     assert write.send("death", **as_values(death))
     first, second = read.receive() or ()

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
 
-from queue_app.exceptions import SoftTimeout
+from queue_app.exceptions import Cancelled, SoftTimeout
 from queue_app.worker.async_loop import AsyncLoop
 from queue_app.worker.timeouts import InMainThread, Interrupts, InThreads
 from tests.support.waiting import wait_until
@@ -168,6 +169,162 @@ def test_limits_that_were_not_reached_leave_nothing_behind() -> None:
     assert not timer._armed and not timer._tokens and not timer._fired
 
 
+# cancelled
+
+
+@pytest.fixture(params=["main thread", "threads"])
+def start(request: pytest.FixtureRequest) -> Callable[[set[str]], Any]:
+    """Makes interrupts, and a function that runs another in a slot and one beside it that may interrupt: in the main
+    thread by a signal, as the keeper sends it."""
+
+    def in_main_thread(cancelled: set[str]) -> Any:
+        interrupts = InMainThread(cancelled)
+
+        def both(block: Callable[[], Any], beside: Callable[[], None]) -> Any:
+            before = signal.signal(signal.SIGUSR1, lambda *_: beside())
+            timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1))
+            try:
+                timer.start()
+                return block()
+            finally:
+                timer.join()
+                signal.signal(signal.SIGUSR1, before)
+
+        return interrupts, both
+
+    def in_threads(cancelled: set[str]) -> Any:
+        interrupts = InThreads(cancelled)
+
+        def both(block: Callable[[], Any], beside: Callable[[], None]) -> Any:
+            with ThreadPoolExecutor(1) as pool:
+                ended = pool.submit(block)
+                time.sleep(0.05)
+                beside()
+                return ended.result(20)
+
+        return interrupts, both
+
+    return in_main_thread if request.param == "main thread" else in_threads
+
+
+def test_a_cancelled_block_is_interrupted_once_and_may_clean_up(start: Any) -> None:
+    interrupts, both = start(set())
+    said: list[str] = []
+
+    def block() -> None:
+        interrupts.arm("a", None)
+        try:
+            try:
+                spin(10)
+            finally:
+                interrupts.cancel("a")  # again, while it cleans up
+                spin(0.02)
+                said.append("cleaned up")
+        finally:
+            interrupts.disarm("a")
+
+    with pytest.raises(Cancelled):
+        both(block, lambda: interrupts.cancel("a"))
+    assert said == ["cleaned up"]
+    assert interrupts.struck == {"a"}
+
+
+def test_who_was_cancelled_before_it_began_does_not_begin(start: Any) -> None:
+    interrupts, _ = start({"a"})
+    with pytest.raises(Cancelled):
+        interrupts.arm("a", 5)
+    spin(0.02)
+    interrupts.arm("b", 5)
+    interrupts.disarm("b")
+
+
+def test_another_job_is_left_alone(start: Any) -> None:
+    interrupts, both = start(set())
+
+    def block() -> str:
+        interrupts.arm("a", None)
+        try:
+            spin(0.2)
+            return "in peace"
+        finally:
+            interrupts.disarm("a")
+
+    assert both(block, lambda: interrupts.cancel("b")) == "in peace"
+    assert not interrupts.struck
+
+
+def test_a_block_that_has_ended_is_not_interrupted(start: Any) -> None:
+    interrupts, both = start(set())
+
+    def block() -> str:
+        interrupts.arm("a", 30)
+        interrupts.disarm("a")
+        spin(0.2)
+        return "in peace"
+
+    assert both(block, lambda: interrupts.cancel("a")) == "in peace"
+
+
+def test_a_cancelled_block_does_not_hear_of_its_time_limit(start: Any) -> None:
+    interrupts, both = start(set())
+    said: list[str] = []
+
+    def block() -> None:
+        interrupts.arm("a", 0.1)
+        try:
+            try:
+                spin(10)
+            finally:
+                spin(0.2)
+                said.append("cleaned up")
+        finally:
+            interrupts.disarm("a")
+            spin(0.05)
+
+    with pytest.raises(Cancelled):
+        both(block, lambda: interrupts.cancel("a"))
+    assert said == ["cleaned up"]
+
+
+def test_at_the_edge_cancelled_strikes_inside_or_not_at_all() -> None:
+    """Another thread cancels whatever runs, as fast as it can, while blocks begin and end."""
+    interrupts = InThreads(set())
+    stop = threading.Event()
+    late: list[BaseException] = []
+
+    def work() -> int:
+        inside = 0
+        for n in range(400):
+            job_id = str(n)
+            try:
+                interrupts.arm(job_id, 0.0005 if n % 3 == 0 else None)
+                try:
+                    spin(0.0002 + n % 5 * 0.0001)
+                finally:
+                    interrupts.disarm(job_id)
+            except (Cancelled, SoftTimeout):
+                inside += 1
+            try:
+                spin(0.0002)
+            except BaseException as error:
+                late.append(error)
+        return inside
+
+    def disturb() -> None:
+        while not stop.is_set():
+            for job_id in list(interrupts._tokens):
+                interrupts.cancel(job_id)
+            time.sleep(0.0001)
+
+    disturber = threading.Thread(target=disturb)
+    disturber.start()
+    with ThreadPoolExecutor(1) as pool:
+        inside = pool.submit(work).result(50)
+    stop.set()
+    disturber.join()
+    assert not late and inside > 0
+
+
 # coroutines
 
 
@@ -231,6 +388,42 @@ def test_coroutines_of_several_slots_share_the_loop(loop: AsyncLoop) -> None:
         thread.start()
     wait_until(lambda: len(answers) == 3, 20)
     assert sorted(answers) == [0, 1, 2]
+
+
+def test_a_cancelled_coroutine_cleans_up_first() -> None:
+    cancelled: set[str] = set()
+    loop = AsyncLoop(cancelled)
+    said: list[str] = []
+
+    async def work(name: str) -> str:
+        try:
+            said.append("begun")
+            await asyncio.sleep(0.3 if name == "b" else 30)
+            return "in peace"
+        finally:
+            await asyncio.sleep(0)
+            said.append(f"{name} ended")
+
+    with ThreadPoolExecutor(2) as pool:
+        a = pool.submit(loop.run, work, ["a"], {}, 60, "a")
+        b = pool.submit(loop.run, work, ["b"], {}, None, "b")
+        wait_until(lambda: said.count("begun") == 2, 20)
+        cancelled.add("a")
+        loop.cancel("a")
+        with pytest.raises(Cancelled):
+            a.result(20)
+        assert "a ended" in said
+        assert b.result(20) == "in peace"
+    with pytest.raises(Cancelled):
+        loop.run(work, ["a"], {}, None, "a")
+    assert said.count("begun") == 2, "who was cancelled before it began does not begin"
+    loop.stop()
+
+
+def test_a_coroutine_that_cancels_itself_was_not_cancelled_by_anybody(loop: AsyncLoop) -> None:
+    with pytest.raises(BaseException) as caught:
+        loop.run(raises, [asyncio.CancelledError()], {}, None, "a")
+    assert not isinstance(caught.value, Cancelled)
 
 
 def test_a_loop_that_was_never_used_stops_too() -> None:
