@@ -18,7 +18,7 @@ from queue_app import clock, conf
 from queue_app.dispatch import connection, workers
 from queue_app.exceptions import Deposed
 from queue_app.lifecycle import dispatching
-from queue_app.maintenance import history, promote, prune, reap, reconcile
+from queue_app.maintenance import history, promote, prune, reap, reconcile, unknown
 from queue_app.maintenance.duty import Duty, Mandate, term
 from queue_app.maintenance.history import History
 from queue_app.worker import connections
@@ -33,6 +33,7 @@ DUTIES: tuple[Duty, ...] = (
     reconcile.SWEEP,
     reconcile.BACKLOG,
     reconcile.ORPHANS,
+    unknown.UNKNOWN,
     prune.PRUNE,
 )
 

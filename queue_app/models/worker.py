@@ -32,6 +32,11 @@ class Worker(models.Model):
     processes = models.SmallIntegerField()
     slots = models.SmallIntegerField(help_text="Jobs that each process runs at once.")
     release = models.CharField(max_length=255, default="", blank=True)
+    tasks = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Tasks that it knew at its start; those in other modules it finds when a job names them.",
+    )
     started_at = models.DateTimeField(default=clock.now)
     heartbeat_at = models.DateTimeField(default=clock.now)
     last_claim_at = models.DateTimeField(

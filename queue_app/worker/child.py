@@ -127,6 +127,7 @@ class Child:
             self._enlisted = True
         if self._config.max_jobs is not None:
             count = max(1, min(count, self._config.max_jobs - self._runner.jobs))
+        self._runner.strangers.look(client, count)
         claimed = claiming.claim(client, self._config.queues.order(), self._holder, count)
         self._board.claimed(self._index, clock.seconds(), self._runner.jobs)
         if any(d.number > 1 or d.args is None for d in claimed.deliveries):

@@ -253,6 +253,7 @@ class Registrar:
                 "processes": self._config.processes,
                 "slots": self._config.slots,
                 "release": conf.get().RELEASE,
+                "tasks": registry.known(),
             },
         )
         if not self._row_written:

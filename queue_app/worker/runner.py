@@ -6,15 +6,11 @@ import logging
 import os
 import time
 
-from django.conf import settings
-
-from queue_app import clock, conf, registry
+from queue_app import clock, conf
 from queue_app.dispatch import connection, queues
 from queue_app.dispatch.body import Delivery
-from queue_app.exceptions import UnknownTask
 from queue_app.lifecycle import dispatching, settle
 from queue_app.models.bulk.rows import Start
-from queue_app.registry import Declared
 from queue_app.worker import connections
 from queue_app.worker.async_loop import AsyncLoop
 from queue_app.worker.backlog import Backlog
@@ -22,12 +18,10 @@ from queue_app.worker.config import WorkerConfig
 from queue_app.worker.executor import Executor, hard_limit, soft_limit
 from queue_app.worker.recorder import Recorder
 from queue_app.worker.shared import Board
+from queue_app.worker.strangers import Strangers
 from queue_app.worker.timeouts import ThreadTimer, in_main_thread
 
 logger = logging.getLogger(__name__)
-
-#: Seconds after which a job of an unknown task is offered again; a worker that knows it may have come.
-UNKNOWN_PAUSE = 5.0
 
 
 class Runner:
@@ -53,11 +47,11 @@ class Runner:
         self._current: dict[int, tuple[Delivery, float]] = {}
         self._marked: dict[int, tuple[str, str | None]] = {}
         self._progress: dict[str, str] = {}
-        self._aliases = frozenset(getattr(settings, "TASKS", None) or {"default": {}})
+        self.strangers = Strangers(holder, config.queues.names)
 
     def run_one(self, slot: int, delivery: Delivery) -> None:
         """Run one delivery and hand its outcome to the recorder."""
-        declared = self._known(delivery)
+        declared = self.strangers.resolve(delivery)
         if declared is None:
             return
         soft = soft_limit(declared, delivery)
@@ -83,22 +77,6 @@ class Runner:
             outcome.progress = self._progress.pop(delivery.id, None)
         self.jobs += 1
         self.recorder.put(outcome)
-
-    def _known(self, delivery: Delivery) -> Declared | None:
-        """The task, or None after the job was put off for a worker that knows it (P10)."""
-        try:
-            declared = registry.resolve(delivery.task)
-            if delivery.backend and delivery.backend not in self._aliases:
-                raise UnknownTask(f"TASKS has no backend {delivery.backend!r} here.")
-            return declared
-        except UnknownTask as error:
-            logger.warning("Job %s waits for a worker that knows its task. %s", delivery.id, error)
-            later = (delivery.id, clock.seconds() + UNKNOWN_PAUSE, delivery.raw)
-            try:
-                queues.settle(connection.client(), delivery.queue, self._holder, [], [later])
-            except connection.Unavailable as lost:
-                dispatching.redis_failed(lost)
-            return None
 
     def stop(self) -> None:
         """Give back what has not started, record what has ended."""
