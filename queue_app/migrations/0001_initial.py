@@ -264,7 +264,7 @@ class Migration(migrations.Migration):
                     "last_claim_at",
                     models.DateTimeField(
                         blank=True,
-                        help_text="When one of its children could last claim (also if there was nothing).",
+                        help_text="When it could last claim, also if there was nothing, or all its children were busy.",
                         null=True,
                     ),
                 ),

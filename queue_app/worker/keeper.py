@@ -86,7 +86,7 @@ class Keeper:
                     next_beat = 0.0
                 next_look = now + LOOK
             if now >= next_beat:
-                self._registrar.beat(self._last_claim())
+                self._registrar.beat(self._last_claim(), self._all_busy())
                 next_beat = now + period
             wake = min(next_beat, next_look)
             self._listen(AGAIN if self._dead or self._orphaned else max(0.0, wake - time.monotonic()))
@@ -141,6 +141,11 @@ class Keeper:
 
     def _last_claim(self) -> float:
         return max((self._board.last_claim(index) for index in range(self._config.processes)), default=0.0)
+
+    def _all_busy(self) -> bool:
+        """Whether every living child runs something, and so has no reason to claim."""
+        places = [self._places[serial] for serial in self._living if serial in self._places]
+        return bool(places) and all(self._board.running(place) for place in places)
 
     def _listen(self, seconds: float) -> None:
         if self._orphaned:
@@ -218,13 +223,20 @@ class Registrar:
         self._config = config
         self._row_written = False
 
-    def beat(self, last_claim: float) -> None:
-        """Renew the leases in Redis, and the row's heartbeat; what fails is tried again at the next beat."""
+    def beat(self, last_claim: float, busy: bool) -> None:
+        """Renew the leases in Redis, and the row's heartbeat; what fails is tried again at the next beat.
+
+        Args:
+            last_claim: when a child could last claim, epoch seconds.
+            busy: no child had reason to: then it counts that Redis has answered here.
+        """
         try:
             client = connection.client()
             workers.beat(client, self._config.worker_id, self._config.queues.names)
             queues.note(client, self._config.queues.names)
             dispatching.redis_answered()
+            if busy:
+                last_claim = clock.seconds()
         except connection.Unavailable as error:
             dispatching.redis_failed(error)
         try:
