@@ -20,6 +20,10 @@ from django.core.signals import setting_changed
 REDIS_SCHEMES = ("redis", "rediss", "unix", "embedded")
 
 
+#: Task → `succeeded`, `failed` → seconds.
+Retentions = dict[str, dict[str, float | None]]
+
+
 def _setting(default: Any, doc: str, *, least: float | None = None, most: float | None = None) -> Any:
     return field(default=default, metadata={"doc": doc, "least": least, "most": most})
 
@@ -117,6 +121,11 @@ class Settings:
     KEEP_FAILED: float | None = _setting(
         90 * 86_400.0, "Seconds that failed and expired jobs are kept; None: for ever.", least=0
     )
+    KEEP_TASKS: Retentions | None = _setting(  # noqa: RUF009 - a field, like the others
+        None,
+        "The same for single tasks, whatever their queue: dotted path → `{'succeeded': seconds, 'failed': seconds}`;"
+        " either may be left out, or None.",
+    )
     RELEASE: str = _setting("", "Name of the deployed release, shown with each worker.")
 
 
@@ -171,6 +180,8 @@ def _check(name: str, value: Any) -> Any:
     kinds = str(spec.type)
     if value is None and "None" in kinds:
         return None
+    if "Retentions" in kinds:
+        return _check_retentions(name, value)
     if "str" in kinds:
         if not isinstance(value, str):
             raise ImproperlyConfigured(f"QUEUE_APP[{name!r}] must be a string, not {value!r}.")
@@ -189,6 +200,29 @@ def _check(name: str, value: Any) -> Any:
     if most is not None and value > most:
         raise ImproperlyConfigured(f"QUEUE_APP[{name!r}] is {value!r}; the most is {most}.")
     return value if kinds.startswith("int") else float(value)
+
+
+def _check_retentions(name: str, value: Any) -> Retentions:
+    if not isinstance(value, dict):
+        raise ImproperlyConfigured(f"QUEUE_APP[{name!r}] must be a dict by task, not {value!r}.")
+    for task, keep in value.items():
+        where = f"QUEUE_APP[{name!r}][{task!r}]"
+        if (
+            not isinstance(task, str)
+            or not isinstance(keep, dict)
+            or not keep.keys() <= {"succeeded", "failed"}
+        ):
+            raise ImproperlyConfigured(
+                f"{where} is {keep!r}; use the dotted path of a task, and a dict such as"
+                " {'succeeded': 3600, 'failed': None}."
+            )
+        for word, seconds in keep.items():
+            number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+            if seconds is not None and not (number and isfinite(seconds) and seconds >= 0):
+                raise ImproperlyConfigured(
+                    f"{where}[{word!r}] is {seconds!r}; use seconds, or None for ever."
+                )
+    return value
 
 
 _current: Settings | None = None

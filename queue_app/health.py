@@ -20,7 +20,7 @@ from django.views.decorators.http import require_safe
 
 from queue_app.dispatch import connection
 from queue_app.maintenance import report
-from queue_app.models import selection
+from queue_app.models import Worker
 from queue_app.models.bulk import write_alias
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def migrations() -> bool:
 
 def workers() -> bool:
     """Whether at least one worker is healthy: it lives, and could claim recently."""
-    return selection.workers("alive").using(write_alias()).exists()
+    return Worker.objects.using(write_alias()).with_status("alive").exists()
 
 
 def maintenance() -> bool:

@@ -97,6 +97,11 @@ def declare(name: str, task: Any) -> Declared:
     )
 
 
+def known() -> list[str]:
+    """The names of the tasks that this process has met so far, sorted."""
+    return sorted(_known)
+
+
 def forget() -> None:
     """Look names up again (after code was reloaded, and between tests)."""
     _known.clear()

@@ -72,20 +72,53 @@ def task_of(name: str, priority: int, queue: str, backend: str, run_after: float
         task = registry.resolve(name).task
         if not isinstance(task, Task):
             raise UnknownTask(f"{name!r} is not a task of the Tasks API.")
-        task = task.using(priority=priority, queue_name=queue, backend=backend)
+        task = _using(task, priority=priority, queue_name=queue, backend=backend)
         if len(_tasks) > 10_000:
             _tasks.clear()
         _tasks[key] = task
-    return task if run_after is None else task.using(run_after=clock.from_seconds(run_after))
+    return task if run_after is None else _using(task, run_after=clock.from_seconds(run_after))
+
+
+def _using(task: Any, **options: Any) -> Any:
+    """`task.using(…)`, also if these settings would not take it any more (its queue has left QUEUES): the job is there
+    all the same, and runs where a worker serves its queue."""
+    try:
+        return task.using(**options)
+    except InvalidTask:
+        values = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}
+        return _unchecked(type(task), values | options)
+
+
+def _unchecked(cls: Any, values: dict[str, Any]) -> Any:
+    """A task made without its `__post_init__`, which is where the standard validates."""
+    task = object.__new__(cls)
+    for field in dataclasses.fields(cls):
+        _set(task, field.name, values.get(field.name, field.default))
+    return task
+
+
+def _stand_in(job: Job, why: str) -> Any:
+    """In place of a task that the code does not know (any more): has its path and options, and cannot be run."""
+
+    def gone(*args: Any, **kwargs: Any) -> None:
+        raise UnknownTask(why)
+
+    gone.__module__, _, gone.__name__ = job.task.rpartition(".")
+    gone.__qualname__ = gone.__name__
+    values = {
+        "func": gone,
+        "priority": job.priority,
+        "queue_name": job.queue,
+        "backend": job.backend,
+        "run_after": job.run_after,
+        "takes_context": False,
+    }
+    return _unchecked(task_backends[job.backend].task_class, values)
 
 
 def of_row(job: Job) -> Any:
-    """The TaskResult of a job, as everyone should see it now.
-
-    Raises:
-        TaskResultDoesNotExist by the caller's account: a task that the code no longer knows cannot be shown; the
-        UnknownTask says which.
-    """
+    """The TaskResult of a job, as everyone should see it now. Of a task that the code does not know, `task` is a
+    stand-in with its path and options; what became of the job is in its row all the same."""
     state = state_now(job)
     attempts = list(job.attempts.using(write_alias()).order_by("number")) if job.attempt else []
     errors = [
@@ -104,8 +137,12 @@ def of_row(job: Job) -> Any:
     if state is JobState.RUNNING and (not attempts or job.attempt == attempts[-1].number):
         worker_ids.append(str(job.worker_id or ""))
     run_after = job.run_after.timestamp() if job.run_after is not None else None
+    try:
+        task = task_of(job.task, job.priority, job.queue, job.backend, run_after)
+    except UnknownTask as error:
+        task = _stand_in(job, str(error))
     result = make(
-        task_of(job.task, job.priority, job.queue, job.backend, run_after),
+        task,
         str(job.pk),
         _STATUS[state],
         job.enqueued_at,

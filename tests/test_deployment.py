@@ -56,6 +56,14 @@ def test_a_stopped_worker_has_time_to_finish(compose: dict) -> None:
     assert int(grace.removesuffix("s")) > conf.Settings().GRACE
 
 
+def test_the_workers_health_check_is_a_command_of_ours(compose: dict) -> None:
+    from django.core.management import get_commands
+
+    kind, *words, verb = compose["services"]["worker"]["healthcheck"]["test"]
+    assert (kind, words) == ("CMD", ["python", "manage.py"])
+    assert get_commands()[verb] == "queue_app"
+
+
 def test_ci_runs_the_one_script() -> None:
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
     steps = [step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
@@ -13,6 +13,7 @@ from django.http import HttpRequest
 
 from queue_app import clock
 from queue_app.models import selection
+from queue_app.models.worker import WORKER_STATUSES, WorkerQuerySet
 
 
 class InputFilter(admin.SimpleListFilter):
@@ -99,10 +100,8 @@ class StatusFilter(admin.SimpleListFilter):
     parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(status, status.capitalize()) for status in selection.WORKER_STATUSES]
+        return [(status, status.capitalize()) for status in WORKER_STATUSES]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        status = self.value()
-        if status not in selection.WORKER_STATUSES:
-            return queryset
-        return queryset.filter(pk__in=selection.workers(status).values("pk"))
+        rows, status = cast(WorkerQuerySet, queryset), self.value()
+        return rows.with_status(status) if status in WORKER_STATUSES else rows

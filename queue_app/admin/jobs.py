@@ -23,7 +23,7 @@ from queue_app.admin.display import (
     seconds_between,
 )
 from queue_app.admin.filters import MadeFilter, QueueFilter, TaskFilter
-from queue_app.client import states_now
+from queue_app.client import states_now, waiting_for_task
 from queue_app.exceptions import StoreUnavailable
 from queue_app.lifecycle import operate
 from queue_app.models import Attempt, DeadLetter, Job, Worker
@@ -36,6 +36,9 @@ else:
 
 #: Attempts and dead letters that a job's page shows, the latest of them.
 LATEST = 50
+
+#: Added to the state of a job whose task no worker has known that met it.
+STRANGER = ", for a worker that knows its task"
 
 TIMES = (
     "enqueued_at",
@@ -54,9 +57,10 @@ class LiveChangeList(RecordChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         jobs = list(self.result_list)
-        states = states_now(jobs)
+        states, strangers = states_now(jobs), waiting_for_task(jobs)
         for job in jobs:
             job.live_state = states[job.pk]
+            job.is_stranger = job.pk in strangers
         self.result_list = jobs
 
 
@@ -145,7 +149,10 @@ class JobAdmin(RecordAdmin):
     @admin.display(description="State")
     def state_now(self, job: Job) -> str:
         known: JobState | None = getattr(job, "live_state", None)  # from the list
-        return str((known or states_now([job])[job.pk]).label)
+        stranger: bool = getattr(job, "is_stranger", False)
+        if known is None:
+            known, stranger = states_now([job])[job.pk], bool(waiting_for_task([job]))
+        return f"{known.label}{STRANGER if stranger else ''}"
 
     @admin.display(description="Progress")
     def progress_bar(self, job: Job) -> str:

@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 
 from queue_app.admin.base import RecordAdmin
-from queue_app.admin.display import link_to_list
+from queue_app.admin.display import folded, link_to_list
 from queue_app.admin.duties import page
 from queue_app.admin.filters import StatusFilter
 from queue_app.models import Job, Worker
@@ -46,12 +46,14 @@ class WorkerAdmin(RecordAdmin):
         "processes",
         "slots",
         "release",
+        "tasks_known",
         "started_at",
         "heartbeat_at",
         "last_claim_at",
         "stopped_at",
     )
     readonly_fields = fields
+    heavy = ("tasks",)
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.duties)
@@ -64,6 +66,10 @@ class WorkerAdmin(RecordAdmin):
     @admin.display(description="Status")
     def health(self, worker: Worker) -> str:
         return worker.status
+
+    @admin.display(description="Tasks")
+    def tasks_known(self, worker: Worker) -> str:
+        return folded(f"{len(worker.tasks):,}", "\n".join(worker.tasks))
 
     @admin.display(description="Jobs")
     def running(self, worker: Worker) -> str:

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 
 from queue_app.api.parsers import refuse_unknown
 from queue_app.models import DeadLetter, Job, Worker, selection
+from queue_app.models.worker import WORKER_STATUSES, WorkerQuerySet
 from queue_app.states import DeadReason, JobState
 
 
@@ -75,12 +76,12 @@ class DeadLetterFilter(_Made):
 
 class WorkerFilter(django_filters.FilterSet):  # type: ignore[misc]
     status = django_filters.ChoiceFilter(
-        choices=[(status, status) for status in selection.WORKER_STATUSES], method="by_status"
+        choices=[(status, status) for status in WORKER_STATUSES], method="by_status"
     )
 
     class Meta:
         model = Worker
         fields: list[str] = []
 
-    def by_status(self, rows: QuerySet[Worker], name: str, value: str) -> QuerySet[Worker]:
-        return rows.filter(pk__in=selection.workers(value).values("pk"))
+    def by_status(self, rows: WorkerQuerySet, name: str, value: str) -> WorkerQuerySet:
+        return rows.with_status(value)

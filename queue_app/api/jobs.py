@@ -18,7 +18,7 @@ from queue_app.api.parsers import fields
 from queue_app.api.selection import JobSelection
 from queue_app.api.serializers import JobSerializer, JobSummarySerializer
 from queue_app.api.submission import JobSubmission
-from queue_app.client import get_job, states_now
+from queue_app.client import get_job, states_now, waiting_for_task
 from queue_app.lifecycle import operate
 from queue_app.models import Job
 from queue_app.models.bulk import write_alias
@@ -45,7 +45,11 @@ class JobViewSet(StaffView, mixins.CreateModelMixin, mixins.ListModelMixin, view
         """A page of jobs, newest first."""
         rows: QuerySet[Job] = self.filter_queryset(self.get_queryset())
         page = self.paginate_queryset(rows) or []
-        context = {**self.get_serializer_context(), "states": states_now(page)}
+        context = {
+            **self.get_serializer_context(),
+            "states": states_now(page),
+            "strangers": waiting_for_task(page),
+        }
         serializer: BaseSerializer[Job] = JobSummarySerializer(page, many=True, context=context)
         return self.get_paginated_response(serializer.data)
 
@@ -78,5 +82,9 @@ class JobViewSet(StaffView, mixins.CreateModelMixin, mixins.ListModelMixin, view
         )
 
     def _page_of(self, job: Job) -> dict[str, Any]:
-        context = {**self.get_serializer_context(), "states": states_now([job])}
+        context = {
+            **self.get_serializer_context(),
+            "states": states_now([job]),
+            "strangers": waiting_for_task([job]),
+        }
         return dict(JobSerializer(job, context=context).data)

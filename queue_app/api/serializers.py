@@ -35,12 +35,14 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
 class JobSummarySerializer(serializers.ModelSerializer[Job]):
     """A job in a list: without its arguments and result, which may be large.
 
-    The view hands in `states`: id → the state as everyone should see it now.
+    The view hands in `states`: id → the state as everyone should see it now; and `strangers`: the ids of those that
+    wait for a worker that knows their task.
     """
 
     url = serializers.HyperlinkedIdentityField(view_name="queue_app_api:job-detail")
     state = serializers.SerializerMethodField()
     status = serializers.SerializerMethodField(method_name="get_state")
+    waiting_for_task = serializers.SerializerMethodField()
     progress = serializers.SerializerMethodField()
     attempts_made = serializers.IntegerField(source="attempt", read_only=True)
 
@@ -54,6 +56,7 @@ class JobSummarySerializer(serializers.ModelSerializer[Job]):
             "priority",
             "state",
             "status",
+            "waiting_for_task",
             "backend",
             "progress",
             "attempts_made",
@@ -72,6 +75,9 @@ class JobSummarySerializer(serializers.ModelSerializer[Job]):
 
     def get_state(self, job: Job) -> str:
         return str(self.context["states"][job.pk].value)
+
+    def get_waiting_for_task(self, job: Job) -> bool:
+        return job.pk in self.context["strangers"]
 
     def get_progress(self, job: Job) -> dict[str, Any] | None:
         if not job.progress:
@@ -147,7 +153,7 @@ class WorkerSerializer(serializers.ModelSerializer[Worker]):
 
     class Meta:
         model = Worker
-        fields = [
+        fields: list[str] = [
             "id",
             "url",
             "hostname",
@@ -162,4 +168,12 @@ class WorkerSerializer(serializers.ModelSerializer[Worker]):
             "last_claim_at",
             "stopped_at",
         ]
+        read_only_fields = fields
+
+
+class WorkerPageSerializer(WorkerSerializer):
+    """One worker, with the tasks that it knows."""
+
+    class Meta(WorkerSerializer.Meta):
+        fields = [*WorkerSerializer.Meta.fields, "tasks"]
         read_only_fields = fields

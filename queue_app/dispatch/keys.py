@@ -11,6 +11,8 @@ Every key of a queue carries the same hash tag `{<prefix>:<queue>}`, so that its
     {jq:<queue>}:holders               SET   names of children that may hold jobs: <worker id>.<serial>
     {jq:<queue>}:cancelled             ZSET  id → when it was withdrawn; keeps a late push from starting it; trimmed
     {jq:<queue>}:bell                  LIST  wakes blocked children; bounded
+    {jq:<queue>}:unknown               SET   what children lacked: <backend>|<task>, of each that has jobs set aside
+    {jq:<queue>}:unknown:<need>        ZSET  id → when it was set aside (epoch seconds), of jobs that wait for it
     {jq:<queue>}:paused                STRING  present while the queue is paused
     {jq}:epoch                         STRING  missing after Redis lost its data
     {jq}:queues                        SET   names of the queues that were ever pushed to or served
@@ -75,6 +77,14 @@ def cancelled(queue: str) -> str:
 
 def bell(queue: str) -> str:
     return _queue(queue, "bell")
+
+
+def unknown(queue: str) -> str:
+    return _queue(queue, "unknown")
+
+
+def unknown_of(queue: str, need: str) -> str:
+    return _queue(queue, f"unknown:{need}")
 
 
 def paused(queue: str) -> str:

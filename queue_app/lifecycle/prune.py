@@ -1,13 +1,18 @@
 """Prune: finished jobs leave the record when their time is over, oldest first, a batch at a time.
 
 A job's attempts and dead letters go with it. Workers are not touched, nor does pruning a worker touch history.
+
+What is kept for long lies among what is not. So the record is walked through by id, a bounded part at a time: its cost
+is that of a part, not of all that is kept.
 """
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 
 from queue_app import clock, conf, ids
 from queue_app.lifecycle.release import Check, unchecked
@@ -19,60 +24,87 @@ from queue_app.states import JobState
 KEPT_AS_SUCCEEDED = (JobState.SUCCEEDED, JobState.CANCELLED)
 KEPT_AS_FAILED = (JobState.FAILED, JobState.EXPIRED)
 
+#: Most rows deleted in one transaction, so that none grows long.
+BATCH = 5_000
+#: Rows looked at in one part.
+PART = 20_000
 
-def prune(*, limit: int = 5_000, check: Check = unchecked) -> int:
-    """Delete jobs that finished longer ago than their queue's, or else the settings', retention.
+
+def prune(*, limit: int = BATCH, check: Check = unchecked) -> int:
+    """Delete the oldest of the jobs that finished longer ago than they are to be kept.
 
     Args:
-        limit: most jobs deleted in one call, so that no transaction grows long.
+        limit: most jobs deleted in one transaction.
         check: asked before each batch of writes.
 
     Returns:
-        How many jobs were deleted.
+        How many jobs were deleted: `limit` if there may be more.
     """
-    settings = conf.get()
-    own = {
-        name: (succeeded, failed)
-        for name, succeeded, failed in Queue.objects.using(write_alias()).values_list(
-            "name", "keep_succeeded", "keep_failed"
-        )
-    }
-    count = 0
-    for states, default, place in (
-        (KEPT_AS_SUCCEEDED, settings.KEEP_SUCCEEDED, 0),
-        (KEPT_AS_FAILED, settings.KEEP_FAILED, 1),
-    ):
-        special = {name: keep[place] for name, keep in own.items() if keep[place] is not None}
-        for name, seconds in special.items():
-            count += _prune_some(states, seconds, limit - count, check, only=name)
-        count += _prune_some(states, default, limit - count, check, but=sorted(special))
+    count, behind = some(limit=limit, check=check)
+    while count == 0 and behind is not None:
+        count, behind = some(behind, limit=limit, check=check)
     return count
 
 
-def _prune_some(
-    states: tuple[JobState, ...],
-    seconds: float | None,
-    limit: int,
-    check: Check,
-    *,
-    only: str | None = None,
-    but: list[str] | None = None,
-) -> int:
-    if seconds is None or limit <= 0:
-        return 0
+def some(
+    after: UUID | None = None, *, limit: int = BATCH, check: Check = unchecked
+) -> tuple[int, UUID | None]:
+    """Do a part of the walk through the record.
+
+    Args:
+        after: go on behind this id; None: from the oldest job on.
+        limit: most jobs deleted.
+        check: asked before each batch of writes.
+
+    Returns:
+        How many jobs were deleted, and the id to go on behind; None when the end was reached.
+    """
+    over, shortest = _over()
+    if shortest is None:
+        return 0, None  # all is kept for ever
     using = write_alias()
-    before = clock.seconds() - seconds
-    # A job is older than its end: the bound on the id lets the primary key find the oldest ones.
-    rows = Job.objects.using(using).filter(
-        pk__lt=ids.floor(before), state__in=states, finished_at__lt=clock.from_seconds(before)
+    # A job is older than its end: what was made since cannot have ended so long ago.
+    rows = Job.objects.using(using).filter(pk__lt=ids.floor(clock.seconds() - shortest)).order_by("pk")
+    if after is not None:
+        rows = rows.filter(pk__gt=after)
+    last = rows.values_list("pk", flat=True)[PART - 1 : PART].first()
+    if last is not None:
+        rows = rows.filter(pk__lte=last)
+    found = list(rows.filter(over).values_list("pk", flat=True)[:limit])
+    if len(found) == limit:
+        last = found[-1]
+    return (_delete(found, over, check) if found else 0), last
+
+
+def _over() -> tuple[Q, float | None]:
+    """The condition that a job's time is over, and the shortest time for which any is kept (None: all for ever). What
+    is said of its task counts before what is said of its queue, and that before the settings."""
+    settings = conf.get()
+    now = clock.seconds()
+    queues: list[tuple[Any, ...]] = list(
+        Queue.objects.using(write_alias()).values_list("name", "keep_succeeded", "keep_failed")
     )
-    if only is not None:
-        rows = rows.filter(queue=only)
-    if but:
-        rows = rows.exclude(queue__in=but)
-    oldest = list(rows.order_by("pk").values_list("pk", flat=True)[:limit])
-    if not oldest:
-        return 0
+    condition = Q(pk__in=[])
+    times: list[float] = []
+    for word, states, default, place in (
+        ("succeeded", KEPT_AS_SUCCEEDED, settings.KEEP_SUCCEEDED, 1),
+        ("failed", KEPT_AS_FAILED, settings.KEEP_FAILED, 2),
+    ):
+        by_task = {task: keep[word] for task, keep in (settings.KEEP_TASKS or {}).items() if word in keep}
+        by_queue: dict[str, float] = {row[0]: row[place] for row in queues if row[place] is not None}
+        rest = ~Q(task__in=sorted(by_task)) if by_task else Q()
+        rules: list[tuple[Q, float | None]] = [(Q(task=task), keep) for task, keep in by_task.items()]
+        rules += [(Q(queue=queue) & rest, keep) for queue, keep in by_queue.items()]
+        rules.append((rest & ~Q(queue__in=sorted(by_queue)) if by_queue else rest, default))
+        for which, keep in rules:
+            if keep is not None:
+                times.append(keep)
+                condition |= which & Q(state__in=states, finished_at__lt=clock.from_seconds(now - keep))
+    return condition, min(times, default=None)
+
+
+def _delete(oldest: list[UUID], over: Q, check: Check) -> int:
+    using = write_alias()
     check()
     with transaction.atomic(using=using):
         # Locked, so that a replay and the pruning of a dead job cannot both win; letters first, as a replay does it.
@@ -83,9 +115,8 @@ def _prune_some(
             .order_by("pk")
             .values_list("pk", flat=True)
         )
-        found: list[UUID] = list(
-            rows.filter(pk__in=oldest).select_for_update().order_by("pk").values_list("pk", flat=True)
-        )
+        rows = Job.objects.using(using).filter(over, pk__in=oldest)
+        found: list[UUID] = list(rows.select_for_update().order_by("pk").values_list("pk", flat=True))
         if not found:
             return 0
         Attempt.objects.using(using).filter(job_id__in=found)._raw_delete(using)

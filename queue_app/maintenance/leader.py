@@ -18,7 +18,7 @@ from queue_app import clock, conf
 from queue_app.dispatch import connection, workers
 from queue_app.exceptions import Deposed
 from queue_app.lifecycle import dispatching
-from queue_app.maintenance import cancel, history, promote, prune, reap, reconcile
+from queue_app.maintenance import cancel, history, promote, prune, reap, reconcile, unknown
 from queue_app.maintenance.duty import Duty, Mandate, term
 from queue_app.maintenance.history import History
 from queue_app.worker import connections
@@ -34,11 +34,14 @@ DUTIES: tuple[Duty, ...] = (
     reconcile.SWEEP,
     reconcile.BACKLOG,
     reconcile.ORPHANS,
+    unknown.UNKNOWN,
     prune.PRUNE,
 )
 
 #: Seconds between two looks of the leader at whether something is due; fewer when the lease is very short.
 LOOK = 1.0
+#: Seconds between two notes of runs in which there was nothing to do.
+KEEP = 3.0
 
 
 class Leader:
@@ -67,6 +70,9 @@ class Leader:
         self._histories: dict[str, History] = {}
         self._token = 0
         self._renew_at = 0.0
+        self._unwritten: set[str] = set()
+        self._news = False
+        self._write_at = 0.0
 
     def run(self) -> None:
         """Seek to lead, and do the duties, until told to stop."""
@@ -98,19 +104,25 @@ class Leader:
         if not self._token:
             return
         mandate = Mandate(client, self._id, self._token, self._stop)
-        done: list[str] = []
         try:
             for duty in self._duties:
                 if time.monotonic() >= self._due.get(duty.name, 0.0):
                     self._do(duty, mandate)
-                    done.append(duty.name)
         except Deposed:
             if self._stop.is_set():
                 return
             logger.warning("%s", Deposed())
             self._lead_no_more()
             return  # what is known of the duties is for the new leader to write
-        history.write(client, self._histories, done)
+        self._write(client)
+
+    def _write(self, client: redis.Redis) -> None:
+        """Keep what was done; runs in which there was nothing to do are kept together, every few seconds."""
+        now = time.monotonic()
+        if self._news or now >= self._write_at:
+            history.write(client, self._histories, self._unwritten)
+            self._unwritten.clear()
+            self._news, self._write_at = False, now + KEEP
 
     def _lead(self, client: redis.Redis) -> None:
         now = time.monotonic()
@@ -120,6 +132,8 @@ class Leader:
             # The duties go on where the leader before left off, and are all due: nobody knows since when.
             self._histories = history.read(client)
             self._due.clear()
+            self._unwritten.clear()
+            self._write_at = 0.0
             self._token = token
             self._changed(token)
         self._renew_at = now + conf.get().LEASE / 5
@@ -137,6 +151,7 @@ class Leader:
             Unavailable (see dispatch.connection): Redis is away.
         """
         found = self._histories.setdefault(duty.name, History())
+        self._unwritten.add(duty.name)
         at, began, count, error = clock.seconds(), time.monotonic(), 0, ""
         mandate.unfinished = False
         self._due[duty.name] = began + duty.interval + duty.jitter * random.random()
@@ -147,6 +162,7 @@ class Leader:
                 self._due[duty.name] = 0.0
         except connection.Unavailable as lost:
             found.note(mandate, self._host, at, time.monotonic() - began, 0, connection.explain(lost))
+            self._news = True
             raise
         except Deposed:
             raise
@@ -154,6 +170,7 @@ class Leader:
             error = f"{type(failed).__name__}: {failed}".strip()
             self._log(duty, found, failed, error)
             connections.refresh(close=isinstance(failed, Error))
+        self._news |= bool(count or error or found.failing)
         found.note(mandate, self._host, at, time.monotonic() - began, count, error)
 
     @staticmethod

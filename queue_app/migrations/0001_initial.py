@@ -266,13 +266,21 @@ class Migration(migrations.Migration):
                 ("processes", models.SmallIntegerField()),
                 ("slots", models.SmallIntegerField(help_text="Jobs that each process runs at once.")),
                 ("release", models.CharField(blank=True, default="", max_length=255)),
+                (
+                    "tasks",
+                    models.JSONField(
+                        blank=True,
+                        default=list,
+                        help_text="Tasks that it knew at its start; those in other modules it finds when a job names them.",
+                    ),
+                ),
                 ("started_at", models.DateTimeField(default=queue_app.clock.now)),
                 ("heartbeat_at", models.DateTimeField(default=queue_app.clock.now)),
                 (
                     "last_claim_at",
                     models.DateTimeField(
                         blank=True,
-                        help_text="When one of its children could last claim (also if there was nothing).",
+                        help_text="When it could last claim, also if there was nothing, or all its children were busy.",
                         null=True,
                     ),
                 ),

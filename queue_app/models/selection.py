@@ -1,4 +1,4 @@
-"""How people choose rows: by time, by the start of an id, workers by status, dead letters. For all the faces."""
+"""How people choose rows: by time, by the start of an id, dead letters. For all the faces."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
-from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from queue_app import clock, conf, ids
+from queue_app import clock, ids
 from queue_app.exceptions import InvalidOption
 from queue_app.models.dead_letter import DeadLetter
-from queue_app.models.worker import Worker
 from queue_app.retry import FARTHEST
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
@@ -24,9 +22,6 @@ _hexadecimal = re.compile(r"[0-9a-f]+").fullmatch
 #: Fewest hexadecimal digits that are taken as the start of an id (a UUIDv7's first eight are its time to about a
 #: minute); fewer are more likely a word.
 LEAST_DIGITS = 8
-
-#: What `Worker.status` may say.
-WORKER_STATUSES = ("alive", "silent", "stuck", "stopped")
 
 
 def since(text: str) -> datetime:
@@ -73,17 +68,6 @@ def dead_letters(
     if since is not None:
         letters = letters.filter(created_at__gte=since)
     return letters
-
-
-def workers(status: str) -> QuerySet[Worker]:
-    """The workers whose `Worker.status` is this one of `WORKER_STATUSES`."""
-    if status == "stopped":
-        return Worker.objects.filter(stopped_at__isnull=False)
-    if status == "silent":
-        return Worker.objects.silent()
-    seen = clock.now() - timedelta(seconds=conf.get().LEASE)
-    beating = Worker.objects.alive().alias(claimed_at=Coalesce("last_claim_at", "started_at"))
-    return beating.filter(claimed_at__lt=seen) if status == "stuck" else beating.filter(claimed_at__gte=seen)
 
 
 def made_at(field: str = "pk", *, after: datetime | None = None, before: datetime | None = None) -> Q:

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import models
 from django.db.models import Q
 
 from queue_app import clock, conf, ids
 
+#: What `Worker.status` may say.
+WORKER_STATUSES = ("alive", "silent", "stuck", "stopped")
+
+#: Seconds within which an idle child claims, twice over: it waits on its bell for at most five.
+CLAIM_PATIENCE = 10.0
+
+
+def _limits() -> tuple[datetime, datetime]:
+    """The latest heartbeat that is too old, and the latest claim."""
+    now, lease = clock.now(), conf.get().LEASE
+    return now - timedelta(seconds=lease), now - timedelta(seconds=max(lease, CLAIM_PATIENCE))
+
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
-    def alive(self) -> WorkerQuerySet:
-        """Not stopped, with a heartbeat within the lease."""
-        since = clock.now() - timedelta(seconds=conf.get().LEASE)
-        return self.filter(stopped_at__isnull=True, heartbeat_at__gte=since)
-
-    def silent(self) -> WorkerQuerySet:
-        """Not stopped, but without a heartbeat for a lease."""
-        since = clock.now() - timedelta(seconds=conf.get().LEASE)
-        return self.filter(stopped_at__isnull=True, heartbeat_at__lt=since)
+    def with_status(self, status: str) -> WorkerQuerySet:
+        """Those whose `Worker.status` is this one of `WORKER_STATUSES`: the same in the words of the database."""
+        beaten, claimed = _limits()
+        if status == "stopped":
+            return self.filter(stopped_at__isnull=False)
+        rows = self.filter(stopped_at__isnull=True)
+        if status == "silent":
+            return rows.filter(heartbeat_at__lt=beaten)
+        able = Q(last_claim_at__gte=claimed) | Q(last_claim_at=None, started_at__gte=claimed)
+        return rows.filter(~able if status == "stuck" else able, heartbeat_at__gte=beaten)
 
 
 class Worker(models.Model):
@@ -32,12 +45,17 @@ class Worker(models.Model):
     processes = models.SmallIntegerField()
     slots = models.SmallIntegerField(help_text="Jobs that each process runs at once.")
     release = models.CharField(max_length=255, default="", blank=True)
+    tasks = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Tasks that it knew at its start; those in other modules it finds when a job names them.",
+    )
     started_at = models.DateTimeField(default=clock.now)
     heartbeat_at = models.DateTimeField(default=clock.now)
     last_claim_at = models.DateTimeField(
         null=True,
         blank=True,
-        help_text="When one of its children could last claim (also if there was nothing).",
+        help_text="When it could last claim, also if there was nothing, or all its children were busy.",
     )
     stopped_at = models.DateTimeField(null=True, blank=True)
 
@@ -56,13 +74,11 @@ class Worker(models.Model):
 
     @property
     def status(self) -> str:
-        """`alive`, `silent` (no heartbeat for a lease), `stuck` (alive, but could not claim for one) or
+        """`alive`, `silent` (no heartbeat for a lease), `stuck` (it beats, but could not claim for so long) or
         `stopped`. A worker is healthy only if it could claim recently, not because its process exists."""
+        beaten, claimed = _limits()
         if self.stopped_at is not None:
             return "stopped"
-        since = clock.now() - timedelta(seconds=conf.get().LEASE)
-        if self.heartbeat_at < since:
+        if self.heartbeat_at < beaten:
             return "silent"
-        if (self.last_claim_at or self.started_at) < since:
-            return "stuck"
-        return "alive"
+        return "stuck" if (self.last_claim_at or self.started_at) < claimed else "alive"

@@ -146,6 +146,7 @@ class Child:
         with hands.lock:
             if hands.doubtful:
                 self._put_right(client)
+            self._runner.strangers.look(client, count)
             claimed = claiming.claim(client, self._config.queues.order(), self._holder, count)
             self._board.claimed(self._index, clock.seconds(), self._runner.jobs)
             if any(d.number > 1 or d.args is None for d in claimed.deliveries):

@@ -10,7 +10,7 @@ import threading
 import redis
 
 from queue_app import clock, conf
-from queue_app.dispatch import connection, queues, workers
+from queue_app.dispatch import connection, queues, unknown, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import claim as claiming
 from queue_app.lifecycle import dispatching, recover, release
@@ -43,6 +43,7 @@ def drain(config: WorkerConfig) -> int:
         release.load_due(client)
         recover.sweep(client)
         recover.reap(client, config.worker_id)
+        runner.strangers.look(client, unknown.CHUNK)
         while True:
             claimed = claiming.claim(client, config.queues.order(), holder, 1)
             runner.hands.take(claimed.deliveries)

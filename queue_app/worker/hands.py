@@ -17,8 +17,8 @@ from queue_app.dispatch import workers
 from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import recover
 
-#: Seconds during which a queue is looked at again and again, ever more rarely: a command may reach Redis after its sender
-#: has given it up, until the kernel gives up on a connection that was closed with the command on its way.
+#: Seconds during which a queue is looked at again, ever more rarely: a command may reach Redis after its sender has
+#: given it up, until the kernel gives up on a connection that was closed with the command on its way.
 LATE = 180.0
 #: Seconds between the first two looks.
 LOOK = 1.0

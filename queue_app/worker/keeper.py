@@ -1,4 +1,4 @@
-"""The keeper: the worker's row and heartbeat, the leases of all its living children, and the burial of dead ones.
+"""The keeper: the worker's row and heartbeat (see registrar.py), and the burial of its dead children.
 
 A process of its own, so that a child that holds the interpreter's lock for a minute does not lose its jobs.
 """
@@ -9,28 +9,25 @@ import logging
 import os
 import select
 import signal
-import socket
 import threading
 import time
-from typing import Any
 
 from django.db import Error, connections
 
-from queue_app import clock, conf, registry, signals
-from queue_app.dispatch import connection, queues, workers
+from queue_app import conf, registry, signals
+from queue_app.dispatch import connection, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.exceptions import Cancelled, UnknownTask
-from queue_app.lifecycle import dispatching, recover
+from queue_app.lifecycle import recover
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.maintenance.leader import Leader
-from queue_app.models import Worker
-from queue_app.models.bulk import write_alias
 from queue_app.worker import connections as database
 from queue_app.worker import title
 from queue_app.worker.cancels import Cancels
 from queue_app.worker.config import WorkerConfig
 from queue_app.worker.executor import cancelled, timed_out
 from queue_app.worker.messages import Death, Line
+from queue_app.worker.registrar import Registrar
 from queue_app.worker.shared import Board
 
 logger = logging.getLogger(__name__)
@@ -39,7 +36,7 @@ logger = logging.getLogger(__name__)
 LOOK = 1.0
 #: Seconds that a stopping worker tries to bury its dead while a store is away.
 PATIENCE = 3.0
-#: Seconds between two tries to bury a child, or to send a heartbeat, while a store is away.
+#: Seconds between two tries to bury a child while a store is away.
 AGAIN = 0.5
 
 
@@ -80,18 +77,19 @@ class Keeper:
         cancels = Cancels(self._config.worker_id, self._board, self._children)
         threading.Thread(target=cancels.run, args=(self._stop_duties,), name="cancels", daemon=True).start()
         period = conf.get().LEASE / 5
-        next_beat = next_look = 0.0
+        next_write = next_look = 0.0
+        self._registrar.start()
         while not self._over():
             now = time.monotonic()
             if now >= next_look:
                 if self._redis_is_empty():
                     self._announce()
-                    next_beat = 0.0
+                    self._registrar.hurry()
                 next_look = now + LOOK
-            if now >= next_beat:
-                # One that did not get through is made up for as soon as it can be: others judge by it.
-                next_beat = now + (period if self._registrar.beat(self._last_claim()) else AGAIN)
-            wake = min(next_beat, next_look)
+            if now >= next_write:
+                self._registrar.write(self._last_claim(), self._all_busy())
+                next_write = now + period
+            wake = min(next_write, next_look)
             self._listen(AGAIN if self._dead or self._orphaned else max(0.0, wake - time.monotonic()))
             self._bury()
         self._stop_duties.set()
@@ -149,6 +147,11 @@ class Keeper:
 
     def _last_claim(self) -> float:
         return max((self._board.last_claim(index) for index in range(self._config.processes)), default=0.0)
+
+    def _all_busy(self) -> bool:
+        """Whether every living child runs something, and so has no reason to claim."""
+        places = [self._places[serial] for serial in self._living if serial in self._places]
+        return bool(places) and all(self._board.running(place) for place in places)
 
     def _listen(self, seconds: float) -> None:
         if self._orphaned:
@@ -218,77 +221,6 @@ class Keeper:
             Leader(self._config.worker_id, self._stop_duties).run()
         finally:
             connections.close_all()
-
-
-class Registrar:
-    """The worker's row, and its place in Redis's list of workers."""
-
-    def __init__(self, config: WorkerConfig) -> None:
-        self._config = config
-        self._row_written = False
-
-    def beat(self, last_claim: float) -> bool:
-        """Renew the leases in Redis, and the row's heartbeat; what fails is tried again at the next beat.
-
-        Returns:
-            Whether Redis took it.
-        """
-        taken = False
-        try:
-            client = connection.client()
-            workers.beat(client, self._config.worker_id, self._config.queues.names)
-            queues.note(client, self._config.queues.names)
-            taken = True
-            dispatching.redis_answered()
-        except connection.Unavailable as error:
-            dispatching.redis_failed(error)
-        try:
-            database.refresh()
-            self._write(last_claim)
-        except Error as error:
-            logger.warning("The worker's row could not be written: %s", error)
-            database.refresh(close=True)
-        return taken
-
-    def _write(self, last_claim: float) -> None:
-        now = clock.now()
-        values: dict[str, Any] = {"heartbeat_at": now, "stopped_at": None}
-        if last_claim:
-            values["last_claim_at"] = clock.from_seconds(last_claim)
-        rows = Worker.objects.using(write_alias())
-        if self._row_written and rows.filter(pk=self._config.worker_id).update(**values):
-            return
-        rows.update_or_create(
-            pk=self._config.worker_id,
-            defaults=values,
-            create_defaults={
-                **values,
-                "hostname": socket.gethostname(),
-                "pid": os.getppid(),
-                "queues": str(self._config.queues),
-                "processes": self._config.processes,
-                "slots": self._config.slots,
-                "release": conf.get().RELEASE,
-            },
-        )
-        if not self._row_written:
-            self._row_written = True
-            signals.worker_started.send_robust(sender=None, worker_id=self._config.worker_id)
-
-    def leave(self) -> None:
-        """The worker has stopped: say so in both stores, as far as they are there."""
-        try:
-            workers.remove(connection.client(), self._config.worker_id)
-        except connection.Unavailable as error:
-            dispatching.redis_failed(error)
-        try:
-            database.refresh()
-            Worker.objects.using(write_alias()).filter(pk=self._config.worker_id).update(
-                stopped_at=clock.now()
-            )
-        except Error as error:
-            logger.warning("The worker's row could not be written: %s", error)
-        signals.worker_stopped.send_robust(sender=None, worker_id=self._config.worker_id)
 
 
 def _verdict(seconds: float) -> recover.Verdict:

@@ -8,16 +8,13 @@ import threading
 import time
 from collections.abc import Callable
 
-from django.conf import settings
 from django.db import Error
 
-from queue_app import clock, conf, registry
+from queue_app import clock, conf
 from queue_app.dispatch import connection, queues
 from queue_app.dispatch.body import Delivery
-from queue_app.exceptions import UnknownTask
 from queue_app.lifecycle import cancelling, dispatching, settle
 from queue_app.models.bulk.rows import Start
-from queue_app.registry import Declared
 from queue_app.worker import connections
 from queue_app.worker.async_loop import AsyncLoop
 from queue_app.worker.atomic import Transaction
@@ -27,12 +24,10 @@ from queue_app.worker.executor import Executor, hard_limit, soft_limit
 from queue_app.worker.hands import Hands
 from queue_app.worker.recorder import Recorder
 from queue_app.worker.shared import Board
+from queue_app.worker.strangers import Strangers
 from queue_app.worker.timeouts import InMainThread, Interrupts, InThreads
 
 logger = logging.getLogger(__name__)
-
-#: Seconds after which a job of an unknown task is offered again; a worker that knows it may have come.
-UNKNOWN_PAUSE = 5.0
 
 
 class Runner:
@@ -75,7 +70,7 @@ class Runner:
         self._marked: dict[int, tuple[str, str | None]] = {}
         self._progress: dict[str, str] = {}
         self._unmarked: set[str] = set()  # ids whose rows must not be touched while they run
-        self._aliases = frozenset(getattr(settings, "TASKS", None) or {"default": {}})
+        self.strangers = Strangers(self.hands, holder, config.queues.names)
 
     def run_one(self, slot: int, delivery: Delivery) -> None:
         """Run one delivery and hand its outcome to the recorder."""
@@ -83,15 +78,14 @@ class Runner:
             self._dropped.discard(delivery.id)
             self.hands.drop([delivery])
             return
-        declared = self._known(delivery)
+        declared = self.strangers.resolve(delivery)
         if declared is None:
             return
-        execute, put = self._executor.execute, self.recorder.put
+        transaction = None
         if declared.atomic:
             transaction = self._begin(delivery)
             if transaction is None:
                 return
-            execute, put = transaction.execute, transaction.put
         soft = soft_limit(declared, delivery)
         hard = hard_limit(declared, soft)
         now = clock.seconds()
@@ -107,17 +101,18 @@ class Runner:
         try:
             # Looked at when the slot is on the board already: the keeper counts first, and looks there then.
             if self._board.requests[self._index] != self._heard:
-                if declared.atomic:  # asking writes: not in the task's transaction, which is begun anew
+                if (
+                    transaction is not None
+                ):  # asking writes: not in the task's transaction, which is begun anew
                     transaction.roll_back()
                 if self._is_dropped(delivery):
                     self.hands.drop([delivery])
                     return
-                if declared.atomic:
+                if transaction is not None:
                     transaction = self._begin(delivery)
                     if transaction is None:
                         return
-                    execute, put = transaction.execute, transaction.put
-            outcome = execute(declared, delivery, soft, now)
+            outcome = (transaction or self._executor).execute(declared, delivery, soft, now)
             connections.tidy(delivery.task)
             if self._interrupts.struck:
                 self._tidy_more(delivery)
@@ -132,7 +127,7 @@ class Runner:
         self.jobs += 1
         if self._unmarked:
             self._unmarked.discard(delivery.id)
-        put(outcome)
+        (transaction or self.recorder).put(outcome)
 
     def _begin(self, delivery: Delivery) -> Transaction | None:
         """The transaction of an atomic job; None after it was given back, told to stop while the database was away."""
@@ -144,24 +139,6 @@ class Runner:
         if transaction.strict:
             self._unmarked.add(delivery.id)
         return transaction
-
-    def _known(self, delivery: Delivery) -> Declared | None:
-        """The task, or None after the job was put off for a worker that knows it (P10)."""
-        try:
-            declared = registry.resolve(delivery.task)
-            if delivery.backend and delivery.backend not in self._aliases:
-                raise UnknownTask(f"TASKS has no backend {delivery.backend!r} here.")
-            return declared
-        except UnknownTask as error:
-            logger.warning("Job %s waits for a worker that knows its task. %s", delivery.id, error)
-            later = (delivery.id, clock.seconds() + UNKNOWN_PAUSE, delivery.raw)
-            try:
-                queues.settle(connection.client(), delivery.queue, self._holder, [], [later])
-            except connection.Unavailable as lost:
-                dispatching.redis_failed(lost)
-                self.hands.doubt([delivery.queue])
-            self.hands.drop([delivery])
-            return None
 
     def _tidy_more(self, delivery: Delivery) -> None:
         if delivery.id in self._interrupts.struck:

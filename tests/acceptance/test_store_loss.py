@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import redis
 from django.db import connections
@@ -12,7 +11,7 @@ from django.db import connections
 from queue_app import clock
 from queue_app.dispatch import connection, workers
 from queue_app.lifecycle import dispatching, recover
-from queue_app.models import Attempt, Job, Worker
+from queue_app.models import Attempt, Job
 from tests import tasks
 from tests.acceptance.support import (
     StartWorker,
@@ -108,19 +107,6 @@ def test_redis_hangs_for_a_while(worker: StartWorker, tmp_path: Path, redis_proc
     assert wait_for_end([tasks.noop.enqueue().id]) == ["succeeded"]
     assert attempts(job_id) == ["succeeded"]
     assert process.stop() == 0
-
-
-def test_a_worker_that_cannot_claim_is_not_healthy(
-    worker: StartWorker, redis_process: RedisServer, settings: Any
-) -> None:
-    """P11. Its keeper beats in the database, and still it is of no use."""
-    settings.QUEUE_APP = settings.QUEUE_APP | {"LEASE": 1.0}
-    worker(settings={"LEASE": 1.0})
-    wait_until(lambda: Worker.objects.get().last_claim_at is not None, 10, "a claim in its row")
-    redis_process.kill()
-    wait_until(lambda: Worker.objects.get().status == "stuck", 10, lambda: Worker.objects.get().status)
-    redis_process.start()
-    wait_until(lambda: Worker.objects.get().status == "alive", 15, lambda: Worker.objects.get().status)
 
 
 def durable() -> None:

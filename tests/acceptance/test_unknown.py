@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 import redis
 
+from queue_app.client import waiting_for_task
 from queue_app.dispatch import connection, keys
-from queue_app.lifecycle import enqueue
-from queue_app.models import Attempt, DeadLetter, Job
+from queue_app.lifecycle import enqueue, operate, recover
+from queue_app.models import Attempt, DeadLetter, Job, Worker
 from tests import tasks
 from tests.acceptance.support import StartWorker, wait_for_end
 from tests.support.marks import committed
 from tests.support.waiting import wait_until
+from tests.support.workers import WorkerProcess
 
 pytestmark = committed
 
@@ -56,15 +58,75 @@ def test_a_job_of_a_newer_release_waits_for_its_worker(worker: StartWorker, tmp_
     assert Attempt.objects.exclude(job__task="tests.tasks.noop").count() == DeadLetter.objects.count() == 0
     assert old.stop() == 0
 
-    code = "from queue_app import task\n\n@task\ndef greet(whom): return 'hello ' + whom\n"
-    (tmp_path / "newer_release.py").write_text(code)
-    client = connection.client()
-    wait_until(lambda: client.zscore(keys.due("default"), module), 10, "it waits for its next offer")
-    client.zadd(keys.due("default"), {module: 0})  # … which is seconds away: have it now
-    worker(environment={"PYTHONPATH": str(tmp_path)})
+    assert {str(pk) for pk in waiting_for_task(Job.objects.all())} == set(unknown)
+    newer = release(worker, tmp_path)
     assert wait_for_end([module]) == ["succeeded"]
+    newer.wait_for("Jobs have waited for a worker that knows newer_release.greet.")
+    assert {str(pk) for pk in waiting_for_task(Job.objects.all())} == set(unknown[1:])
     assert Job.objects.get(pk=module).return_value == "hello later"
     assert Job.objects.get(pk=function).state == "queued"
+
+
+def release(worker: StartWorker, folder: Path, **more: Any) -> WorkerProcess:
+    """A worker of a newer release, which has the task `newer_release.greet`."""
+    code = "from queue_app import task\n\n@task\ndef greet(whom): return 'hello ' + whom\n"
+    (folder / "newer_release.py").write_text(code)
+    return worker(environment={"PYTHONPATH": str(folder)}, **more)
+
+
+def test_many_of_a_newer_release_are_claimed_once_and_then_left_alone(
+    worker: StartWorker, tmp_path: Path, clean_redis: redis.Redis
+) -> None:
+    request = enqueue.Request(
+        task="newer_release.greet", queue="default", priority=0, run_after=None, backend="", max_attempts=1,
+        timeout=None, fallback_attempts=1,
+    )  # fmt: skip
+    ids = enqueue.enqueue(request, ['[["x"],{}]'] * 500).ids
+    old = worker("--processes", "2")
+    wait_until(lambda: len(waiting_for_task(Job.objects.all())) == 500, 60, "all set aside")
+    assert wait_for_end([tasks.noop.enqueue().id]) == ["succeeded"]
+    assert old.output().count("waits for a worker that knows its task") <= 2, (
+        "once for each child, not each job"
+    )
+    aside = keys.unknown_of("default", "|newer_release.greet")
+    before = clean_redis.zrange(aside, 0, -1, withscores=True)
+    busy = wait_for_end([tasks.noop.enqueue(n).id for n in range(20)])
+    assert busy == ["succeeded"] * 20
+    assert len(before) == 500 and clean_redis.zrange(aside, 0, -1, withscores=True) == before, "left alone"
+    operate.cancel(ids[:100])
+    release(worker, tmp_path)
+    assert wait_for_end(ids[100:]) == ["succeeded"] * 400
+    assert set(Job.objects.filter(pk__in=ids[:100]).values_list("state", "attempt")) == {("cancelled", 0)}
+    assert not clean_redis.exists(keys.unknown("default"))
+
+
+def test_old_and_new_side_by_side(worker: StartWorker, tmp_path: Path) -> None:
+    """A rolling deploy: what the old one claims goes to the new one, although that has been there before."""
+    release(worker, tmp_path)
+    worker()
+    ids = [enqueue_by_name("newer_release.greet") for _ in range(20)]
+    assert wait_for_end(ids) == ["succeeded"] * 20
+
+
+def test_set_aside_jobs_come_back_after_flushall(
+    worker: StartWorker, tmp_path: Path, clean_redis: redis.Redis
+) -> None:
+    job_id = enqueue_by_name("newer_release.greet")
+    old = worker()
+    old.wait_for(f"Job {job_id} waits for a worker that knows its task.")
+    client = connection.client()
+    wait_until(lambda: not recover.lost_its_data(client), 60, "the first rebuild")
+    clean_redis.flushall()
+    wait_until(lambda: waiting_for_task(Job.objects.all()), 60, "it is pushed, claimed and set aside again")
+    release(worker, tmp_path)
+    assert wait_for_end([job_id]) == ["succeeded"]
+
+
+def test_workers_publish_their_tasks_and_release(worker: StartWorker) -> None:
+    worker(settings={"RELEASE": "2026.11"})
+    row = wait_until(lambda: Worker.objects.first(), 60, "its row")
+    assert row.release == "2026.11"
+    assert "tests.tasks.noop" in row.tasks and row.tasks == sorted(row.tasks)
 
 
 def test_a_module_that_cannot_be_imported_costs_no_job(worker: StartWorker, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ GROUPS = {
     "Time limits": ["TIMEOUT", "HARD_TIMEOUT_GRACE", "CANCEL_GRACE"],
     "Workers": ["GRACE", "CLAIM_MAX", "SETTLE_MAX", "LONG_JOB", "RUNNING_AFTER", "MAINTENANCE", "RELEASE"],
     "Recovery": ["LEASE", "DUE_HORIZON", "SWEEP_GRACE", "POISON_AFTER"],
-    "Retention": ["KEEP_SUCCEEDED", "KEEP_FAILED"],
+    "Retention": ["KEEP_SUCCEEDED", "KEEP_FAILED", "KEEP_TASKS"],
 }
 
 _TABLE = re.compile(r"(?<=\n)\| Setting \|.*?\n(?!\|)", re.DOTALL)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from queue_app import clock
-from queue_app.dispatch import connection, queues, workers
-from queue_app.lifecycle import dispatching, recover
+from queue_app.dispatch import connection, queues, unknown, workers
+from queue_app.lifecycle import dispatching, operate, recover
 from queue_app.models import Job
 from queue_app.states import JobState
 from tests import tasks
@@ -88,6 +88,17 @@ def _orphans(patch: pytest.MonkeyPatch) -> Look:
     return lambda: Job.objects.get(pk=job_id).attempt
 
 
+def _unknown(patch: pytest.MonkeyPatch) -> Look:
+    client = connection.client()
+    queues.note(client, ["default"])
+    child = Child()
+    ids = jobs(2)
+    child.claim(2)
+    unknown.park(client, "default", child.holder, "|no.task", ids)
+    operate.cancel(ids)
+    return lambda: unknown.needs(client, ["default"])
+
+
 def _prune(patch: pytest.MonkeyPatch) -> Look:
     JobFactory(state=JobState.SUCCEEDED, enqueued_at=clock.now() - timedelta(days=30))
     return Job.objects.count
@@ -101,5 +112,6 @@ WORK: dict[str, Callable[[pytest.MonkeyPatch], Look]] = {
     "say_queued": _say,
     "reap": _reap,
     "orphans": _orphans,
+    "unknown": _unknown,
     "prune": _prune,
 }

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import override_settings
 
 from queue_app import clock, ids
-from queue_app.lifecycle import prune
+from queue_app.dispatch import connection, workers
+from queue_app.exceptions import Deposed
+from queue_app.lifecycle import prune, release
+from queue_app.maintenance import prune as duty
+from queue_app.maintenance.duty import Mandate
 from queue_app.models import Attempt, DeadLetter, Job, Queue, Worker
 from queue_app.states import JobState
 from tests.factories import JobFactory, WorkerFactory
@@ -78,3 +83,89 @@ def test_workers_are_not_touched() -> None:
     Job.objects.filter(pk=job.pk).update(worker_id=worker.pk)
     assert prune.prune() == 1
     assert Worker.objects.filter(pk=worker.pk).exists()
+
+
+@override_settings(
+    QUEUE_APP={
+        "KEEP_TASKS": {
+            "tests.tasks.echo": {"succeeded": 365 * DAY},
+            "tests.tasks.noop": {"succeeded": 60.0, "failed": None},
+        }
+    }
+)
+def test_a_task_may_keep_longer_or_shorter_whatever_its_queue() -> None:
+    Queue.objects.create(name="noise", keep_succeeded=0, keep_failed=0)
+    kept = made(JobState.SUCCEEDED, 100, "noise"), made(JobState.FAILED, 80)
+    gone = made(JobState.FAILED, 1, "noise"), made(JobState.SUCCEEDED, 1)
+    Job.objects.filter(pk=gone[1].pk).update(task="tests.tasks.noop")
+    for_ever = made(JobState.FAILED, 5_000, "noise")
+    Job.objects.filter(pk=for_ever.pk).update(task="tests.tasks.noop")
+    assert prune.prune() == 2
+    assert left() == {kept[0].pk, kept[1].pk, for_ever.pk}
+
+
+def mandate() -> Mandate:
+    client = connection.client()
+    return Mandate(client, "a", workers.lead(client, "a", 60))
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Batches and parts of a few rows."""
+    monkeypatch.setattr(prune.some, "__kwdefaults__", {"limit": 3, "check": release.unchecked})
+    monkeypatch.setattr(prune, "PART", 4)
+    monkeypatch.setattr(duty, "_behind", None)
+    return monkeypatch
+
+
+def test_one_run_takes_as_many_batches_as_there_are(small: pytest.MonkeyPatch) -> None:
+    for n in range(17):
+        made(JobState.SUCCEEDED, 30 + n)
+    stays = made(JobState.SUCCEEDED, 1)
+    one = mandate()
+    assert duty.run(one) == 17
+    assert left() == {stays.pk} and not one.unfinished
+
+
+def test_a_run_whose_time_is_up_is_due_again_at_once(small: pytest.MonkeyPatch) -> None:
+    small.setattr(duty, "SECONDS", 0.0)
+    jobs = [made(JobState.SUCCEEDED, 100 - n) for n in range(8)]
+    one = mandate()
+    assert duty.run(one) == 3 and one.unfinished
+    assert left() == {job.pk for job in jobs[3:]}, "the oldest went first"
+    assert duty.run(one) == 3
+    one.unfinished = False
+    assert duty.run(one) == 2 and not one.unfinished
+
+
+def test_what_is_kept_for_long_is_in_nobodys_way(
+    small: pytest.MonkeyPatch, django_assert_max_num_queries: Any
+) -> None:
+    """Each run goes on where the last one ended, and its cost is bounded."""
+    Queue.objects.create(name="audit", keep_succeeded=5_000 * DAY)
+    for n in range(50):
+        made(JobState.SUCCEEDED, 200 - n, "audit")
+    over = made(JobState.SUCCEEDED, 20)
+    one, runs = mandate(), 0
+    while over.pk in left():
+        runs += 1
+        with django_assert_max_num_queries(3 * duty.VAIN + 8):
+            duty.run(one)
+    assert runs == 3, "5 parts of 4 rows each"
+    assert Job.objects.count() == 50
+
+
+def test_a_deposed_leader_deletes_no_further_batch(small: pytest.MonkeyPatch) -> None:
+    for n in range(9):
+        made(JobState.SUCCEEDED, 30 + n)
+    one, check = mandate(), []
+
+    def once(self: Mandate) -> None:
+        check.append(1)
+        if len(check) > 1:
+            raise Deposed
+
+    small.setattr(Mandate, "check", once)
+    with pytest.raises(Deposed):
+        duty.run(one)
+    assert Job.objects.count() == 6

@@ -7,6 +7,7 @@ import random
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from queue_app.lifecycle import operate
 from queue_app.models import Job, Queue
 from queue_app.states import JobState
 from queue_app.tasks_api import ROOT as API
-from queue_app.tasks_api import TaskResultStatus, signals
+from queue_app.tasks_api import InvalidTask, TaskResultStatus, signals, task_backends
 from tests import dtasks
 from tests.integration.draining import run_due
 from tests.support.waiting import wait_until
@@ -367,8 +368,49 @@ def test_a_task_that_is_gone_from_the_code_waits(caplog: pytest.LogCaptureFixtur
     assert "waits for a worker that knows its task" in caplog.text
     here.refresh()
     assert here.status == SUCCESSFUL
-    with pytest.raises(UnknownTask, match="has no 'gone_from_the_code'"):
-        gone.refresh()
+    gone.refresh()
+    assert gone.status == READY
+
+
+def test_results_of_a_task_that_left_the_code_can_be_read() -> None:
+    done, failed, delayed = (
+        dtasks.echo.enqueue(1),
+        dtasks.fail.enqueue(),
+        dtasks.noop.using(run_after=timezone.now() + timedelta(hours=1), priority=7).enqueue(),
+    )
+    run_due()
+    Job.objects.update(task="tests.gone.away")
+    backend = task_backends["default"]
+    result = backend.get_result(done.id)
+    assert (result.status, result.return_value) == (SUCCESSFUL, [[1], {}])
+    assert (result.task.module_path, result.task.name) == ("tests.gone.away", "away")
+    assert (result.task.queue_name, result.task.priority, result.args) == ("mail", 10, [1])
+    with pytest.raises(UnknownTask, match=r"there is no module 'tests\.gone'"):
+        result.task.call()
+    assert [e.exception_class for e in backend.get_result(failed.id).errors] == [dtasks.Trouble]
+    later = backend.get_result(delayed.id)
+    assert (later.status, later.task.priority) == (READY, 7)
+    assert later.task.run_after == Job.objects.get(pk=delayed.id).run_after
+    later.refresh()
+    assert async_to_sync(backend.aget_result)(done.id).status == SUCCESSFUL
+    mismatch = import_module(f"{API}.exceptions").TaskResultMismatch
+    with pytest.raises(mismatch):
+        dtasks.echo.get_result(done.id)
+
+
+def test_jobs_of_a_queue_that_left_queues_run_and_can_be_read(settings: Any) -> None:
+    waits = dtasks.echo.using(run_after=timezone.now() + timedelta(hours=1)).enqueue(2)
+    job = dtasks.echo.enqueue(1)
+    settings.TASKS = {"default": {**settings.TASKS["default"], "QUEUES": ["default"]}}
+    assert task_backends["default"].get_result(job.id).status == READY
+    run_due()
+    result = task_backends["default"].get_result(job.id)
+    assert (result.status, result.return_value) == (SUCCESSFUL, [[1], {}])
+    assert (result.task.queue_name, result.task.func) == ("mail", dtasks.echo.func)
+    later = task_backends["default"].get_result(waits.id)
+    assert later.task.run_after == waits.task.run_after
+    with pytest.raises(InvalidTask):
+        later.task.enqueue(3)
 
 
 def test_a_queues_defaults_hold_for_its_jobs() -> None:

@@ -20,6 +20,8 @@ PATTERNS = [
     QUEUE + r"cancelled",
     QUEUE + r"bell",
     QUEUE + r"paused",
+    QUEUE + r"unknown",
+    QUEUE + r"unknown:.+",
     GLOBAL + r"epoch",
     GLOBAL + r"queues",
     GLOBAL + r"workers",

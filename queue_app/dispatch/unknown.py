@@ -1,0 +1,93 @@
+"""Jobs of tasks that some worker's code does not know: set aside once, and offered again by a child that knows them.
+
+They wait like others (a cancellation finds them), but in no lane, so that nobody claims them in vain.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+
+import redis
+
+from queue_app.dispatch import keys, scripts
+
+#: Jobs looked at in one call for cancelled ones.
+CHUNK = 1_000
+
+
+def need_of(task: str, backend: str) -> str:
+    """What a child must know to run a job."""
+    return f"{backend}|{task}"
+
+
+def parts_of(need: str) -> tuple[str, str]:
+    """The task and the backend of a need."""
+    backend, _, task = need.partition("|")
+    return task, backend
+
+
+def park(client: redis.Redis, queue: str, holder: str, need: str, ids: Sequence[str]) -> int:
+    """Set jobs aside that `holder` has claimed.
+
+    Returns:
+        How many were still held by it.
+    """
+    names = [keys.body(queue), keys.held(queue, holder), keys.unknown(queue), keys.unknown_of(queue, need)]
+    return int(scripts.park(client, names, [need, *ids]))
+
+
+def needs(client: redis.Redis, queues: Iterable[str]) -> dict[str, list[str]]:
+    """What is needed in these queues: queue → needs, sorted; queues without any left out. One round trip."""
+    names = list(queues)
+    pipe = client.pipeline(transaction=False)
+    for queue in names:
+        pipe.smembers(keys.unknown(queue))
+    return {queue: sorted(found) for queue, found in zip(names, pipe.execute(), strict=True) if found}
+
+
+def offer(client: redis.Redis, queue: str, need: str, count: int) -> int:
+    """Put jobs of a need back into their lanes, in front, oldest first; whoever does so should claim next.
+
+    Args:
+        count: most jobs to offer.
+
+    Returns:
+        How many were offered.
+    """
+    return _offer(client, queue, need, count, "")
+
+
+def forget_cancelled(client: redis.Redis, queue: str, need: str) -> int:
+    """Forget jobs that were cancelled while they were set aside; looks at some, at random.
+
+    Returns:
+        How many there were.
+    """
+    return _offer(client, queue, need, CHUNK, repr(random.random()))
+
+
+def _offer(client: redis.Redis, queue: str, need: str, count: int, part: str) -> int:
+    names = [keys.body(queue), keys.levels(queue), keys.unknown(queue), keys.unknown_of(queue, need)]
+    return int(scripts.offer(client, names, [keys.base(queue), need, count, part]))
+
+
+def parked(client: redis.Redis, wanted: Mapping[str, Mapping[str, str]]) -> set[str]:
+    """Those of the wanted jobs that are set aside; one round trip, and another if there are any in their queues.
+
+    Args:
+        wanted: queue → id → need.
+    """
+    there = needs(client, wanted)
+    asked: list[str] = []
+    pipe = client.pipeline(transaction=False)
+    for queue, needed in there.items():
+        for job_id, need in wanted[queue].items():
+            if need in needed:
+                asked.append(job_id)
+                pipe.zscore(keys.unknown_of(queue, need), job_id)
+    return (
+        {job_id for job_id, at in zip(asked, pipe.execute(), strict=True) if at is not None}
+        if asked
+        else set()
+    )

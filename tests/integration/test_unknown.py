@@ -1,0 +1,105 @@
+"""Jobs set aside for a worker that knows their task: in no lane, cancelled like others, offered in order."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from queue_app.client import waiting_for_task
+from queue_app.dispatch import connection, keys, queues, unknown
+from queue_app.lifecycle import operate, recover
+from queue_app.models import Job
+from tests.integration.support import Child, drain, jobs
+from tests.support.marks import committed
+
+pytestmark = committed
+
+NEED = "|tests.tasks.noop"
+
+
+def park(*ids: str, child: Child | None = None) -> int:
+    child = child or Child()
+    child.claim(100)
+    return unknown.park(child.client, "default", child.holder, NEED, ids)
+
+
+def test_they_wait_in_no_lane_and_are_offered_in_order(clean_redis: redis.Redis) -> None:
+    ids = jobs(3)
+    child = Child()
+    assert park(*ids, child=child) == 3
+    assert child.held() == set() and drain() == []
+    assert queues.depth(child.client, ["default"]) == {"default": {"waiting": 3, "due_later": 0}}
+    (young,) = jobs(1)
+    assert unknown.needs(child.client, ["default", "other"]) == {"default": [NEED]}
+    assert unknown.offer(child.client, "default", NEED, 100) == 3
+    assert drain() == [*ids, young], "in front: they are older"
+    assert not clean_redis.exists(keys.unknown("default"), keys.unknown_of("default", NEED))
+    assert unknown.offer(child.client, "default", NEED, 100) == 0
+
+
+def test_as_many_are_offered_as_are_wanted() -> None:
+    ids = jobs(5)
+    park(*ids)
+    client = connection.client()
+    assert unknown.offer(client, "default", NEED, 2) == 2
+    assert drain() == ids[:2]
+    assert unknown.offer(client, "default", NEED, 9) == 3
+    assert drain() == ids[2:]
+    assert unknown.needs(client, ["default"]) == {}
+
+
+def test_what_a_child_does_not_hold_is_not_set_aside(clean_redis: redis.Redis) -> None:
+    (job_id,) = jobs(1)
+    child = Child()
+    assert unknown.park(child.client, "default", child.holder, NEED, [job_id]) == 0
+    assert not clean_redis.exists(keys.unknown("default"))
+    assert drain() == [job_id]
+
+
+def test_who_is_set_aside_can_be_asked() -> None:
+    aside, waits, _ = jobs(3)
+    child = Child()
+    first, second, third = child.claim(3)
+    unknown.park(child.client, "default", child.holder, NEED, [aside])
+    queues.give_back(child.client, "default", child.holder, [waits])
+    child.end(third)
+    assert {str(pk) for pk in waiting_for_task(Job.objects.all())} == {aside}
+    operate.cancel([aside])
+    assert waiting_for_task(Job.objects.all()) == set()
+    assert (first.id, second.id) == (aside, waits)
+
+
+def test_the_cancelled_are_neither_offered_nor_kept(clean_redis: redis.Redis) -> None:
+    ids = jobs(4)
+    park(*ids)
+    assert operate.cancel(ids[:2]).done == ids[:2]
+    client = connection.client()
+    assert unknown.forget_cancelled(client, "default", NEED) == 2
+    assert clean_redis.zcard(keys.unknown_of("default", NEED)) == 2
+    operate.cancel([ids[2]])
+    assert unknown.offer(client, "default", NEED, 100) == 1
+    assert drain() == [ids[3]]
+    assert not clean_redis.exists(keys.unknown("default"))
+
+
+def test_no_sweep_delivers_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    from queue_app import clock
+    from queue_app.lifecycle.sweep import Recent
+
+    ids = jobs(2)
+    park(*ids)
+    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 20)
+    client = connection.client()
+    assert Recent().run(client) == 0 and recover.sweep(client) == (0, None)
+    assert drain() == []
+
+
+def test_an_id_that_was_pushed_again_meanwhile_is_delivered_once(clean_redis: redis.Redis) -> None:
+    """Redis was emptied and rebuilt between a look and an offer, or a cancellation was rolled back."""
+    (job_id,) = jobs(1)
+    park(job_id)
+    clean_redis.hdel(keys.body("default"), job_id)
+    client = connection.client()
+    recover.rebuild(client)
+    assert unknown.offer(client, "default", NEED, 100) == 1
+    assert drain() == [job_id]
