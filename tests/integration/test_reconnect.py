@@ -1,4 +1,4 @@
-"""A child that cannot claim tries again, ever less often and never in step with others; and cancelled stays cancelled."""
+"""A child that cannot claim tries again, ever less often and never in step with others; what is cancelled stays so."""
 
 from __future__ import annotations
 
