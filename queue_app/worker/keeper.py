@@ -85,7 +85,7 @@ class Keeper:
                     next_beat = 0.0
                 next_look = now + LOOK
             if now >= next_beat:
-                self._registrar.beat(self._last_claim())
+                self._registrar.beat(self._last_claim(), self._busy())
                 next_beat = now + period
             wake = min(next_beat, next_look)
             self._listen(AGAIN if self._dead or self._orphaned else max(0.0, wake - time.monotonic()))
@@ -139,6 +139,11 @@ class Keeper:
 
     def _last_claim(self) -> float:
         return max((self._board.last_claim(index) for index in range(self._config.processes)), default=0.0)
+
+    def _busy(self) -> bool:
+        """Whether a child has a job in each of its slots: it does not claim, and need not."""
+        slots = self._config.slots
+        return any(len(self._board.running(index)) >= slots for index in range(self._config.processes))
 
     def _listen(self, seconds: float) -> None:
         if self._orphaned:
@@ -216,13 +221,20 @@ class Registrar:
         self._config = config
         self._row_written = False
 
-    def beat(self, last_claim: float) -> None:
-        """Renew the leases in Redis, and the row's heartbeat; what fails is tried again at the next beat."""
+    def beat(self, last_claim: float, busy: bool = False) -> None:
+        """Renew the leases in Redis, and the row's heartbeat; what fails is tried again at the next beat.
+
+        Args:
+            last_claim: when a child could last claim, epoch seconds; 0: none has.
+            busy: a child has its hands full. It counts as one that could claim, as long as Redis is there.
+        """
         try:
             client = connection.client()
             workers.beat(client, self._config.worker_id, self._config.queues.names)
             queues.note(client, self._config.queues.names)
             dispatching.redis_answered()
+            if busy:
+                last_claim = clock.seconds()
         except connection.Unavailable as error:
             dispatching.redis_failed(error)
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from queue_app.models import Attempt, DeadLetter, Job
+from queue_app.models import Attempt, DeadLetter, Job, Worker
 from tests import tasks
 from tests.acceptance.support import (
     StartWorker,
@@ -24,6 +24,7 @@ from tests.acceptance.support import (
     wait_for_lines,
 )
 from tests.support.marks import committed, on_sqlite_alone
+from tests.support.waiting import wait_until
 
 pytestmark = committed
 
@@ -97,14 +98,18 @@ def test_a_grace_shorter_than_the_containers_requeues_in_time(worker: StartWorke
 
 
 @on_sqlite_alone
-def test_a_job_of_many_leases_keeps_its_own(worker: StartWorker, tmp_path: Path) -> None:
+def test_a_job_of_many_leases_keeps_its_own(worker: StartWorker, tmp_path: Path, settings: Any) -> None:
     """Its keeper beats for it, also while the job holds the interpreter's lock; the other worker's reaper looks on."""
+    settings.QUEUE_APP = settings.QUEUE_APP | SHORT
     worker(settings=SHORT)
+    first = Worker.objects.get()
     job_id = tasks.wait_for_file.enqueue(str(tmp_path), "started", "release").id
     wait_for_lines(tmp_path, "started")
     worker(settings=SHORT)
     held = tasks.hold_for.enqueue(str(tmp_path), "held", 2.5).id
     assert wait_for_end([held]) == ["succeeded"]
+    assert Job.objects.get(pk=job_id).state == "running"
+    wait_until(lambda: Worker.objects.get(pk=first.pk).status == "alive", 30, "busy for long is not stuck")
     (tmp_path / "release").touch()
     assert wait_for_end([job_id]) == ["succeeded"]
     began, ended = Attempt.objects.values_list("started_at", "finished_at").get(job_id=job_id)
