@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import time
@@ -266,3 +267,23 @@ def leave_transaction_open() -> None:
     from django.db import transaction
 
     transaction.atomic().__enter__()
+
+
+@task
+def hold_for(folder: str, name: str, seconds: float) -> None:
+    """Hold the interpreter's lock, again and again, for so long in all."""
+    mark(folder, name)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        sum(range(3_000_000))
+
+
+@task
+def vanish(folder: str, name: str, how: str) -> None:
+    """End the own process without a word, the first time."""
+    first = not (Path(folder) / name).exists()
+    mark(folder, name)
+    if first:
+        if how == "exit":
+            os._exit(3)
+        ctypes.string_at(0)

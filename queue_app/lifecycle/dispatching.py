@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from queue_app import clock, conf, serialization, signals
 from queue_app.dispatch import body, connection, queues
@@ -51,24 +52,62 @@ def entries_of_new(jobs: NewJobs) -> list[Entry]:
     return [(job_id, at, text) for job_id, text in zip(jobs.ids, bodies, strict=True)]
 
 
+#: What `entry_of_values` takes, in this order.
+COLUMNS = (
+    "pk",
+    "run_after",
+    "task",
+    "attempt",
+    "failures",
+    "deaths",
+    "max_attempts",
+    "priority",
+    "enqueued_at",
+    "started_at",
+    "timeout",
+    "backend",
+    "payload",
+)
+
+
 def entry_of_row(job: Job) -> Entry:
     """What Redis should carry of a waiting job, from its row."""
+    return entry_of_values(*(getattr(job, name) for name in COLUMNS))
+
+
+def entry_of_values(
+    pk: UUID,
+    run_after: datetime | None,
+    task: str,
+    attempt: int,
+    failures: int,
+    deaths: int,
+    max_attempts: int,
+    priority: int,
+    enqueued_at: datetime,
+    started_at: datetime | None,
+    timeout: float | None,
+    backend: str,
+    payload: str,
+) -> Entry:
+    """The same from the columns alone: after FLUSHALL, making an object of each row took most of the time."""
+    at = None if run_after is None else run_after.timestamp()
     return (
-        str(job.pk),
-        job.run_after.timestamp() if job.run_after is not None else 0.0,
+        str(pk),
+        at or 0.0,
         body.encode(
-            task=job.task,
-            number=job.attempt + 1,
-            failures=job.failures,
-            deaths=job.deaths,
-            max_attempts=job.max_attempts,
-            priority=job.priority,
-            enqueued_at=job.enqueued_at.timestamp(),
-            run_after=_seconds(job.run_after),
-            started_at=_seconds(job.started_at),
-            timeout=job.timeout,
-            backend=job.backend,
-            payload=job.payload,
+            task=task,
+            number=attempt + 1,
+            failures=failures,
+            deaths=deaths,
+            max_attempts=max_attempts,
+            priority=priority,
+            enqueued_at=enqueued_at.timestamp(),
+            run_after=at,
+            started_at=None if started_at is None else started_at.timestamp(),
+            timeout=timeout,
+            backend=backend,
+            payload=payload,
             limit=conf.get().BODY_LIMIT,
         ),
     )
@@ -101,10 +140,6 @@ def entry_of_next(
             limit=conf.get().BODY_LIMIT,
         ),
     )
-
-
-def _seconds(value: datetime | None) -> float | None:
-    return None if value is None else value.timestamp()
 
 
 def near(at: float) -> bool:

@@ -306,15 +306,23 @@ def sweep(
 def orphans(client: redis.Redis, *, limit: int = 5_000, check: Check = unchecked) -> int:
     """Rows that say `running` although no child holds them: their worker died together with Redis's data.
 
+    Args:
+        limit: rows looked at in one go; all are looked at, as most of them are in good hands and stay.
+
     Returns:
         How many were delivered again.
     """
     since = clock.now() - timedelta(seconds=2 * conf.get().LEASE)
-    rows = list(
-        Job.objects.using(write_alias())
-        .filter(state=JobState.RUNNING, last_attempted_at__lt=since)
-        .order_by("id")[:limit]
-    )
+    rows = Job.objects.using(write_alias()).filter(state=JobState.RUNNING, last_attempted_at__lt=since)
+    part = list(rows.order_by("id")[:limit])
+    count = 0
+    while part:
+        count += _orphans_of(client, part)
+        part = list(rows.filter(id__gt=part[-1].pk).order_by("id")[:limit]) if len(part) == limit else []
+    return count
+
+
+def _orphans_of(client: redis.Redis, rows: list[Job]) -> int:
     by_queue: dict[str, list[Job]] = defaultdict(list)
     for job in rows:
         by_queue[job.queue].append(job)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from itertools import starmap
 from uuid import UUID
 
 import redis
@@ -12,6 +13,7 @@ import redis
 from queue_app import clock, conf
 from queue_app.dispatch import connection, queues
 from queue_app.lifecycle import dispatching
+from queue_app.lifecycle.dispatching import COLUMNS, entry_of_values
 from queue_app.models import Job
 from queue_app.models.bulk import write_alias
 from queue_app.states import TIMED, WAITING, JobState, S
@@ -77,13 +79,13 @@ def _restore_some(client: redis.Redis, queue: str, ids: list[str], check: Check)
     missing = queues.unknown(client, queue, ids)
     if not missing:
         return 0
-    rows = {
-        str(job.pk): job
-        for job in Job.objects.using(write_alias()).filter(
-            pk__in=missing, state__in=sorted(WAITING - {S.BLOCKED}), cancel_requested_at=None
-        )
-    }
-    entries = [dispatching.entry_of_row(rows[job_id]) for job_id in missing if job_id in rows]
+    rows = Job.objects.using(write_alias()).filter(
+        pk__in=[UUID(job_id) for job_id in missing],
+        state__in=sorted(WAITING - {S.BLOCKED}),
+        cancel_requested_at=None,
+    )
+    found = {entry[0]: entry for entry in starmap(entry_of_values, rows.values_list(*COLUMNS))}
+    entries = [found[job_id] for job_id in missing if job_id in found]
     check()
     return queues.restore(client, queue, entries)
 

@@ -149,9 +149,9 @@ class Keeper:
         return max((self._board.last_claim(index) for index in range(self._config.processes)), default=0.0)
 
     def _all_busy(self) -> bool:
-        """Whether every living child runs something, and so has no reason to claim."""
-        places = [self._places[serial] for serial in self._living if serial in self._places]
-        return bool(places) and all(self._board.running(place) for place in places)
+        """Whether every living child has a job in each of its slots, and so does not claim, and need not."""
+        places, slots = self._children(), self._config.slots
+        return bool(places) and all(len(self._board.running(place)) >= slots for place in places)
 
     def _listen(self, seconds: float) -> None:
         if self._orphaned:

@@ -269,13 +269,14 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(places=st.sets(st.integers(0, 20), min_size=1, max_size=3), fault=faults(5))
     def cancel(self, places: set[int], fault: Any) -> None:
         waiting = self.waiting()
-        if waiting:
+        if waiting and self.client.exists(
+            keys.epoch()
+        ):  # else nobody knows what runs: see docs/guarantees.md
             chosen = sorted({waiting[place % len(waiting)] for place in places})
             running = {job_id for job_id, _ in self.under_way()}
             done: list[str] = []
             self.do(fault, lambda: done.extend(operate.cancel(chosen).done))
-            if self.client.exists(keys.epoch()):  # else Redis does not know what runs
-                assert not running & set(done), "it was cancelled while it ran"
+            assert not running & set(done), "it was cancelled while it ran"
 
     @rule(fault=faults(6))
     def replay(self, fault: Any) -> None:
@@ -327,6 +328,9 @@ class Lifecycle(RuleBasedStateMachine):
         for name in self.client.zrange(keys.cancelled(QUEUE), 0, -1):
             self.client.zadd(keys.cancelled(QUEUE), {name: time.time() - 61})
         self.bury(None)
+        self.beat()
+        for worker in self.workers:
+            recover.reap(connection.client(), worker)
         Job.objects.filter(run_after__isnull=False).exclude(state__in=sorted(FINAL)).update(
             run_after=clock.from_seconds(clock.seconds() - 1)
         )

@@ -246,6 +246,8 @@ def _cut(wrapper: BaseDatabaseWrapper) -> None:
 def _abandon(wrapper: BaseDatabaseWrapper) -> None:
     """What is left of a process that died: its server ends the transaction, and nobody tidies up."""
     if wrapper.connection is not None:
+        if wrapper.vendor == "sqlite":
+            wrapper.connection.rollback()  # cursors in this exception's traceback would keep the lock
         wrapper.connection.close()
         wrapper.closed_in_transaction = wrapper.needs_rollback = True
 
