@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from uuid import UUID
 
 import redis
@@ -301,48 +300,3 @@ def sweep(
             break
     count = release.restore(client, found, check)
     return count, (found[-1][1], found[-1][0]) if len(found) == limit else None
-
-
-def orphans(client: redis.Redis, *, limit: int = 5_000, check: Check = unchecked) -> int:
-    """Rows that say `running` although no child holds them: their worker died together with Redis's data.
-
-    Args:
-        limit: rows looked at in one go; all are looked at, as most of them are in good hands and stay.
-
-    Returns:
-        How many were delivered again.
-    """
-    since = clock.now() - timedelta(seconds=2 * conf.get().LEASE)
-    rows = Job.objects.using(write_alias()).filter(state=JobState.RUNNING, last_attempted_at__lt=since)
-    part = list(rows.order_by("id")[:limit])
-    count = 0
-    while part:
-        count += _orphans_of(client, part)
-        part = list(rows.filter(id__gt=part[-1].pk).order_by("id")[:limit]) if len(part) == limit else []
-    return count
-
-
-def _orphans_of(client: redis.Redis, rows: list[Job]) -> int:
-    by_queue: dict[str, list[Job]] = defaultdict(list)
-    for job in rows:
-        by_queue[job.queue].append(job)
-    count = 0
-    for queue, jobs in by_queue.items():
-        held = queues.holders_of(client, queue, [str(job.pk) for job in jobs])
-        gone = [job for job in jobs if str(job.pk) not in held]
-        outcomes = []
-        for job in gone:
-            _, _, raw = dispatching.entry_of_row(job)
-            started = job.last_attempted_at.timestamp() if job.last_attempted_at else 0.0
-            delivery = Delivery(queue, str(job.pk), raw, started)
-            outcomes.append(
-                lost(delivery, Cause("its worker and Redis were lost", running={delivery.id: started}))
-            )
-        if not outcomes:
-            continue
-        check()
-        accepted = settle.record(outcomes, str(gone[0].worker_id))
-        release.restore(client, [(UUID(job_id), queue) for job_id in accepted])
-        settle.announce(outcomes, accepted, str(gone[0].worker_id))
-        count += len(accepted)
-    return count

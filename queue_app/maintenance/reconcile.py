@@ -6,6 +6,7 @@ import logging
 import time
 
 from queue_app.lifecycle import recover
+from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.lifecycle.sweep import Recent
 from queue_app.maintenance.duty import Duty, Mandate
 
@@ -86,7 +87,7 @@ def orphans(mandate: Mandate) -> int:
     """
     if recover.lost_its_data(mandate.client):
         return 0  # their holders have not been announced again
-    return recover.orphans(mandate.client, check=mandate.check)
+    return redeliver_orphans(mandate.client, check=mandate.check)
 
 
 REBUILD = Duty("rebuild", 0.8, rebuild, "pushes all that waits when Redis has lost its data")

@@ -11,6 +11,7 @@ from django.db import connections
 from queue_app import clock
 from queue_app.dispatch import connection, workers
 from queue_app.lifecycle import dispatching, recover
+from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.models import Attempt, Job
 from tests import tasks
 from tests.acceptance.support import (
@@ -67,7 +68,7 @@ def test_a_long_job_outlives_flushall(worker: StartWorker, tmp_path: Path, clean
     client = connection.client()
     wait_until(lambda: not recover.lost_its_data(client), 15, "the rebuild")
     Job.objects.filter(pk=job_id).update(last_attempted_at=clock.from_seconds(clock.seconds() - 3_600))
-    assert recover.orphans(client) == 0
+    assert redeliver_orphans(client) == 0
     (tmp_path / "release").touch()
     assert wait_for_end([job_id]) == ["succeeded"]
     assert attempts(job_id) == ["succeeded"]

@@ -18,6 +18,7 @@ from queue_app import clock
 from queue_app.dispatch import connection, keys, queues, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import cancelling, operate, recover, release
+from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.lifecycle.recover import Cause
 from queue_app.maintenance import cancel as duty
@@ -247,7 +248,7 @@ def test_a_running_job_that_nobody_holds_is_left_to_those_who_look_for_orphans()
     Job.objects.update(state="running", worker_id=WORKER, **began)
     queues.settle(child.client, "default", child.holder, [delivery.id])
     assert cancelling.pursue() == 0
-    assert recover.orphans(child.client) == 1
+    assert redeliver_orphans(child.client) == 1
     assert states([delivery.id]) == ["cancelled"] and drain() == []
 
 

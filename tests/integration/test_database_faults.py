@@ -10,7 +10,8 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from queue_app.dispatch import keys
-from queue_app.lifecycle import recover, settle
+from queue_app.lifecycle import settle
+from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.models import Attempt, Job
 from queue_app.worker import recorder as module
 from queue_app.worker.hands import Hands
@@ -201,5 +202,5 @@ def test_rows_in_good_hands_do_not_starve_those_behind_them() -> None:
     gone = Child(serial=2)
     gone.claim()
     gone.client.delete(keys.held("default", gone.holder))
-    assert recover.orphans(gone.client, limit=2) == 1
+    assert redeliver_orphans(gone.client, limit=2) == 1
     assert drain() == [ids[5]]

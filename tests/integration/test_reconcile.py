@@ -13,6 +13,7 @@ from queue_app import clock, conf
 from queue_app.dispatch import keys, queues
 from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import dispatching, operate, recover, release
+from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.models import Attempt, Job, Queue
 from tests import tasks
 from tests.integration.support import OTHER_WORKER, Child, drain, failed, jobs, states
@@ -242,11 +243,11 @@ def test_orphans_are_delivered_again(clean_redis: redis.Redis) -> None:
     run_for_long(Child())
     assert states([job_id]) == ["running"]
     clean_redis.flushall()  # and the worker is gone too
-    assert recover.orphans(Child(1, OTHER_WORKER).client) == 1
+    assert redeliver_orphans(Child(1, OTHER_WORKER).client) == 1
     attempt = Attempt.objects.get()
     assert (attempt.state, attempt.error) == ("lost", "its worker and Redis were lost")
     assert [(d.id, d.number) for d in Child(2, OTHER_WORKER).claim(5)] == [(job_id, 2)]
-    assert recover.orphans(Child(1, OTHER_WORKER).client) == 0
+    assert redeliver_orphans(Child(1, OTHER_WORKER).client) == 0
 
 
 def test_what_a_living_child_announces_after_the_loss_is_no_orphan(clean_redis: redis.Redis) -> None:
@@ -263,7 +264,7 @@ def test_what_a_living_child_announces_after_the_loss_is_no_orphan(clean_redis: 
     assert recover.announce_running(child.client, child.holder, announced) == 1
     assert child.held() == {running}, "neither what has ended nor what the record expects otherwise"
     recover.rebuild(child.client)
-    assert recover.orphans(child.client) == 0
+    assert redeliver_orphans(child.client) == 0
     assert drain() == [waiting]
     assert child.end(delivery) == {running}
     assert states([running]) == ["succeeded"]
@@ -274,6 +275,6 @@ def test_a_long_job_that_a_living_child_holds_is_no_orphan() -> None:
     (job_id,) = jobs(1)
     child = Child()
     run_for_long(child)
-    assert recover.orphans(child.client) == 0
+    assert redeliver_orphans(child.client) == 0
     assert states([job_id]) == ["running"]
     assert child.held() == {job_id}
