@@ -67,6 +67,9 @@ def _say(patch: pytest.MonkeyPatch) -> Look:
 
 
 def _reap(patch: pytest.MonkeyPatch) -> Look:
+    from queue_app.maintenance import reap
+
+    patch.setattr(reap._suspects, "silent", lambda worker, age: age > 15)
     jobs(3)
     child = Child()
     child.claim(2)
@@ -99,6 +102,14 @@ def _unknown(patch: pytest.MonkeyPatch) -> Look:
     return lambda: unknown.needs(client, ["default"])
 
 
+def _cancel(patch: pytest.MonkeyPatch) -> Look:
+    recover.rebuild(connection.client())
+    found = jobs(2)
+    Child().claim(1)
+    Job.objects.filter(pk__in=found).update(cancel_requested_at=clock.now())
+    return lambda: Job.objects.filter(state=JobState.CANCELLED).count()
+
+
 def _prune(patch: pytest.MonkeyPatch) -> Look:
     JobFactory(state=JobState.SUCCEEDED, enqueued_at=clock.now() - timedelta(days=30))
     return Job.objects.count
@@ -111,6 +122,7 @@ WORK: dict[str, Callable[[pytest.MonkeyPatch], Look]] = {
     "promote": _promote,
     "say_queued": _say,
     "reap": _reap,
+    "cancel": _cancel,
     "orphans": _orphans,
     "unknown": _unknown,
     "prune": _prune,

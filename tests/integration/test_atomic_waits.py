@@ -15,6 +15,7 @@ from queue_app.lifecycle.outcome import Outcome
 from queue_app.models import Attempt, Job
 from queue_app.worker import connections
 from queue_app.worker.config import QueueChoice, WorkerConfig
+from queue_app.worker.hands import Hands
 from queue_app.worker.recorder import Recorder
 from queue_app.worker.runner import Runner
 from queue_app.worker.shared import Board
@@ -59,9 +60,11 @@ def test_what_is_settled_already_is_acknowledged_when_redis_is_back(
 ) -> None:
     ids = jobs(3)
     child = Child()
-    recorder = Recorder(WORKER, child.holder)
+    hands = Hands(child.holder)
+    recorder = Recorder(WORKER, child.holder, hands=hands)
     recorder.start()
     deliveries = child.claim(3)
+    hands.take(deliveries)
     redis_process.pause()
     settle.record([succeeded(deliveries[0])], WORKER)
     recorder.put_settled(succeeded(deliveries[0]), counted=True)

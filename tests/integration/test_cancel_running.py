@@ -22,6 +22,7 @@ from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.lifecycle.recover import Cause
 from queue_app.maintenance import cancel as duty
+from queue_app.maintenance.duty import Mandate
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.states import AttemptState, DeadReason
 from queue_app.worker.cancels import Cancels
@@ -43,6 +44,12 @@ def requested(count: int = 1) -> tuple[Child, list[Delivery]]:
     deliveries = child.claim(count)
     assert operate.cancel(ids).requested == ids
     return child, deliveries
+
+
+def pursued(child: Child) -> int:
+    """The duty is done once."""
+    client = child.client
+    return duty.run(Mandate(client, WORKER, workers.lead(client, WORKER, 60)))
 
 
 def timed_out(d: Delivery) -> Outcome:
@@ -138,9 +145,9 @@ def test_what_is_given_back_does_not_start_and_is_ended_by_the_duty() -> None:
     assert drain() == [other] and not child.held()
     assert release.restore(child.client, [(job.pk, job.queue) for job in Job.objects.exclude(pk=other)]) == 0
     child.client.set(keys.epoch(), "1")
-    assert duty.run(child.client, WORKER) == 3
+    assert pursued(child) == 3
     assert set(states(ids)) == {"cancelled"} and not Attempt.objects.exists()
-    assert duty.run(child.client, WORKER) == 0
+    assert pursued(child) == 0
 
 
 def test_what_a_dead_child_had_not_begun_ends_at_its_burial() -> None:
@@ -196,18 +203,18 @@ def test_rebuilding_leaves_it_out() -> None:
     child.client.flushall()
     assert recover.rebuild(child.client) == 1
     assert drain() == [other]
-    assert duty.run(child.client, WORKER) == 1
+    assert pursued(child) == 1
     assert states([delivery.id]) == ["cancelled"]
 
 
 def test_while_redis_is_empty_the_duty_waits_for_those_who_know() -> None:
     child, (delivery,) = requested()
     child.client.flushall()
-    assert duty.run(child.client, WORKER) == 0
+    assert pursued(child) == 0
     assert states([delivery.id]) == ["queued"]
     recover.announce_running(child.client, child.holder, [(delivery.id, 1, 1.7e9)])
     recover.rebuild(child.client)
-    assert duty.run(child.client, WORKER) == 0, "it runs: its worker is asked again"
+    assert pursued(child) == 0, "it runs: its worker is asked again"
     assert workers.to_interrupt(child.client, WORKER, 1) == [delivery.id]
     child.end(delivery, make=lambda d: failed(d, run_at=clock.seconds()))
     assert states([delivery.id]) == ["cancelled"] and drain() == []
@@ -226,7 +233,7 @@ def test_a_request_that_could_not_be_sent_is_repeated(monkeypatch: pytest.Monkey
         assert operate.cancel([job_id]).requested == [job_id]
     assert not child.client.exists(keys.control(WORKER))
     child.client.set(keys.epoch(), "1")
-    assert duty.run(child.client, WORKER) == 0
+    assert pursued(child) == 0
     assert workers.to_interrupt(child.client, WORKER, 1) == [job_id]
 
 

@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from queue_app import clock, ids
 from queue_app.dispatch import connection, keys, queues, workers
 from queue_app.dispatch.body import Delivery
-from queue_app.lifecycle import operate, recover, release
+from queue_app.lifecycle import cancelling, operate, recover, release
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.states import FINAL, WAITING, DeadReason
@@ -248,7 +248,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(fault=faults(12))
     def maintain(self, fault: Any) -> None:
-        """Sweep, promote; or the rebuild that is still to be done."""
+        """Sweep, promote, end what was cancelled; or the rebuild that is still to be done."""
 
         def step() -> None:
             client = connection.client()
@@ -263,6 +263,7 @@ class Lifecycle(RuleBasedStateMachine):
                 clock.travel()
             release.load_due(client)
             release.say_queued()
+            cancelling.pursue()
 
         self.do(fault, step)
 
