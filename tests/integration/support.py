@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import redis
 
-from queue_app import clock
+from queue_app import clock, signals
 from queue_app.dispatch import connection, queues, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import settle
@@ -23,6 +24,31 @@ OTHER_WORKER = "0190a000-0000-7000-8000-00000000000b"
 def jobs(count: int, *, task: Any = tasks.noop) -> list[str]:
     """Enqueue `count` calls; their ids, in the order in which they will run."""
     return [result.id for result in task.enqueue_many([((n,), {}) for n in range(count)])]
+
+
+@contextmanager
+def stores_heard(when_lost: Callable[[], object] = lambda: None) -> Iterator[list[str]]:
+    """What is said of the stores meanwhile, in order: "lost redis: why", "returned redis".
+
+    Args:
+        when_lost: called when one is said to be lost; if it raises, nothing is noted.
+    """
+    said: list[str] = []
+
+    def lost(sender: object, store: str, error: str, **more: Any) -> None:
+        when_lost()
+        said.append(f"lost {store}: {error}")
+
+    def returned(sender: object, store: str, **more: Any) -> None:
+        said.append(f"returned {store}")
+
+    signals.store_lost.connect(lost)
+    signals.store_returned.connect(returned)
+    try:
+        yield said
+    finally:
+        signals.store_lost.disconnect(lost)
+        signals.store_returned.disconnect(returned)
 
 
 class Child:

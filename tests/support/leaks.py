@@ -23,8 +23,6 @@ PATTERNS = [
     GLOBAL + r"epoch",
     GLOBAL + r"queues",
     GLOBAL + r"workers",
-    QUEUE + r"holders",
-    QUEUE + r"cancelled",
     GLOBAL + r"leader",
     GLOBAL + r"fence",
 ]
