@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import redis
+
 from bench.chaos import tasks
 from bench.chaos.account import Account, Job
 from bench.chaos.arena import Arena, Fault
@@ -157,9 +159,6 @@ def _is_atomic(job: Job) -> bool:
 
 
 def _atomic(account: Account) -> Check:
-    name = "atomic effects exactly once if succeeded, else none"
-    if not tasks.HAS_ATOMIC:
-        return Check(name, "left out: this release has no atomic tasks")
     breaches, total = [], 0
     for job in filter(_is_atomic, account.jobs.values()):
         total += 1
@@ -170,7 +169,7 @@ def _atomic(account: Account) -> Check:
             breaches.append(
                 (job.id, f"the effect is of attempt {effects[0].attempt}, the success {job.attempt}")
             )
-    return Check(name, f"{total:,} atomic jobs", breaches)
+    return Check("atomic effects exactly once if succeeded, else none", f"{total:,} atomic jobs", breaches)
 
 
 def _at_least_once(account: Account) -> Check:
@@ -206,29 +205,29 @@ def leftovers(arena: Arena) -> Check:
     from tests.support.leaks import undocumented_keys
 
     #: What stays by design: the names of the queues, what expires or is trimmed, and counters.
-    stays = (":bell", ":epoch", ":queues", ":fence", ":leader", ":cancelled")
+    stays = (":bell", ":epoch", ":queues", ":fence", ":leader", ":cancelled", ":duties")
+    with arena.stores.redis.client() as raw:
+        breaches = [("", f"the undocumented key {key}") for key in undocumented_keys(raw)]
     with arena.client() as client:
         names = sorted(str(key) for key in client.scan_iter(count=1_000))
-        breaches = [("", f"the undocumented key {key}") for key in _undocumented(arena, undocumented_keys)]
         for name in names:
-            if not name.endswith(stays) and not any(name in text for _, text in breaches):
+            if (
+                not name.endswith(stays)
+                and ":fence:" not in name
+                and not any(name in text for _, text in breaches)
+            ):
                 breaches.append(("", f"{name} ({client.type(name)}: {_content(client, name)})"))
     return Check(
         "no key left in Redis but the documented", f"{len(names)} keys: {', '.join(names)}", breaches
     )
 
 
-def _undocumented(arena: Arena, look: object) -> list[str]:
-    with arena.stores.redis.client() as client:
-        return list(look(client))  # type: ignore[operator]
-
-
-def _content(client: object, name: str) -> str:
-    kind = client.type(name)  # type: ignore[attr-defined]
+def _content(client: redis.Redis, name: str) -> str:
+    kind = client.type(name)
     read = {
-        "hash": lambda: client.hgetall(name),  # type: ignore[attr-defined]
-        "set": lambda: client.smembers(name),  # type: ignore[attr-defined]
-        "list": lambda: client.lrange(name, 0, 4),  # type: ignore[attr-defined]
-        "zset": lambda: client.zrange(name, 0, 4, withscores=True),  # type: ignore[attr-defined]
-    }.get(kind, lambda: client.get(name))  # type: ignore[attr-defined]
+        "hash": lambda: client.hgetall(name),
+        "set": lambda: client.smembers(name),
+        "list": lambda: client.lrange(name, 0, 4),
+        "zset": lambda: client.zrange(name, 0, 4, withscores=True),
+    }.get(kind, lambda: client.get(name))
     return str(read())[:300]

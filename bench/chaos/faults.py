@@ -80,6 +80,14 @@ def _store(arena: Arena, fault: Fault, lock: Lock) -> Iterator[None]:
         lock.release()
 
 
+@contextlib.contextmanager
+def _struck(arena: Arena, fault: Fault) -> Iterator[None]:
+    """The fault begins here, while nobody can claim or settle: what is in flight now is so at the fault."""
+    with arena.claims_stopped() as held:
+        fault.inflight, fault.began = held, time.time()
+        yield
+
+
 def _length(planned: Planned, least: float, most: float) -> float:
     return least + planned.long * (most - least)
 
@@ -198,9 +206,8 @@ def _enqueuer(arena: Arena, fault: Fault, planned: Planned) -> None:
 
 
 def _redis_flush(arena: Arena, fault: Fault, planned: Planned) -> None:
-    with _store(arena, fault, arena.redis_lock), arena.claims_stopped() as held:
-        fault.inflight = held
-        fault.began = fault.ended = time.time()
+    with _store(arena, fault, arena.redis_lock), _struck(arena, fault):
+        fault.ended = fault.began
         with arena.client() as client:
             pipe = client.pipeline(transaction=False)  # in one go: nobody claims between the two
             pipe.execute_command("CLIENT", "UNPAUSE")
@@ -212,9 +219,7 @@ def _redis_flush(arena: Arena, fault: Fault, planned: Planned) -> None:
 def _redis_kill(arena: Arena, fault: Fault, planned: Planned) -> None:
     server = arena.stores.redis
     with _store(arena, fault, arena.redis_lock):
-        with arena.claims_stopped() as held:
-            fault.inflight = held
-            fault.began = time.time()
+        with _struck(arena, fault):
             server.kill()
         time.sleep(_length(planned, 0.0, 4.0))
         arena.start(server)
@@ -235,9 +240,7 @@ def _redis_pause(arena: Arena, fault: Fault, planned: Planned) -> None:
 
 def _redis_freeze(arena: Arena, fault: Fault, planned: Planned) -> None:
     server = arena.stores.redis
-    with _store(arena, fault, arena.redis_lock), arena.claims_stopped() as held:
-        fault.inflight = held
-        fault.began = time.time()
+    with _store(arena, fault, arena.redis_lock), _struck(arena, fault):
         server.pause()
         time.sleep(_length(planned, 1.0, 7.0))
         server.resume()
@@ -247,9 +250,7 @@ def _redis_freeze(arena: Arena, fault: Fault, planned: Planned) -> None:
 def _postgresql_restart(arena: Arena, fault: Fault, planned: Planned) -> None:
     server = arena.stores.postgresql
     with _store(arena, fault, arena.postgresql_lock):
-        with arena.claims_stopped() as held:
-            fault.inflight = held
-            fault.began = time.time()
+        with _struck(arena, fault):
             os.kill(server.pid, signal.SIGQUIT)
         while server.running:
             time.sleep(0.01)

@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,9 @@ from bench.chaos import checker, faults, recovery, report
 from bench.chaos.arena import Arena, Fault, arena
 from bench.chaos.checker import Check
 from bench.chaos.plan import Plan, Planned
+
+#: Prints a line for people.
+Say = Callable[[str], None]
 
 #: Seconds between two lines about how far it is; and that workers may take to start, and to stop.
 TELL, START, STOP = 10.0, 60.0, 40.0
@@ -57,10 +61,6 @@ def run(plan: Plan, folder: Path, console: Console) -> bool:
     with arena(plan, folder, say) as place:
         os.environ.update(place.stores.environment() | {"DJANGO_SETTINGS_MODULE": "bench.chaos.settings"})
         _prepare(place)
-        from bench.chaos import tasks
-
-        if not tasks.HAS_ATOMIC:
-            say("!!! LEFT OUT: atomic tasks, which this release does not have. !!!")
         place.crew.start()
         _wait_for_workers(place)
         say("four workers are up")
@@ -112,7 +112,7 @@ def _wait_for_workers(place: Arena) -> None:
         time.sleep(0.05)
 
 
-def _make_faults(place: Arena, planned: list[Planned], say) -> tuple[list[Fault], int]:  # type: ignore[no-untyped-def]
+def _make_faults(place: Arena, planned: list[Planned], say: Say) -> tuple[list[Fault], int]:
     """Begin each fault at its time; return when all are over. Gives those that were made, and counts the others."""
     made: list[Fault] = []
     missed: list[str] = []
@@ -158,7 +158,7 @@ def _progress(place: Arena) -> str:
     return f"… {jobs:,} jobs, {final:,} final, {effects:,} effects"
 
 
-def _settle(place: Arena, seconds: float, say) -> Check:  # type: ignore[no-untyped-def]
+def _settle(place: Arena, seconds: float, say: Say) -> Check:
     """Wait until every job has ended, every place is filled, and Redis lists nobody who is dead; at most so many
     seconds without anything getting better: how long the backlog takes is the machine's business."""
     began = told = better = time.monotonic()

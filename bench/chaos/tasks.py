@@ -12,11 +12,8 @@ from typing import Any
 
 from django.db import connection
 
-from queue_app import Discard, JobContext, Snooze, options, task
+from queue_app import Discard, JobContext, Snooze, task
 
-#: Whether this release has tasks whose writes commit together with the job's completion.
-HAS_ATOMIC = "atomic" in options.TASK_OPTIONS
-_ATOMIC: dict[str, Any] = {"atomic": True} if HAS_ATOMIC else {}
 #: More failures than a run can cause: only what is meant to fail shall end as a failure.
 _OFTEN: dict[str, Any] = {"takes_context": True, "max_attempts": 100, "backoff": 0.2}
 _PLACE = os.environ.get("CHAOS_PLACE", "")
@@ -81,14 +78,14 @@ def snoozes(context: JobContext, key: str, seconds: float) -> None:
     work(context, key)
 
 
-@task(**_OFTEN, **_ATOMIC)
+@task(**_OFTEN, atomic=True)
 def atomic_quick(context: JobContext, key: str, seconds: float) -> None:
     """Work, and linger in the transaction."""
     work(context, key)
     time.sleep(seconds)
 
 
-@task(**_OFTEN, **_ATOMIC)
+@task(**_OFTEN, atomic=True)
 def atomic_flaky(context: JobContext, key: str, times: int) -> None:
     """Work in every attempt, and fail in the first ones: only the last one's work may stay."""
     work(context, key)
@@ -96,7 +93,7 @@ def atomic_flaky(context: JobContext, key: str, times: int) -> None:
         raise RuntimeError(f"attempt {context.attempt} fails on purpose")
 
 
-@task(takes_context=True, max_attempts=2, backoff=0.2, **_ATOMIC)
+@task(takes_context=True, max_attempts=2, backoff=0.2, atomic=True)
 def atomic_fails(context: JobContext, key: str) -> None:
     """Work, and fail always: no work may stay."""
     work(context, key)
@@ -128,13 +125,10 @@ KINDS: dict[str, Kind] = {
     "fails": Kind(fails, 3, end="failed"),
     "discards": Kind(discards, 2, end="failed"),
     "snoozes": Kind(snoozes, 3),
+    "atomic": Kind(atomic_quick, 14, atomic=True),
+    "atomic-flaky": Kind(atomic_flaky, 4, atomic=True),
+    "atomic-fails": Kind(atomic_fails, 2, end="failed", atomic=True),
 }
-if HAS_ATOMIC:
-    KINDS |= {
-        "atomic": Kind(atomic_quick, 14, atomic=True),
-        "atomic-flaky": Kind(atomic_flaky, 4, atomic=True),
-        "atomic-fails": Kind(atomic_fails, 2, end="failed", atomic=True),
-    }
 
 #: Dotted path of a task → what must become of its jobs.
 BY_TASK: dict[str, Kind] = {kind.task.module_path: kind for kind in KINDS.values()}

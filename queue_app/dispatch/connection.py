@@ -15,6 +15,11 @@ from redis.retry import Retry
 from queue_app import conf
 from queue_app.exceptions import StoreUnavailable
 
+
+class Fenced(RedisError):
+    """A call of a child was refused: what the child holds has been put right since it was made (see holder.py)."""
+
+
 #: Everything that means "not now": the caller goes on without Redis, or tries again later.
 Unavailable = (RedisError, OSError, StoreUnavailable)
 

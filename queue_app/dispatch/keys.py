@@ -9,6 +9,7 @@ Every key of a queue carries the same hash tag `{<prefix>:<queue>}`, so that its
     {jq:<queue>}:due                   ZSET  id → when it may start (epoch seconds), the near future alone
     {jq:<queue>}:held:<holder>         HASH  id → claimed at (ms) '|' body: claimed by this child, not yet settled
     {jq:<queue>}:holders               SET   names of children that may hold jobs: <worker id>.<serial>
+    {jq:<queue>}:fence:<holder>        STRING  calls of this child with a lower fence come too late; expires
     {jq:<queue>}:cancelled             ZSET  id → when it was withdrawn; keeps a late push from starting it; trimmed
     {jq:<queue>}:bell                  LIST  wakes blocked children; bounded
     {jq:<queue>}:unknown               SET   what children lacked: <backend>|<task>, of each that has jobs set aside
@@ -69,6 +70,10 @@ def held(queue: str, holder: str) -> str:
 
 def holders(queue: str) -> str:
     return _queue(queue, "holders")
+
+
+def fence_of(queue: str, holder: str) -> str:
+    return _queue(queue, f"fence:{holder}")
 
 
 def cancelled(queue: str) -> str:

@@ -10,6 +10,7 @@ import redis
 
 from queue_app.dispatch import keys, scripts
 from queue_app.dispatch.body import Delivery
+from queue_app.dispatch.holder import fence
 
 #: Jobs in one script call: enough to make round trips cheap, few enough to keep Redis answering others.
 CHUNK = 2_000
@@ -88,8 +89,9 @@ def claim(
             keys.held(queue, holder),
             keys.paused(queue),
             keys.holders(queue),
+            keys.fence_of(queue, holder),
         ],
-        [keys.base(queue), count, "" if now is None else repr(now), holder],
+        [keys.base(queue), count, "" if now is None else repr(now), holder, fence(holder, queue)],
     )
     at = float(answer[0])
     found = [Delivery(queue, answer[i], answer[i + 1], at) for i in range(2, len(answer), 2)]
@@ -108,14 +110,14 @@ def settle(
     Returns:
         How many were still held by `holder`.
     """
-    names = [*_queue_keys(queue), keys.held(queue, holder)]
-    count = 0
+    names = [*_queue_keys(queue), keys.held(queue, holder), keys.fence_of(queue, holder)]
+    first, count = [keys.base(queue), fence(holder, queue)], 0
     for start in range(0, len(ended), CHUNK):
         part = ended[start : start + CHUNK]
-        count += scripts.settle(client, names, [keys.base(queue), len(part), *part])
+        count += scripts.settle(client, names, [*first, len(part), *part])
     for start in range(0, len(going_on), CHUNK):
         words = _words(going_on[start : start + CHUNK])
-        count += scripts.settle(client, names, [keys.base(queue), 0, *words])
+        count += scripts.settle(client, names, [*first, 0, *words])
     return count
 
 
@@ -126,7 +128,8 @@ def give_back(client: redis.Redis, queue: str, holder: str, ids: Sequence[str]) 
         How many were still held by `holder`.
     """
     names = [keys.body(queue), keys.levels(queue), keys.bell(queue), keys.held(queue, holder)]
-    return scripts.give_back(client, names, [keys.base(queue), *ids])
+    names.append(keys.fence_of(queue, holder))
+    return scripts.give_back(client, names, [keys.base(queue), fence(holder, queue), *ids])
 
 
 def pause(client: redis.Redis, queue: str, paused: bool) -> None:
@@ -263,6 +266,11 @@ def known(client: redis.Redis) -> set[str]:
 def discharge(client: redis.Redis, queue: str, holder: str) -> None:
     """Forget a holder; what it held of this queue must have been taken back before."""
     client.srem(keys.holders(queue), holder)
+
+
+def lost_its_data(client: redis.Redis) -> bool:
+    """Whether Redis is empty of us: after FLUSHALL, a restart without persistence, or at the very first start."""
+    return not client.exists(keys.epoch())
 
 
 def is_paused(client: redis.Redis, queue: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import redis
 from redis.exceptions import NoScriptError, ResponseError
 
-from queue_app.dispatch.connection import put, take
+from queue_app.dispatch.connection import Fenced, put, take
 
 _FOLDER = Path(__file__).with_name("lua")
 
@@ -54,7 +54,7 @@ class Script:
         put(client, connection)
         for answer in answers:
             if isinstance(answer, ResponseError):
-                raise answer
+                raise Fenced(*answer.args) if str(answer).startswith("FENCED") else answer
         return answers
 
 

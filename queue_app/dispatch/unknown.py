@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import redis
 
 from queue_app.dispatch import keys, scripts
+from queue_app.dispatch.holder import fence
 
 #: Jobs looked at in one call for cancelled ones.
 CHUNK = 1_000
@@ -34,7 +35,8 @@ def park(client: redis.Redis, queue: str, holder: str, need: str, ids: Sequence[
         How many were still held by it.
     """
     names = [keys.body(queue), keys.held(queue, holder), keys.unknown(queue), keys.unknown_of(queue, need)]
-    return int(scripts.park(client, names, [need, *ids]))
+    names.append(keys.fence_of(queue, holder))
+    return int(scripts.park(client, names, [need, fence(holder, queue), *ids]))
 
 
 def needs(client: redis.Redis, queues: Iterable[str]) -> dict[str, list[str]]:

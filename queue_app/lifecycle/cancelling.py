@@ -10,17 +10,18 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable
+from datetime import timedelta
 from functools import partial
 
 import redis
 from django.db import transaction
 
-from queue_app import clock
+from queue_app import clock, conf
 from queue_app.dispatch import connection, queues, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import dispatching
 from queue_app.lifecycle.release import Check, unchecked
-from queue_app.models import Job
+from queue_app.models import Job, Worker
 from queue_app.models.bulk import write_alias
 from queue_app.states import ATTEMPTABLE, WAITING, JobState
 
@@ -35,6 +36,7 @@ def end_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
 
     Those that nobody has claimed are taken out of Redis and end now, so that a claim and a cancellation cannot both
     win. Of the others it is noted that they shall end; their workers hear of it when the transaction has committed.
+    So it is of all as long as Redis has lost its data: who runs what is only known again when that is made good.
 
     Returns:
         Those that ended, and those that were asked to end.
@@ -51,6 +53,9 @@ def end_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
             waiting[job.queue].append(job)
         else:
             asked.append(job)
+    if waiting and queues.lost_its_data(connection.client()) and _anybody_works():
+        asked += [job for part in waiting.values() for job in part]
+        waiting.clear()
     for queue, part in waiting.items():
         held = queues.holders_of(connection.client(), queue, [str(job.pk) for job in part], withdraw=True)
         for job in part:
@@ -67,6 +72,11 @@ def end_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
             by_queue[job.queue].append(str(job.pk))
         transaction.on_commit(partial(_tell, dict(by_queue)), using=using)
     return ended, asked
+
+
+def _anybody_works() -> bool:
+    since = clock.now() - timedelta(seconds=2 * conf.get().LEASE)
+    return Worker.objects.using(write_alias()).filter(stopped_at=None, heartbeat_at__gt=since).exists()
 
 
 def _tell(by_queue: dict[str, list[str]]) -> None:

@@ -185,8 +185,10 @@ def announce(client: Any, names: Iterable[str]) -> None:
 
 
 def redis_failed(error: BaseException) -> None:
-    """Note that Redis is away; the first time in a row, say so."""
+    """Note that Redis is away; the first time in a row, say so. A call that was refused (`Fenced`) was answered."""
     global _down_since
+    if isinstance(error, connection.Fenced):
+        return
     if _down_since is None:
         _down_since = clock.seconds()
         signals.store_lost.send_robust(sender=None, store="redis", error=connection.explain(error))

@@ -15,6 +15,7 @@ import redis
 from queue_app import clock, conf, ids, signals
 from queue_app.dispatch import keys, queues, workers
 from queue_app.dispatch.body import Delivery
+from queue_app.dispatch.holder import raise_fence
 from queue_app.dispatch.queues import Entry
 from queue_app.lifecycle import cancelling, dispatching, release, settle
 from queue_app.lifecycle.outcome import Outcome
@@ -72,6 +73,7 @@ def take_back(
     lost_ids: list[str] = []
     back_ids: list[str] = []
     for queue in names:
+        raise_fence(client, queue, holder)  # a claim that is still on its way would hold jobs for nobody
         held = workers.held(client, queue, holder)
         # By id, which is by age: a hash of Redis keeps no order, and what goes back shall keep its own.
         deliveries = [Delivery(queue, job_id, raw, at) for job_id, (at, raw) in sorted(held.items())]
@@ -230,11 +232,6 @@ def announce_running(client: redis.Redis, holder: str, running: Iterable[tuple[s
         if job.is_finished or job.attempt + 1 != numbers[job.pk][0]:
             queues.settle(client, job.queue, holder, [str(job.pk)])
     return count
-
-
-def lost_its_data(client: redis.Redis) -> bool:
-    """Whether Redis is empty of us: after FLUSHALL, a restart without persistence, or at the very first start."""
-    return not client.exists(keys.epoch())
 
 
 def rebuild(client: redis.Redis, check: Check = unchecked) -> int:

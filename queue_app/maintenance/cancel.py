@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from queue_app.lifecycle import cancelling, recover
+from queue_app.dispatch import queues
+from queue_app.lifecycle import cancelling
 from queue_app.maintenance.duty import Duty, Mandate
 
 
@@ -12,7 +13,7 @@ def run(mandate: Mandate) -> int:
     Returns:
         How many jobs ended.
     """
-    if recover.lost_its_data(mandate.client):
+    if queues.lost_its_data(mandate.client):
         return 0  # until the rebuild nobody knows who holds what
     return cancelling.pursue(check=mandate.check)
 

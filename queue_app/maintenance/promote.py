@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from queue_app import clock, conf
-from queue_app.lifecycle import recover, release
+from queue_app.dispatch import queues
+from queue_app.lifecycle import release
 from queue_app.maintenance.duty import Duty, Mandate
 
 #: Every so many runs all that is near is looked at, not only what has come near since the last one: also jobs whose
@@ -23,7 +24,7 @@ def run(mandate: Mandate) -> int:
         How many jobs were loaded.
     """
     global _runs, _loaded_until
-    if recover.lost_its_data(mandate.client):
+    if queues.lost_its_data(mandate.client):
         _runs = 0
         return 0  # the rebuild comes first
     after = None if _runs % THOROUGH == 0 else _loaded_until

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from queue_app.dispatch import queues
 from queue_app.lifecycle import recover
 from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.lifecycle.sweep import Recent
@@ -30,7 +31,7 @@ def rebuild(mandate: Mandate) -> int:
         How many jobs were put back.
     """
     global _empty_since
-    if not recover.lost_its_data(mandate.client):
+    if not queues.lost_its_data(mandate.client):
         _empty_since = None
         return 0
     if _empty_since is None:
@@ -51,7 +52,7 @@ def sweep(mandate: Mandate) -> int:
         How many jobs were missing.
     """
     global _token
-    if recover.lost_its_data(mandate.client):
+    if queues.lost_its_data(mandate.client):
         return 0  # the rebuild comes first, and does the same
     if mandate.token > _token + 1 or mandate.token < _token:  # another one led in between
         _recent.forget()
@@ -66,7 +67,7 @@ def backlog(mandate: Mandate) -> int:
         How many jobs were missing.
     """
     global _behind
-    if recover.lost_its_data(mandate.client):
+    if queues.lost_its_data(mandate.client):
         return 0
     recover.sync_pauses(mandate.client, mandate.check)
     count, _behind = recover.sweep(mandate.client, limit=PART, after=_behind, check=mandate.check)
@@ -85,7 +86,7 @@ def orphans(mandate: Mandate) -> int:
     Returns:
         How many jobs were delivered again.
     """
-    if recover.lost_its_data(mandate.client):
+    if queues.lost_its_data(mandate.client):
         return 0  # their holders have not been announced again
     return redeliver_orphans(mandate.client, check=mandate.check)
 

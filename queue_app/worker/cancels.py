@@ -65,7 +65,7 @@ class Cancels:
         if ids:
             # Counted before the slots are looked at: a child looks the other way round, so that one sees the other.
             for place in children:
-                self._board.requests[place] += 1
+                self._board.request(place)
             self._wanted.update(dict.fromkeys(ids, now + LOOK_FOR))
         if not self._wanted:
             return

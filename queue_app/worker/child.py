@@ -16,6 +16,7 @@ from django.db import DatabaseError
 
 from queue_app import clock
 from queue_app.dispatch import connection, queues, workers
+from queue_app.dispatch.holder import Holder
 from queue_app.lifecycle import claim as claiming
 from queue_app.lifecycle import dispatching, recover
 from queue_app.worker import connections, title
@@ -46,7 +47,7 @@ class Child:
         self._config = config
         self._board = board
         self._index = index
-        self._holder = workers.holder(config.worker_id, serial)
+        self._holder = Holder(workers.holder(config.worker_id, serial))
         self._runner = Runner(config, board, index, self._holder, self._told)
         self._stopping = False
         self._interruptible = False

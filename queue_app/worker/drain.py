@@ -12,6 +12,7 @@ import redis
 from queue_app import clock, conf
 from queue_app.dispatch import connection, queues, unknown, workers
 from queue_app.dispatch.body import Delivery
+from queue_app.dispatch.holder import Holder
 from queue_app.lifecycle import claim as claiming
 from queue_app.lifecycle import dispatching, recover, release
 from queue_app.worker.config import WorkerConfig
@@ -29,7 +30,7 @@ def drain(config: WorkerConfig) -> int:
         Unavailable (see dispatch.connection): Redis was lost on the way; what was held comes back by itself.
     """
     client = connection.client()
-    holder = workers.holder(config.worker_id, 1)
+    holder = Holder(workers.holder(config.worker_id, 1))
     runner = Runner(config, Board(1, 1), 0, holder)
     stop = threading.Event()
     keeping = threading.Thread(target=_keep, args=(config, stop), daemon=True)
@@ -38,7 +39,7 @@ def drain(config: WorkerConfig) -> int:
     # Due by now: what becomes due while others run is not waited for, so that a drain has an end.
     until = clock.seconds()
     try:
-        if recover.lost_its_data(client):
+        if queues.lost_its_data(client):
             recover.rebuild(client)
         release.load_due(client)
         recover.sweep(client)

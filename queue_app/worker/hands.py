@@ -1,27 +1,23 @@
 """What a child has in its hands; and how what Redis says that it holds is put right after a call that failed.
 
-A claim, a give-back or an acknowledgement whose answer never came may have taken place or not. Nothing is repeated
-blindly: an acknowledgement sent twice could let go of the next attempt of a job. The child looks at what it holds, and
-lets go of all that it knows nothing of, as the record says (`recover.give_up`).
+A claim, a give-back or an acknowledgement whose answer never came may have taken place or not, or may yet. Nothing is
+repeated blindly. The child raises its fence, so that such a call cannot take place any more, looks at what it holds,
+and lets go of all that it knows nothing of, as the record says (`recover.give_up`). What it has claimed and Redis says
+that it does not hold is somebody else's by now: `gone` tells the runner not to begin it.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable
 
 import redis
 
+from queue_app import clock
 from queue_app.dispatch import workers
 from queue_app.dispatch.body import Delivery
+from queue_app.dispatch.holder import Holder, raise_fence
 from queue_app.lifecycle import recover
-
-#: Seconds during which a queue is looked at again, ever more rarely: a command may reach Redis after its sender has
-#: given it up, until the kernel gives up on a connection that was closed with the command on its way.
-LATE = 180.0
-#: Seconds between the first two looks.
-LOOK = 1.0
 
 
 class Hands:
@@ -32,19 +28,25 @@ class Hands:
 
     Attributes:
         lock: held from before a claim until its deliveries are in `take`; and while things are put right.
+        gone: ids of what must not begin any more, as far as it has not begun.
+        since: when something was last claimed or put right, epoch seconds.
     """
 
-    def __init__(self, holder: str) -> None:
+    def __init__(self, holder: Holder) -> None:
         self.lock = threading.Lock()
+        self.gone: set[str] = set()
+        self.since = 0.0
         self._holder = holder
         self._deliveries: dict[str, Delivery] = {}
-        self._doubts: dict[str, float] = {}  # queue → since when (monotonic)
-        self._look_at = 0.0
-        self._mutex = threading.Lock()  # of the doubts
+        self._doubts: set[str] = set()  # queues
 
     def take(self, deliveries: Iterable[Delivery]) -> None:
         """These were claimed, and will be run or given back."""
-        self._deliveries.update({d.id: d for d in deliveries})
+        new = {d.id: d for d in deliveries}
+        self._deliveries.update(new)
+        if self.gone:
+            self.gone.difference_update(new)
+        self.since = clock.seconds()
 
     def drop(self, deliveries: Iterable[Delivery]) -> None:
         """Redis was asked to let go of these. Called after the answer, or its absence (see `doubt`): until then nobody
@@ -53,18 +55,17 @@ class Hands:
         for d in deliveries:
             if mine.get(d.id) is d:
                 del mine[d.id]
+                if self.gone:
+                    self.gone.discard(d.id)
 
     def doubt(self, names: Iterable[str]) -> None:
         """Something was asked of Redis for these queues, and nobody knows whether it was done."""
-        with self._mutex:
-            self._look_at = time.monotonic()
-            for name in names:
-                self._doubts[name] = self._look_at
+        self._doubts = self._doubts.union(names)
 
     @property
     def doubtful(self) -> bool:
-        """Whether there is something to look at that has not been looked at."""
-        return bool(self._doubts) and time.monotonic() >= self._look_at
+        """Whether there is something to put right."""
+        return bool(self._doubts)
 
     def put_right(self, client: redis.Redis) -> int:
         """Let go of all that this child holds in Redis and has not in its hands. The caller has the lock.
@@ -75,21 +76,28 @@ class Hands:
         Raises:
             Unavailable (see dispatch.connection), DatabaseError: call it again.
         """
-        began = time.monotonic()
         count = 0
-        for name in list(self._doubts):
-            held = workers.held(client, name, self._holder)
-            strange = [
-                Delivery(name, job_id, raw, at)
-                for job_id, (at, raw) in sorted(held.items())
-                if job_id not in self._deliveries
-            ]
-            if strange:
-                recover.give_up(client, self._holder, strange)
-                count += len(strange)
-        with self._mutex:
-            self._doubts = {name: since for name, since in self._doubts.items() if since + LATE > began}
-            if self._look_at <= began:  # else a doubt arose meanwhile
-                ages = (began - since for since in self._doubts.values())
-                self._look_at = began + max(LOOK, min(ages, default=0.0))  # twice as old each time
+        for name in sorted(self._doubts):
+            # Before the look: a doubt that arises meanwhile is one more.
+            self._doubts = self._doubts - {name}
+            try:
+                count += self._put_right(client, name)
+            except BaseException:
+                self.doubt([name])
+                raise
+        self.since = clock.seconds()
         return count
+
+    def _put_right(self, client: redis.Redis, name: str) -> int:
+        raise_fence(client, name, self._holder)
+        mine = {job_id for job_id, d in list(self._deliveries.items()) if d.queue == name}
+        held = workers.held(client, name, self._holder)
+        self.gone |= mine - held.keys()  # also what ends just now; it is forgotten when it is dropped
+        strange = [
+            Delivery(name, job_id, raw, at)
+            for job_id, (at, raw) in sorted(held.items())
+            if job_id not in self._deliveries
+        ]
+        if strange:
+            recover.give_up(client, self._holder, strange)
+        return len(strange)

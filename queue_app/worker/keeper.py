@@ -15,7 +15,7 @@ import time
 from django.db import Error, connections
 
 from queue_app import conf, registry, signals
-from queue_app.dispatch import connection, workers
+from queue_app.dispatch import connection, queues, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.exceptions import Cancelled, UnknownTask
 from queue_app.lifecycle import recover
@@ -122,12 +122,15 @@ class Keeper:
 
     def _redis_is_empty(self) -> bool:
         try:
-            return recover.lost_its_data(connection.client())
+            return queues.lost_its_data(connection.client())
         except connection.Unavailable:
             return False
 
     def _announce(self) -> None:
-        """Redis lost its data: let it know what the living children run before anybody pushes it again."""
+        """Redis lost its data: let it know what the living children run before anybody pushes it again; what they have
+        not begun, they leave to those who claim it then."""
+        for place in self._children():
+            self._board.mistrust(place)
         try:
             database.refresh()
             for serial, place in self._places.items():

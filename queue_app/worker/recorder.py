@@ -17,6 +17,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from queue_app import clock, conf, signals
 from queue_app.dispatch import connection
+from queue_app.dispatch.holder import Holder
 from queue_app.lifecycle import dispatching, settle
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.states import AttemptState, DeadReason
@@ -42,7 +43,7 @@ class Recorder:
     def __init__(
         self,
         worker_id: str,
-        holder: str,
+        holder: Holder,
         tick: Callable[[], None] | None = None,
         hands: Hands | None = None,
     ) -> None:

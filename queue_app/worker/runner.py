@@ -13,6 +13,7 @@ from django.db import Error
 from queue_app import clock, conf
 from queue_app.dispatch import connection, queues
 from queue_app.dispatch.body import Delivery
+from queue_app.dispatch.holder import Holder
 from queue_app.lifecycle import cancelling, dispatching, settle
 from queue_app.models.bulk.rows import Start
 from queue_app.worker import connections
@@ -44,7 +45,7 @@ class Runner:
         config: WorkerConfig,
         board: Board,
         index: int,
-        holder: str,
+        holder: Holder,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.backlog = Backlog()
@@ -61,9 +62,9 @@ class Runner:
         self._loop = AsyncLoop(self._cancelled)
         self._interrupts: Interrupts = (InMainThread if config.slots == 1 else InThreads)(self._cancelled)
         self._executor = Executor(config.worker_id, self._interrupts, self._loop.run, self)
-        #: What was claimed, and cancelled before it began: not to be run. Asked for when the keeper counts a request.
-        self._dropped: set[str] = set()
+        #: What the board said when it was last found out what of the backlog must not begin.
         self._heard = board.requests[index]
+        self._stale = conf.get().LEASE / 2
         self._asking = threading.Lock()
         #: What runs: slot → delivery and start. What its row says already: slot → id and progress.
         self._current: dict[int, tuple[Delivery, float]] = {}
@@ -74,8 +75,7 @@ class Runner:
 
     def run_one(self, slot: int, delivery: Delivery) -> None:
         """Run one delivery and hand its outcome to the recorder."""
-        if self._dropped and delivery.id in self._dropped:
-            self._dropped.discard(delivery.id)
+        if self.hands.gone and delivery.id in self.hands.gone:
             self.hands.drop([delivery])
             return
         declared = self.strangers.resolve(delivery)
@@ -100,12 +100,12 @@ class Runner:
         )
         try:
             # Looked at when the slot is on the board already: the keeper counts first, and looks there then.
-            if self._board.requests[self._index] != self._heard:
+            if self._board.requests[self._index] != self._heard or now - self.hands.since > self._stale:
                 if (
                     transaction is not None
                 ):  # asking writes: not in the task's transaction, which is begun anew
                     transaction.roll_back()
-                if self._is_dropped(delivery):
+                if self._is_gone(delivery):
                     self.hands.drop([delivery])
                     return
                 if transaction is not None:
@@ -165,21 +165,27 @@ class Runner:
                 self._loop.cancel(job_id)
                 self._interrupts.cancel(job_id)
 
-    def _is_dropped(self, delivery: Delivery) -> bool:
-        """Somebody cancelled jobs that this child has claimed: find out whether this one, or others in the backlog,
-        must not begin."""
+    def _is_gone(self, delivery: Delivery) -> bool:
+        """Somebody cancelled jobs that this child has claimed, Redis lost its data, or this process stood still for so
+        long that others may have taken over: find out whether this one, or others in the backlog, must not begin."""
+        hands = self.hands
         with self._asking:
-            count = self._board.requests[self._index]
+            told, heard = self._board.requests[self._index], self._heard
             unstarted = [delivery, *self.backlog.unstarted()]
+            client = connection.client()
             try:
-                self._dropped = cancelling.drop(connection.client(), self._holder, unstarted)
+                if self._board.is_mistrusted(told, heard) or clock.seconds() - hands.since > self._stale:
+                    hands.doubt(self._config.queues.names)
+                    with hands.lock:
+                        hands.put_right(client)
+                hands.gone |= cancelling.drop(client, self._holder, unstarted)
             except (Error, *connection.Unavailable) as error:
                 # It begins, and is interrupted; the next one asks again.
-                logger.warning("It is not known which claimed jobs were cancelled: %s", error)
+                logger.warning("It is not known which claimed jobs must not begin: %s", error)
                 connections.refresh(close=True)
                 return False
-            self._heard = count
-        return delivery.id in self._dropped
+            self._heard = told
+        return delivery.id in hands.gone
 
     def stop(self) -> None:
         """Give back what has not started, record what has ended."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+import threading
 from typing import NamedTuple
 
 #: Of a child: last claim (epoch seconds), jobs run, 1 once it is up.
@@ -47,9 +48,11 @@ class Board:
         self._size = _HEAD.size + slots * _SLOT.size
         self._memory = mmap.mmap(-1, max(children * self._size, 1))  # anonymous: shared with forked children
         self._cancels = mmap.mmap(-1, max(children * slots * _CANCEL.size, 1))
-        #: For each child, how often the keeper was asked to cancel jobs that it might have: read once for each job,
-        #: hence whole words that are read without a call.
+        #: For each child, how often the keeper had reason to ask what of the child's backlog must not begin: read once
+        #: for each job, hence whole words that are read without a call. Requests to cancel in the lower half, losses of
+        #: what Redis held in the upper one.
         self.requests = memoryview(mmap.mmap(-1, max(children, 1) * 8)).cast("Q")
+        self._counting = threading.Lock()
 
     def clear(self, child: int) -> None:
         """Empty a place before a new child takes it."""
@@ -99,6 +102,23 @@ class Board:
                 cancel = until if cancelled == raw else 0.0
                 found.append(Running(slot, raw.decode("ascii", "replace"), number, started_at, hard, cancel))
         return found
+
+    # what of the backlog must not begin: written by the keeper, read by the child
+
+    def request(self, child: int) -> None:
+        """Jobs were cancelled that this child may have claimed."""
+        with self._counting:
+            self.requests[child] += 1
+
+    def mistrust(self, child: int) -> None:
+        """Redis no longer knows what this child has claimed."""
+        with self._counting:
+            self.requests[child] += 1 << 32
+
+    @staticmethod
+    def is_mistrusted(told: int, heard: int) -> bool:
+        """Whether there was a loss between these two values of `requests`."""
+        return told >> 32 != heard >> 32
 
     # cancelled jobs: written by the keeper, read by the child and the supervisor
 

@@ -13,6 +13,7 @@ from django.conf import settings
 from queue_app import registry
 from queue_app.dispatch import connection, unknown
 from queue_app.dispatch.body import Delivery
+from queue_app.dispatch.holder import Holder
 from queue_app.exceptions import UnknownTask
 from queue_app.lifecycle import dispatching
 from queue_app.registry import Declared
@@ -35,7 +36,7 @@ class Strangers:
         queues: that it serves.
     """
 
-    def __init__(self, hands: Hands, holder: str, queues: Sequence[str]) -> None:
+    def __init__(self, hands: Hands, holder: Holder, queues: Sequence[str]) -> None:
         self._hands = hands
         self._holder = holder
         self._queues = queues

@@ -9,8 +9,8 @@ import redis
 from django.db import connections
 
 from queue_app import clock
-from queue_app.dispatch import connection, workers
-from queue_app.lifecycle import dispatching, recover
+from queue_app.dispatch import connection, queues, workers
+from queue_app.lifecycle import dispatching
 from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.models import Attempt, Job
 from tests import tasks
@@ -66,7 +66,7 @@ def test_a_long_job_outlives_flushall(worker: StartWorker, tmp_path: Path, clean
     wait_until(lambda: Job.objects.get(pk=job_id).state == "running", 10, "its row says running")
     clean_redis.flushall()
     client = connection.client()
-    wait_until(lambda: not recover.lost_its_data(client), 15, "the rebuild")
+    wait_until(lambda: not queues.lost_its_data(client), 15, "the rebuild")
     Job.objects.filter(pk=job_id).update(last_attempted_at=clock.from_seconds(clock.seconds() - 3_600))
     assert redeliver_orphans(client) == 0
     (tmp_path / "release").touch()

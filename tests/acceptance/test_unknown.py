@@ -9,8 +9,8 @@ import pytest
 import redis
 
 from queue_app.client import waiting_for_task
-from queue_app.dispatch import connection, keys
-from queue_app.lifecycle import enqueue, operate, recover
+from queue_app.dispatch import connection, keys, queues
+from queue_app.lifecycle import enqueue, operate
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from tests import tasks
 from tests.acceptance.support import StartWorker, wait_for_end
@@ -115,7 +115,7 @@ def test_set_aside_jobs_come_back_after_flushall(
     old = worker()
     old.wait_for(f"Job {job_id} waits for a worker that knows its task.")
     client = connection.client()
-    wait_until(lambda: not recover.lost_its_data(client), 60, "the first rebuild")
+    wait_until(lambda: not queues.lost_its_data(client), 60, "the first rebuild")
     clean_redis.flushall()
     wait_until(lambda: waiting_for_task(Job.objects.all()), 60, "it is pushed, claimed and set aside again")
     release(worker, tmp_path)

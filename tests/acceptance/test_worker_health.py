@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
-from django.test import Client
+from django.test import RequestFactory
 
 from queue_app import clock, health
 from queue_app.lifecycle import dispatching
@@ -53,7 +54,7 @@ def wait_for_status(status: str) -> None:
         found = [one for one in WORKER_STATUSES if Worker.objects.with_status(one).exists()]
         if [row.status] != found:  # asked at two moments
             return False
-        ready = Client().get("/health/ready/").json()["workers"]
+        ready = json.loads(health.ready(RequestFactory().get("/")).content)["workers"]
         return row.status == status and (ready == "ok") is (status == "alive")
 
     wait_until(agreed, 60, lambda: f"{status}, it is {Worker.objects.get().status}")

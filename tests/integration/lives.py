@@ -13,7 +13,7 @@ import redis
 from django.db import DatabaseError, close_old_connections, connections
 
 from queue_app import JobContext, clock, ids, task
-from queue_app.dispatch import connection, keys, workers
+from queue_app.dispatch import connection, keys, queues, workers
 from queue_app.lifecycle import dispatching, recover, release, settle
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.worker import recorder
@@ -193,7 +193,7 @@ class World:
     def duties(self) -> None:
         """What the leader does."""
         client = connection.client()
-        if recover.lost_its_data(client):
+        if queues.lost_its_data(client):
             recover.rebuild(client)
         else:
             clock.travel(lambda: time.time() + 60)  # what was just made is old enough

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import redis
 
-from queue_app import clock
+from queue_app import clock, signals
 from queue_app.dispatch import connection, queues, workers
 from queue_app.dispatch.body import Delivery
+from queue_app.dispatch.holder import Holder
 from queue_app.lifecycle import settle
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.models import Job
@@ -25,6 +27,31 @@ def jobs(count: int, *, task: Any = tasks.noop) -> list[str]:
     return [result.id for result in task.enqueue_many([((n,), {}) for n in range(count)])]
 
 
+@contextmanager
+def stores_heard(when_lost: Callable[[], object] = lambda: None) -> Iterator[list[str]]:
+    """What is said of the stores meanwhile, in order: "lost redis: why", "returned redis".
+
+    Args:
+        when_lost: called when one is said to be lost; if it raises, nothing is noted.
+    """
+    said: list[str] = []
+
+    def lost(sender: object, store: str, error: str, **more: Any) -> None:
+        when_lost()
+        said.append(f"lost {store}: {error}")
+
+    def returned(sender: object, store: str, **more: Any) -> None:
+        said.append(f"returned {store}")
+
+    signals.store_lost.connect(lost)
+    signals.store_returned.connect(returned)
+    try:
+        yield said
+    finally:
+        signals.store_lost.disconnect(lost)
+        signals.store_returned.disconnect(returned)
+
+
 class Child:
     """A child that does by hand what the processes of a worker do.
 
@@ -35,7 +62,7 @@ class Child:
 
     def __init__(self, serial: int = 1, worker_id: str = WORKER, *, listed: bool = True) -> None:
         self.worker_id = worker_id
-        self.holder = workers.holder(worker_id, serial)
+        self.holder = Holder(workers.holder(worker_id, serial))
         self.client: redis.Redis = connection.client()
         if listed:
             workers.beat(self.client, worker_id, ["default"])

@@ -17,7 +17,7 @@ from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.states import AttemptState
 from tests import atomic_tasks
 from tests.integration.draining import run_due
-from tests.integration.support import Child, jobs, states
+from tests.integration.support import Child, jobs, states, stores_heard
 from tests.models import Effect
 from tests.support.marks import committed
 from tests.support.servers import PostgresqlServer
@@ -358,7 +358,6 @@ def test_the_record_is_asked_until_it_answers(
     before: bool, monkeypatch: pytest.MonkeyPatch, finished: list[tuple[str, str]]
 ) -> None:
     """The database is away for a while after the COMMIT; nothing is claimed meanwhile."""
-    said: list[str] = []
     job_id = atomic_tasks.effect.enqueue().id
     Fault(monkeypatch, before=before)
     record, answers = settle.record, iter([True, False, False, False])
@@ -368,20 +367,9 @@ def test_the_record_is_asked_until_it_answers(
             return record(outcomes, worker_id)
         raise OperationalError("connection refused")
 
-    def lost(sender: object, store: str, error: str, **more: Any) -> None:
-        said.append(f"lost {store}: {error}")
-
-    def returned(sender: object, store: str, **more: Any) -> None:
-        said.append(f"returned {store}")
-
     monkeypatch.setattr(settle, "record", away)
-    signals.store_lost.connect(lost)
-    signals.store_returned.connect(returned)
-    try:
+    with stores_heard() as said:
         run_due()
-    finally:
-        signals.store_lost.disconnect(lost)
-        signals.store_returned.disconnect(returned)
     assert said == ["lost database: connection refused", "returned database"]
     assert states([job_id]) == ["succeeded"]
     assert effects(job_id) == ["first", "second"]

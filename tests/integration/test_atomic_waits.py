@@ -52,6 +52,17 @@ def runner_of(child: Child, *, stopping: bool = False) -> Runner:
     return Runner(config, Board(1, 1), 0, child.holder, lambda: stopping)
 
 
+def run_watched() -> None:
+    """Claim one job and run it, with a recorder that ticks meanwhile, as a child does."""
+    child = Child()
+    runner = runner_of(child)
+    runner.recorder.start()
+    runner.recorder.watch()
+    (delivery,) = child.claim(1)
+    runner.run_one(0, delivery)
+    runner.recorder.stop()
+
+
 # the recorder
 
 
@@ -179,13 +190,7 @@ def test_a_long_job_in_a_strict_isolation_level_is_not_touched_meanwhile(
     monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
     connection.close()
     try:
-        child = Child()
-        runner = runner_of(child)
-        runner.recorder.start()
-        runner.recorder.watch()
-        (delivery,) = child.claim(1)
-        runner.run_one(0, delivery)
-        runner.recorder.stop()
+        run_watched()
     finally:
         monkeypatch.undo()
         connection.close()
@@ -204,13 +209,7 @@ def test_a_long_job_says_that_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         return record(outcomes, worker_id)
 
     monkeypatch.setattr(settle, "record", look)
-    child = Child()
-    runner = runner_of(child)
-    runner.recorder.start()
-    runner.recorder.watch()
-    (delivery,) = child.claim(1)
-    runner.run_one(0, delivery)
-    runner.recorder.stop()
+    run_watched()
     assert seen == ["running" if connection.vendor == "postgresql" else "queued"]
     assert states([job_id]) == ["succeeded"]
 

@@ -101,7 +101,7 @@ def test_a_deposed_leader_stops_in_the_middle(
         recover.rebuild(client, mandate.check)
     assert drain() == ids[:10]
     assert tokens == [mandate.token + 1]
-    assert recover.lost_its_data(client), "the rebuild is not said to be done"
+    assert queues.lost_its_data(client), "the rebuild is not said to be done"
 
 
 @pytest.mark.parametrize("duty", DUTIES, ids=lambda duty: duty.name)

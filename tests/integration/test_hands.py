@@ -3,25 +3,38 @@ nothing that runs is given to another child."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis
 
 from queue_app import clock, signals
+from queue_app.dispatch import connection, queues, unknown
+from queue_app.dispatch.holder import Holder, raise_fence
 from queue_app.lifecycle import claim as claiming
-from queue_app.lifecycle import settle
+from queue_app.lifecycle import recover, settle
 from queue_app.models import Attempt, Job
-from queue_app.worker import hands as module
 from queue_app.worker.hands import Hands
 from queue_app.worker.recorder import Recorder
-from tests import tasks
+from tests import atomic_tasks, tasks
 from tests.integration.draining import run_due
 from tests.integration.lives import Finite
-from tests.integration.support import WORKER, Child, drain, failed, jobs, states, succeeded
+from tests.integration.support import (
+    OTHER_WORKER,
+    WORKER,
+    Child,
+    drain,
+    failed,
+    jobs,
+    states,
+    stores_heard,
+    succeeded,
+)
+from tests.models import Effect
 from tests.support.faults import AFTER, BEFORE, Stores
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
-from tests.support.waiting import wait_until
 
 pytestmark = committed
 
@@ -68,19 +81,99 @@ def test_a_claim_over_queues_that_fails_in_the_midst_loses_nothing(
     assert (drain(queue="mail"), drain()) == (mail, other)
 
 
-def test_what_arrives_late_is_found_by_the_second_look(
-    child: Child, hands: Hands, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "LATE", 0.05)
-    monkeypatch.setattr(module, "LOOK", 0.05)
-    ids = jobs(1)
+@pytest.mark.parametrize("verb", ["claim", "settle", "give_back", "park"])
+def test_what_arrives_late_is_refused(child: Child, hands: Hands, verb: str) -> None:
+    """It was sent before things were put right, and waited in a socket since."""
+    late = Holder(child.holder)
+    ids = jobs(2)
+    (running,) = child.claim(1)
+    hands.take([running])
     hands.doubt(["default"])
     assert hands.put_right(child.client) == 0
-    child.claim()  # it was on its way all the time
-    wait_until(lambda: hands.doubtful)
-    assert hands.put_right(child.client) == 1
-    assert not hands.doubtful
+    calls: dict[str, Callable[[], object]] = {
+        "claim": lambda: queues.claim(child.client, "default", late, 1),
+        "settle": lambda: queues.settle(child.client, "default", late, [running.id]),
+        "give_back": lambda: queues.give_back(child.client, "default", late, [running.id]),
+        "park": lambda: unknown.park(child.client, "default", late, "|no.task", [running.id]),
+    }
+    with pytest.raises(connection.Fenced):
+        calls[verb]()
+    assert child.held() == {running.id} == {ids[0]}
+    queues.settle(child.client, "default", child.holder, [running.id])
+    assert not child.held(), "the next call of the same child counts"
+    assert drain() == ids[1:]
+
+
+def test_a_claim_of_the_dead_is_refused(child: Child) -> None:
+    """Their keeper has buried them: nobody would ever take back what it held."""
+    ids = jobs(1)
+    recover.take_back(child.client, str(child.holder), ["default"], WORKER, recover.Cause("killed"))
+    with pytest.raises(connection.Fenced):
+        child.claim()
     assert drain() == ids
+
+
+def test_a_refused_acknowledgement_leaves_a_doubt(child: Child, hands: Hands) -> None:
+    """The child was given up for dead, and lives."""
+    (job_id,) = jobs(1)
+    (delivery,) = child.claim()
+    hands.take([delivery])
+    raise_fence(child.client, "default", str(child.holder))
+    recorder = Recorder(WORKER, child.holder, hands=hands)
+    recorder.put(succeeded(delivery))
+    with stores_heard() as said:
+        recorder.flush()
+    assert hands.doubtful and child.held() == {job_id} and not said
+    assert hands.put_right(child.client) == 1
+    assert not child.held() and states([job_id]) == ["succeeded"]
+
+
+def claimed_by(living: Finite, count: int) -> list[str]:
+    """Jobs in a child's backlog."""
+    ids = jobs(count)
+    living._runner.backlog.extend(living._claim(count).deliveries)
+    return ids
+
+
+def run_backlog(living: Finite) -> None:
+    while (delivery := living._runner.backlog.take()) is not None:
+        living._runner.run_one(0, delivery)
+    living._runner.recorder.flush()
+
+
+@pytest.mark.parametrize("how", ["told by its keeper", "after a standstill"])
+def test_a_backlog_that_others_got_meanwhile_does_not_begin(clean_redis: redis.Redis, how: str) -> None:
+    living = Finite()
+    ids = claimed_by(living, 3)
+    clean_redis.flushall()
+    recover.rebuild(connection.client())
+    others = Child(1, OTHER_WORKER).claim(2)
+    if how == "told by its keeper":
+        living.board.mistrust(0)
+    else:
+        living._runner.hands.since -= 60
+    run_backlog(living)
+    assert set(states(ids)) == {"queued"} and not Attempt.objects.exists()
+    assert [d.id for d in others] == ids[:2] and drain() == ids[2:]
+    assert not living._runner.hands.gone, "forgotten with its delivery"
+
+
+def test_an_atomic_job_that_others_got_meanwhile_does_not_begin(clean_redis: redis.Redis) -> None:
+    living = Finite()
+    job_id = atomic_tasks.effect.enqueue().id
+    living._runner.backlog.extend(living._claim(1).deliveries)
+    clean_redis.flushall()
+    living.board.mistrust(0)
+    run_backlog(living)
+    assert states([job_id]) == ["queued"] and not Effect.objects.exists()
+
+
+def test_a_backlog_that_is_still_its_own_runs(clean_redis: redis.Redis) -> None:
+    living = Finite()
+    ids = claimed_by(living, 3)
+    living.board.mistrust(0)
+    run_backlog(living)
+    assert set(states(ids)) == {"succeeded"}
 
 
 def test_a_recorded_job_that_was_not_acknowledged_is_let_go_of(child: Child, hands: Hands) -> None:

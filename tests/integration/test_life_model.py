@@ -23,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from queue_app import clock, ids
 from queue_app.dispatch import connection, keys, queues, workers
 from queue_app.dispatch.body import Delivery
+from queue_app.dispatch.holder import Holder
 from queue_app.lifecycle import cancelling, operate, recover, release
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.models import Attempt, DeadLetter, Job
@@ -65,7 +66,7 @@ class Child:
 
     def __init__(self, worker_id: str) -> None:
         self.worker_id = worker_id
-        self.holder = workers.holder(worker_id, next(self.serials))
+        self.holder = Holder(workers.holder(worker_id, next(self.serials)))
         self.hands = Hands(self.holder)
         self.recorder = Recorder(worker_id, self.holder, hands=self.hands)
         self.running: dict[str, Delivery] = {}
@@ -252,7 +253,7 @@ class Lifecycle(RuleBasedStateMachine):
 
         def step() -> None:
             client = connection.client()
-            if recover.lost_its_data(client):
+            if queues.lost_its_data(client):
                 self.announce()
                 self.rebuild()
             recover.sync_pauses(client)

@@ -38,9 +38,9 @@ def test_rebuild_puts_back_all_that_waits_in_order_and_only_once(clean_redis: re
     clean_redis.flushall()
     child = Child()
 
-    assert recover.lost_its_data(child.client)
+    assert queues.lost_its_data(child.client)
     assert recover.rebuild(child.client) == 4
-    assert not recover.lost_its_data(child.client)
+    assert not queues.lost_its_data(child.client)
     assert recover.rebuild(child.client) == 0
     assert drain() == [first, second, low]
     assert clean_redis.zrange(keys.due("default"), 0, -1) == [soon.encode()]

@@ -15,7 +15,7 @@ from queue_app.lifecycle.outcome import Outcome
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.worker.hands import Hands
 from queue_app.worker.recorder import Recorder
-from tests.integration.support import WORKER, Child, drain, jobs, states, succeeded
+from tests.integration.support import WORKER, Child, drain, jobs, states, stores_heard, succeeded
 from tests.support.marks import committed
 from tests.support.servers import PostgresqlServer, RedisServer
 from tests.support.waiting import wait_until
@@ -104,30 +104,20 @@ def test_a_database_that_is_away_is_waited_for(
 ) -> None:
     ids = jobs(2)
     record, answers = settle.record, iter([False, False, False])
-    said: list[str] = []
 
     def sometimes(outcomes: list[Outcome], worker_id: str) -> set[str]:
         if next(answers, True):
             return record(outcomes, worker_id)
         raise OperationalError("server closed the connection unexpectedly")
 
-    def lost(sender: object, store: str, error: str, **more: Any) -> None:
+    def nothing_is_claimed() -> None:
         assert not recorder.able.is_set(), "nothing may be claimed now"
-        said.append(f"lost {store}: {error}")
-
-    def returned(sender: object, store: str, **more: Any) -> None:
-        said.append(f"returned {store}")
 
     monkeypatch.setattr(settle, "record", sometimes)
-    signals.store_lost.connect(lost)
-    signals.store_returned.connect(returned)
-    try:
+    with stores_heard(nothing_is_claimed) as said:
         for delivery in child.claim(2):
             recorder.put(succeeded(delivery))
         wait_until(lambda: not child.held())
-    finally:
-        signals.store_lost.disconnect(lost)
-        signals.store_returned.disconnect(returned)
     assert set(states(ids)) == {"succeeded"}
     assert said == ["lost database: server closed the connection unexpectedly", "returned database"]
     assert recorder.able.is_set()

@@ -13,6 +13,7 @@ from bench.chaos.arena import Fault
 from bench.chaos.plan import KINDS, Plan
 
 QUICK, FAILS = "bench.chaos.tasks.quick", "bench.chaos.tasks.fails"
+ATOMIC = "bench.chaos.tasks.atomic_quick"
 
 
 def job(
@@ -57,6 +58,7 @@ def test_a_run_without_a_flaw_passes() -> None:
     dead.dead["id-1"].append("exhausted")
     assert breached(dead) == []
     assert breached(account([job()], {"id-1": [attempt()]}, [effect()])) == []
+    assert breached(account([job(task=ATOMIC)], {"id-1": [attempt()]}, [effect()])) == []
     again = account([job(attempt=2)], {"id-1": [attempt(1, "lost"), attempt(2)]}, [effect(), effect(of=2)])
     assert breached(again, [Fault(1, "child", inflight=frozenset({"id-1"}))]) == []
 
@@ -96,6 +98,13 @@ GOOD = {"id-1": [attempt()]}
         (
             account([job(attempt=3)], {"id-1": [attempt(1, "lost"), attempt(3)]}, [effect()]),
             "attempts are numbered",
+        ),
+        (account([job(task=ATOMIC)], GOOD, []), "atomic effects exactly once"),
+        (account([job(task=ATOMIC)], GOOD, [effect(), effect()]), "atomic effects exactly once"),
+        (account([job(task=ATOMIC)], GOOD, [effect(of=2)]), "atomic effects exactly once"),
+        (
+            account([job(task=ATOMIC, state="failed")], {"id-1": [attempt(1, "failed")]}, [effect()]),
+            "atomic effects exactly once",
         ),
         (account([job()], GOOD, []), "other effects at least once"),
         (account([job()], GOOD, [effect(), effect()]), "effects too many"),

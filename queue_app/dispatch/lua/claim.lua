@@ -1,13 +1,16 @@
 --[[ claim: hand out up to n jobs of a queue to one child, highest priority first, FIFO within, lanes in turn.
 
 KEYS  1 {q}:body  2 {q}:levels  3 {q}:due  4 {q}:bell  5 {q}:held:<holder>  6 {q}:paused
-      7 {q}:holders
-ARGV  1 base "{q}:"   2 n   3 now in epoch seconds, or "" for the clock of Redis   4 holder
-Out   { now as text (epoch seconds), next due time as text ("" if none), id, body, id, body … }
+      7 {q}:holders  8 {q}:fence:<holder>
+ARGV  1 base "{q}:"   2 n   3 now in epoch seconds, or "" for the clock of Redis   4 holder   5 its fence
+Out   an error when the fence stands higher; else { now as text (epoch seconds), next due time as text ("" if none), id, body, id, body … }
 
 What is due is promoted first. An id without a body was cancelled: it is dropped here and costs nothing more.
 An id moves from `body` to `held` in this script, so it is never in neither nor in both.
 ]]
+if tonumber(redis.call('GET', KEYS[8]) or 0) > tonumber(ARGV[5]) then
+  return redis.error_reply('FENCED a call of this child that came too late')
+end
 local base, want = ARGV[1], tonumber(ARGV[2])
 local now = ARGV[3]
 if now == '' then

@@ -1,13 +1,16 @@
 --[[ give_back: return claimed jobs that have not been started to the front of their lanes, in the order given.
 
-KEYS  1 {q}:body  2 {q}:levels  3 {q}:bell  4 {q}:held:<holder>
-ARGV  1 base "{q}:"   2… ids, first one first to run
-Out   how many were given back (ids that this child no longer holds are skipped, and those that were cancelled are
+KEYS  1 {q}:body  2 {q}:levels  3 {q}:bell  4 {q}:held:<holder>  5 {q}:fence:<holder>
+ARGV  1 base "{q}:"   2 fence of the caller   3… ids, first one first to run
+Out   an error when the fence stands higher; else how many were given back (ids that this child no longer holds are skipped, and those that were cancelled are
       only let go of: their rows are ended by the duty `cancel`)
 ]]
+if tonumber(redis.call('GET', KEYS[5]) or 0) > tonumber(ARGV[2]) then
+  return redis.error_reply('FENCED a call of this child that came too late')
+end
 local base, count = ARGV[1], 0
 local marked = redis.call('EXISTS', base .. 'cancelled') == 1
-for i = #ARGV, 2, -1 do
+for i = #ARGV, 3, -1 do
   local id = ARGV[i]
   local held = redis.call('HGET', KEYS[4], id)
   if held and marked and redis.call('ZSCORE', base .. 'cancelled', id) then
