@@ -35,6 +35,8 @@ S = JobState
 
 #: Not started, or between attempts: their dispatch can be rebuilt from the row.
 WAITING = frozenset({S.SCHEDULED, S.BLOCKED, S.QUEUED, S.RETRYING})
+#: Of these, what Redis is to know.
+DISPATCHED = WAITING - {S.BLOCKED}
 #: Waiting for a time.
 TIMED = frozenset({S.SCHEDULED, S.RETRYING})
 #: All that may still be attempted.

@@ -151,6 +151,18 @@ def encode_many(
     return [head + payload if len(payload) <= limit else head + "null" for payload in payloads]
 
 
+def assemble(priority: int, head: str, payload: str | None, lane: str = LANE) -> str:
+    """A body of parts that are JSON text already.
+
+    Args:
+        head: the array before the arguments.
+        payload: the arguments; None when they stay in the record.
+    """
+    if head.find("]") < len(head) - 1:
+        head = json.dumps(json.loads(head), ensure_ascii=False)[:-1].replace("]", "\\u005d") + "]"
+    return f"{priority}:{lane}|{head}{payload or 'null'}"
+
+
 def encode(*, payload: str, **values: Any) -> str:
     """The body of one job; the arguments are those of `encode_many`."""
     return encode_many([payload], **values)[0]

@@ -21,7 +21,7 @@ from queue_app.lifecycle import cancelling, dispatching, release, settle
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.lifecycle.release import Check, unchecked
 from queue_app.lifecycle.sweep import queues_that_wait, waiting_in
-from queue_app.models import Job, Queue, Worker
+from queue_app.models import Job, Queue, Worker, bulk
 from queue_app.models.bulk import write_alias
 from queue_app.states import UNFINISHED, AttemptState, DeadReason, JobState
 
@@ -244,7 +244,7 @@ def rebuild(client: redis.Redis, check: Check = unchecked) -> int:
     using = write_alias()
     sync_pauses(client, check)
     rows = Job.objects.using(using).filter(state=JobState.QUEUED).order_by("-priority", "id")
-    found = rows.values_list("pk", "queue").iterator(chunk_size=release.CHUNK)
+    found = bulk.for_vendor(bulk.write_connection()).ids_and_queues(rows).iterator(chunk_size=release.CHUNK)
     count = release.restore(client, found, check)
     count += release.load_due(client, limit=1_000_000, check=check)
     names = set(Job.objects.using(using).waiting_now().values_list("queue", flat=True).distinct())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from itertools import starmap
 from uuid import UUID
 
 import redis
@@ -13,10 +12,9 @@ import redis
 from queue_app import clock, conf
 from queue_app.dispatch import connection, queues
 from queue_app.lifecycle import dispatching
-from queue_app.lifecycle.dispatching import COLUMNS, entry_of_values
 from queue_app.models import Job
 from queue_app.models.bulk import write_alias
-from queue_app.states import TIMED, WAITING, JobState, S
+from queue_app.states import TIMED, JobState
 
 #: Rows looked at in one go.
 CHUNK = 2_000
@@ -49,7 +47,7 @@ def load_due(
     return restore(client, rows.values_list("pk", "queue")[:limit].iterator(chunk_size=CHUNK), check)
 
 
-def restore(client: redis.Redis, found: Iterable[tuple[UUID, str]], check: Check = unchecked) -> int:
+def restore(client: redis.Redis, found: Iterable[tuple[UUID | str, str]], check: Check = unchecked) -> int:
     """Push jobs unless Redis knows them, waiting or held, or their rows have moved on meanwhile.
 
     Redis is asked first and the rows are read after that: a job that Redis no longer knows because it was settled
@@ -79,13 +77,7 @@ def _restore_some(client: redis.Redis, queue: str, ids: list[str], check: Check)
     missing = queues.unknown(client, queue, ids)
     if not missing:
         return 0
-    rows = Job.objects.using(write_alias()).filter(
-        pk__in=[UUID(job_id) for job_id in missing],
-        state__in=sorted(WAITING - {S.BLOCKED}),
-        cancel_requested_at=None,
-    )
-    found = {entry[0]: entry for entry in starmap(entry_of_values, rows.values_list(*COLUMNS))}
-    entries = [found[job_id] for job_id in missing if job_id in found]
+    entries = dispatching.entries_of_waiting(missing)
     check()
     return queues.restore(client, queue, entries)
 

@@ -1,10 +1,12 @@
 """Bulk SQL, one module for each database vendor; the generic one uses the ORM alone. Chosen here and nowhere else.
 
-Every module has the same three functions:
+Every module has the same functions:
 
     insert_jobs(connection, jobs)                         write new rows
     end_attempts(connection, endings, worker_id) -> Accepted   the guarded write of outcomes; which ones counted
     mark_running(connection, starts, worker_id)           say `running` of rows whose attempt is under way
+    read_waiting(connection, ids, limit) -> list[Waiting]  what Redis is to carry of rows that wait
+    ids_and_queues(rows) -> QuerySet                      pairs of the id as text, and the queue
 """
 
 from __future__ import annotations

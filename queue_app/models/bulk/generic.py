@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import QuerySet
 from django.db.models.functions import Coalesce
 
 from queue_app import clock, ids
 from queue_app.models.attempt import Attempt
-from queue_app.models.bulk.rows import Accepted, Ending, NewJobs, Start
+from queue_app.models.bulk.rows import Accepted, Ending, NewJobs, Start, Waiting
 from queue_app.models.dead_letter import DeadLetter
 from queue_app.models.job import Job
-from queue_app.states import ATTEMPTABLE, FINAL, JobState
+from queue_app.states import ATTEMPTABLE, DISPATCHED, FINAL, JobState
 
 #: Rows in one statement; SQLite allows 999 parameters where it is old, and the ORM splits further by itself.
 CHUNK = 200
@@ -163,3 +167,63 @@ def mark_running(connection: BaseDatabaseWrapper, starts: list[Start], worker_id
         Job.objects.using(connection.alias).filter(
             pk=UUID(start.id), attempt=start.number - 1, state__in=sorted(ATTEMPTABLE)
         ).update(**values)
+
+
+def read_waiting(connection: BaseDatabaseWrapper, job_ids: list[str], limit: int) -> list[Waiting]:
+    """What Redis is to carry of those of these jobs that wait, or wait for their next attempt.
+
+    Args:
+        limit: longest payload that is read, in characters.
+    """
+    rows = Job.objects.using(connection.alias).filter(pk__in=[UUID(job_id) for job_id in job_ids])
+    rows = rows.filter(state__in=sorted(DISPATCHED), cancel_requested_at=None)
+    return [_waiting(limit, *values) for values in rows.values_list(*_WAITING)]
+
+
+_WAITING = (
+    "pk",
+    "run_after",
+    "priority",
+    "payload",
+    "task",
+    "attempt",
+    "failures",
+    "deaths",
+    "max_attempts",
+    "enqueued_at",
+    "started_at",
+    "timeout",
+    "backend",
+)
+
+
+def _waiting(
+    limit: int,
+    pk: UUID,
+    run_after: datetime | None,
+    priority: int,
+    payload: str,
+    task: str,
+    attempt: int,
+    failures: int,
+    deaths: int,
+    max_attempts: int,
+    enqueued_at: datetime,
+    started_at: datetime | None,
+    timeout: float | None,
+    backend: str,
+) -> Waiting:
+    at = _epoch(run_after)
+    head: list[Any] = [task, attempt + 1, failures, deaths, max_attempts, enqueued_at.timestamp(), at]
+    head += [_epoch(started_at), timeout, backend]
+    text = json.dumps(head, ensure_ascii=False)
+    return Waiting(str(pk), at or 0.0, priority, text, payload if len(payload) <= limit else None)
+
+
+def _epoch(at: datetime | None) -> float | None:
+    return None if at is None else at.timestamp()
+
+
+def ids_and_queues(rows: QuerySet[Job]) -> QuerySet[Job, tuple[Any, str]]:
+    """Pairs of id and queue."""
+    return rows.values_list("pk", "queue")

@@ -11,15 +11,20 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.util import find_spec
+from itertools import starmap
 from operator import attrgetter
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import QuerySet, TextField
+from django.db.models.functions import Cast
 
 from queue_app import ids
-from queue_app.models.bulk.rows import Accepted, Ending, NewJobs, Start
-from queue_app.states import FINAL, JobState
+from queue_app.models.bulk.rows import Accepted, Ending, NewJobs, Start, Waiting
+from queue_app.models.job import Job
+from queue_app.states import DISPATCHED, FINAL, JobState
 
 #: COPY as it is done here is psycopg 3's; with psycopg2 the generic path serves. Not imported: SQLite needs neither.
 AVAILABLE = find_spec("psycopg") is not None
@@ -29,6 +34,7 @@ NULL = r"\N"
 #: States in which no attempt can end. Said of these, not of the others: the partial indexes must not look as if they
 #: could help.
 _CLOSED = ", ".join(f"'{state}'" for state in sorted(FINAL | {JobState.BLOCKED}))
+_DISPATCHED = ", ".join(f"'{state}'" for state in sorted(DISPATCHED))
 _FINAL = ", ".join(f"'{state}'" for state in sorted(FINAL))
 
 #: The updates below touch the rows of one group, found by their primary keys and hashed against the values. Left to
@@ -96,6 +102,16 @@ SET state = 'running', worker_id = %s, last_attempted_at = d.started,
     started_at = COALESCE(j.started_at, d.started), progress = COALESCE(d.progress, j.progress)
 FROM d
 WHERE j.id = ANY (ARRAY(SELECT id FROM d)) AND j.id = d.id AND j.attempt = d.number - 1 AND j.state NOT IN ({_CLOSED})
+"""  # noqa: S608 - constants
+
+#: In the order of `Waiting.head`; the payload stays behind when it is too long.
+_WAITING = f"""
+SELECT id::text, COALESCE(extract(epoch FROM run_after)::float8, 0), priority,
+    json_build_array(task, attempt + 1, failures, deaths, max_attempts, extract(epoch FROM enqueued_at),
+        extract(epoch FROM run_after), extract(epoch FROM started_at), timeout, backend)::text,
+    CASE WHEN char_length(payload) <= %s THEN payload END
+FROM queue_app_job
+WHERE id = ANY (%b::uuid[]) AND state IN ({_DISPATCHED}) AND cancel_requested_at IS NULL
 """  # noqa: S608 - constants
 
 
@@ -256,6 +272,24 @@ def mark_running(connection: BaseDatabaseWrapper, starts: list[Start], worker_id
                 UUID(worker_id),
             ],
         )
+
+
+def read_waiting(connection: BaseDatabaseWrapper, job_ids: list[str], limit: int) -> list[Waiting]:
+    """What Redis is to carry of those of these jobs that wait, or wait for their next attempt.
+
+    Args:
+        limit: longest payload that is read, in characters.
+    """
+    from queue_app.models.bulk.binary import server_cursor, uuids
+
+    with server_cursor(connection) as cursor:
+        cursor.execute(_WAITING, [limit, uuids(job_ids)])
+        return list(starmap(Waiting, cursor.fetchall()))
+
+
+def ids_and_queues(rows: QuerySet[Job]) -> QuerySet[Job, tuple[Any, str]]:
+    """Pairs of id, as text, and queue: half of the time for a row would be spent on making a UUID of it."""
+    return rows.annotate(_id=Cast("pk", TextField())).values_list("_id", "queue")
 
 
 def _attempt_line(e: Ending, worker: str) -> str:

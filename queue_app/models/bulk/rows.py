@@ -68,6 +68,23 @@ class Ending:
     dead_reason: str = ""
 
 
+class Waiting(NamedTuple):
+    """What Redis is to carry of a job that waits.
+
+    Attributes:
+        at: when it may start, epoch seconds; 0 for now.
+        head: JSON array of task, number of its next attempt, failures, deaths, max_attempts, enqueued_at, run_after,
+            started_at (epoch seconds), timeout and backend.
+        payload: JSON text; None when it is longer than was asked for.
+    """
+
+    id: str
+    at: float
+    priority: int
+    head: str
+    payload: str | None
+
+
 class Accepted(set[str]):
     """The ids whose outcome counted.
 
