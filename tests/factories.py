@@ -18,6 +18,7 @@ from uuid import UUID
 import factory
 
 from queue_app import clock, ids
+from queue_app.fingerprint import fingerprint
 from queue_app.models import Attempt, DeadLetter, Job, Queue, Worker
 from queue_app.states import FINAL, TIMED, AttemptState, DeadReason, JobState
 
@@ -165,4 +166,5 @@ class DeadLetterFactory(factory.django.DjangoModelFactory):
     attempts = factory.SelfAttribute("job.attempt")
     error_class = ERROR
     error = MESSAGE
+    fingerprint = factory.LazyAttribute(lambda o: fingerprint(o.task, o.error_class, o.error, TRACEBACK))
     created_at = factory.LazyAttribute(lambda o: o.job.finished_at or clock.now())

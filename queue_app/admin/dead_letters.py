@@ -5,13 +5,18 @@ from __future__ import annotations
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
 
 from queue_app.admin.base import RecordAdmin, chosen, tell
 from queue_app.admin.display import error_line, link, link_to_list
-from queue_app.admin.filters import MadeFilter, QueueFilter, ReplayedFilter, TaskFilter
+from queue_app.admin.filters import FingerprintFilter, MadeFilter, QueueFilter, ReplayedFilter, TaskFilter
 from queue_app.exceptions import StoreUnavailable
 from queue_app.lifecycle import operate
 from queue_app.models import Attempt, DeadLetter, Job, selection
+
+#: Deaths that a page shows, the latest of them.
+LATEST = 20
 
 
 @admin.register(DeadLetter)
@@ -26,10 +31,11 @@ class DeadLetterAdmin(RecordAdmin):
         "reason",
         "attempts",
         error_line,
+        "alike",
         "created_at",
         "replayed_at",
     )
-    list_filter = (ReplayedFilter, "reason", QueueFilter, TaskFilter, MadeFilter)
+    list_filter = (ReplayedFilter, "reason", QueueFilter, TaskFilter, FingerprintFilter, MadeFilter)
     search_help_text = "The id of the dead letter or of its job, or the beginning of a task's name."
     text_field = "task"
     fields = (
@@ -40,6 +46,8 @@ class DeadLetterAdmin(RecordAdmin):
         "reason",
         "error_class",
         "error",
+        "deaths",
+        "alike",
         "attempts",
         "attempts_link",
         "created_at",
@@ -58,6 +66,21 @@ class DeadLetterAdmin(RecordAdmin):
     @admin.display(description="Job")
     def job_link(self, letter: DeadLetter) -> str:
         return link(Job, letter.job_id)
+
+    @admin.display(description="Fingerprint")
+    def alike(self, letter: DeadLetter) -> str:
+        """All that died of the same."""
+        if not letter.fingerprint:
+            return ""
+        return link_to_list(DeadLetter, f"fingerprint={letter.fingerprint}", letter.fingerprint)
+
+    @admin.display(description="Deaths of its process", empty_value="none")
+    def deaths(self, letter: DeadLetter) -> str:
+        return format_html_join(
+            mark_safe("<br>"),
+            "attempt {}: {}",
+            ((death.number, death.error) for death in letter.deaths()[:LATEST]),
+        )
 
     @admin.display(description="History")
     def attempts_link(self, letter: DeadLetter) -> str:

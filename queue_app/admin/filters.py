@@ -56,6 +56,12 @@ class QueueFilter(InputFilter):
     lookup = "queue"
 
 
+class FingerprintFilter(InputFilter):
+    title = "fingerprint"
+    parameter_name = "fingerprint"
+    lookup = "fingerprint"
+
+
 class MadeFilter(admin.SimpleListFilter):
     """By age, through the primary key."""
 

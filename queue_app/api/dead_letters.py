@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rest_framework import viewsets
@@ -14,7 +15,7 @@ from queue_app.api.base import NewestFirst, StaffView, uuid_or_404
 from queue_app.api.errors import Conflict
 from queue_app.api.filters import DeadLetterFilter, StrictFilterBackend
 from queue_app.api.parsers import fields
-from queue_app.api.serializers import DeadLetterSerializer
+from queue_app.api.serializers import DeadLetterPageSerializer, DeadLetterSerializer
 from queue_app.exceptions import InvalidOption
 from queue_app.lifecycle import operate
 from queue_app.models import DeadLetter, selection
@@ -35,6 +36,9 @@ class DeadLetterViewSet(StaffView, viewsets.ReadOnlyModelViewSet[DeadLetter]):
     filterset_class = DeadLetterFilter
     lookup_value_regex = "[^/]+"
 
+    def get_serializer_class(self) -> type[DeadLetterSerializer]:
+        return DeadLetterPageSerializer if self.detail else DeadLetterSerializer
+
     def get_object(self) -> DeadLetter:
         pk = uuid_or_404(self.kwargs["pk"], "dead letter")
         letter = DeadLetter.objects.using(write_alias()).filter(pk=pk).first()
@@ -54,8 +58,8 @@ class DeadLetterViewSet(StaffView, viewsets.ReadOnlyModelViewSet[DeadLetter]):
 
     @action(detail=False, methods=["post"])
     def replay(self, request: Request) -> Response:
-        """Run many again, oldest first: `{task, queue, since, limit, dry_run}`, each optional."""
-        given = fields(request, ("task", "queue", "since", "limit", "dry_run"))
+        """Run many again, oldest first: `{task, queue, fingerprint, since, limit, dry_run}`, each optional."""
+        given = fields(request, ("task", "queue", "fingerprint", "since", "limit", "dry_run"))
         limit, dry_run, chosen = _checked(given)
         letters = selection.dead_letters(**chosen)
         if dry_run:
@@ -75,7 +79,12 @@ def _checked(given: Any) -> tuple[int, bool, dict[str, Any]]:
     if not isinstance(dry_run, bool):
         wrong["dry_run"] = ["Use true or false."]
     chosen: dict[str, Any] = {}
-    for name, rule in (("task", _task), ("queue", check_queue), ("since", _since)):
+    for name, rule in (
+        ("task", _task),
+        ("queue", check_queue),
+        ("fingerprint", _fingerprint),
+        ("since", _since),
+    ):
         if (value := given.get(name)) is not None:
             try:
                 chosen[name] = rule(value)
@@ -89,6 +98,12 @@ def _checked(given: Any) -> tuple[int, bool, dict[str, Any]]:
 def _task(value: Any) -> str:
     if not isinstance(value, str) or not 1 <= len(value) <= 255 or "\x00" in value:
         raise InvalidOption("Use the dotted path of a task.")
+    return value
+
+
+def _fingerprint(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{12}", value):
+        raise InvalidOption("Use the 12 hexadecimal digits that dead letters show.")
     return value
 
 

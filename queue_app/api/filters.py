@@ -58,6 +58,7 @@ class DeadLetterFilter(_Made):
     task = django_filters.CharFilter(max_length=255)
     queue = django_filters.CharFilter(max_length=64)
     reason = django_filters.MultipleChoiceFilter(choices=DeadReason.choices, distinct=False)
+    fingerprint = django_filters.CharFilter(max_length=12)
     replayed = django_filters.ChoiceFilter(
         choices=[("no", "no"), ("yes", "yes"), ("any", "any")], method="by_replay"
     )

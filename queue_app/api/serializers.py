@@ -136,6 +136,7 @@ class DeadLetterSerializer(serializers.ModelSerializer[DeadLetter]):
             "attempts",
             "error_class",
             "error",
+            "fingerprint",
             "created_at",
             "replayed_at",
         ]
@@ -143,6 +144,19 @@ class DeadLetterSerializer(serializers.ModelSerializer[DeadLetter]):
 
     def get_job_url(self, letter: DeadLetter) -> str:
         return str(reverse("queue_app_api:job-detail", [letter.job_id], request=self.context["request"]))
+
+
+class DeadLetterPageSerializer(DeadLetterSerializer):
+    """One dead letter, with the deaths of its job's processes: attempt and cause, the latest first."""
+
+    deaths = serializers.SerializerMethodField()
+
+    class Meta(DeadLetterSerializer.Meta):
+        fields = [*DeadLetterSerializer.Meta.fields, "deaths"]
+        read_only_fields = fields
+
+    def get_deaths(self, letter: DeadLetter) -> list[dict[str, Any]]:
+        return [{"attempt": a.number, "cause": a.error} for a in letter.deaths()[:LATEST]]
 
 
 class WorkerSerializer(serializers.ModelSerializer[Worker]):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from queue_app.dispatch.body import Delivery
+from queue_app.fingerprint import fingerprint
 from queue_app.models.bulk.rows import Ending
 from queue_app.states import AttemptState, DeadReason, JobState
 
@@ -99,4 +100,7 @@ def ending(outcome: Outcome) -> Ending:
         error=outcome.error,
         traceback=outcome.traceback,
         dead_reason=outcome.dead_reason.value if outcome.dead_reason else "",
+        fingerprint=fingerprint(d.task, outcome.error_class, outcome.error, outcome.traceback)
+        if outcome.dead_reason
+        else "",
     )

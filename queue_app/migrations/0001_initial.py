@@ -323,6 +323,15 @@ class Migration(migrations.Migration):
                 ("attempts", models.IntegerField(help_text="Attempts made when it died.")),
                 ("error_class", models.CharField(blank=True, default="", max_length=255)),
                 ("error", models.TextField(blank=True, default="")),
+                (
+                    "fingerprint",
+                    models.CharField(
+                        blank=True,
+                        default="",
+                        help_text="The same in all that died of the same.",
+                        max_length=12,
+                    ),
+                ),
                 ("created_at", models.DateTimeField(default=queue_app.clock.now)),
                 ("replayed_at", models.DateTimeField(blank=True, null=True)),
                 (
@@ -342,7 +351,12 @@ class Migration(migrations.Migration):
                         condition=models.Q(("replayed_at__isnull", True)),
                         fields=["-id"],
                         name="queue_app_dead_open",
-                    )
+                    ),
+                    models.Index(
+                        condition=models.Q(("replayed_at__isnull", True)),
+                        fields=["fingerprint", "-id"],
+                        name="queue_app_dead_alike",
+                    ),
                 ],
                 "constraints": [
                     models.UniqueConstraint(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from django.db import models
 
 from queue_app import clock, ids
+from queue_app.models.attempt import Attempt
 from queue_app.models.job import Job
-from queue_app.states import DeadReason
+from queue_app.states import AttemptState, DeadReason
 
 
 class DeadLetter(models.Model):
@@ -20,6 +21,9 @@ class DeadLetter(models.Model):
     attempts = models.IntegerField(help_text="Attempts made when it died.")
     error_class = models.CharField(max_length=255, default="", blank=True)
     error = models.TextField(default="", blank=True)
+    fingerprint = models.CharField(
+        max_length=12, default="", blank=True, help_text="The same in all that died of the same."
+    )
     created_at = models.DateTimeField(default=clock.now)
     replayed_at = models.DateTimeField(null=True, blank=True)
 
@@ -29,12 +33,22 @@ class DeadLetter(models.Model):
             models.Index(
                 fields=["-id"], name="queue_app_dead_open", condition=models.Q(replayed_at__isnull=True)
             ),
+            models.Index(
+                fields=["fingerprint", "-id"],
+                name="queue_app_dead_alike",
+                condition=models.Q(replayed_at__isnull=True),
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
                 fields=["job"], name="queue_app_dead_once", condition=models.Q(replayed_at__isnull=True)
             ),
         ]
+
+    def deaths(self) -> models.QuerySet[Attempt]:
+        """The attempts in which the job's process died, with their causes; the latest first."""
+        rows = Attempt.objects.using(self._state.db).filter(job_id=self.job_id, state=AttemptState.LOST)
+        return rows.filter(number__lte=self.attempts).order_by("-number")
 
     def __str__(self) -> str:
         return f"{self.task} {self.job_id}: {self.reason}"

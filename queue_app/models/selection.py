@@ -57,14 +57,20 @@ def _point(text: str) -> datetime | None:
 
 
 def dead_letters(
-    task: str | None = None, queue: str | None = None, since: datetime | None = None
+    task: str | None = None,
+    queue: str | None = None,
+    since: datetime | None = None,
+    fingerprint: str | None = None,
 ) -> QuerySet[DeadLetter]:
-    """The open dead letters, newest first; all of them, or those of a task, a queue, and not older than `since`."""
+    """The open dead letters, newest first; all of them, or those of a task, a queue, a fingerprint, and not older than
+    `since`."""
     letters = DeadLetter.objects.filter(replayed_at__isnull=True)
     if task is not None:
         letters = letters.filter(task=task)
     if queue is not None:
         letters = letters.filter(queue=queue)
+    if fingerprint is not None:
+        letters = letters.filter(fingerprint=fingerprint)
     if since is not None:
         letters = letters.filter(created_at__gte=since)
     return letters

@@ -484,7 +484,7 @@ def test_dead_letters(api: APIClient) -> None:
     (letter,) = api.get(LETTERS).json()["results"]
     assert (letter["job"], letter["task"], letter["reason"]) == (job_id, "tests.tasks.echo", "exhausted")
     assert api.get(letter["job_url"]).json()["state"] == "failed"
-    assert api.get(letter["url"]).json() == letter
+    assert api.get(letter["url"]).json() == letter | {"deaths": []}
     answer = api.post(letter["url"] + "requeue/")
     assert answer.status_code == 200 and answer.json()["replayed_at"]
     assert drain() == [job_id]
@@ -501,7 +501,12 @@ def test_dead_letter_filters(api: APIClient) -> None:
     mail = DeadLetterFactory(job__task="shop.mail", job__queue="mail", reason="poison")
     DeadLetterFactory()
     assert len(ids_of(api.get(LETTERS))) == 2
-    for query in ({"task": "shop.mail"}, {"queue": "mail"}, {"reason": "poison"}):
+    for query in (
+        {"task": "shop.mail"},
+        {"queue": "mail"},
+        {"reason": "poison"},
+        {"fingerprint": mail.fingerprint},
+    ):
         assert ids_of(api.get(LETTERS, query)) == [str(mail.pk)]
     assert api.get(LETTERS, {"replayed": "maybe"}).status_code == 400
 
@@ -520,6 +525,7 @@ def test_replay_many(api: APIClient) -> None:
     assert replay(dry_run=True) == {"dry_run": True, "replayed": 0, "would_replay": 4}
     assert replay(dry_run=True, limit=3)["would_replay"] == 3
     assert DeadLetter.objects.filter(replayed_at=None).count() == 4
+    assert replay(dry_run=True, fingerprint=mail.dead_letters.get().fingerprint)["would_replay"] == 1
     assert replay(task="shop.mail", queue="mail") == {"dry_run": False, "replayed": 1, "would_replay": 1}
     assert replay(since="1d", limit=1)["replayed"] == 1
     assert drain() == [str(new[0].pk)] and drain(queue="mail") == [str(mail.pk)]

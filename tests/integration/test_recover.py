@@ -10,6 +10,7 @@ import redis
 from queue_app import clock, conf, signals
 from queue_app.dispatch import keys, workers
 from queue_app.dispatch.connection import Fenced
+from queue_app.fingerprint import fingerprint
 from queue_app.lifecycle import recover
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.worker.executor import timed_out
@@ -66,12 +67,20 @@ def test_a_job_that_keeps_killing_its_process_is_quarantined() -> None:
         assert states([job_id]) == ["queued"]
         child = Child(death)
         child.claim()
-        take_back(child, recover.Cause("killed by SIGSEGV, peak memory 812 MB", running={job_id: 1.0}))
+        cause = f"killed by SIGSEGV, peak memory {800 + death} MB"
+        take_back(child, recover.Cause(cause, running={job_id: 1.0}))
     job = Job.objects.get(pk=job_id)
     assert (job.state, job.deaths, job.attempt) == ("failed", 3, 3)
     letter = DeadLetter.objects.get(job_id=job_id)
     assert (letter.reason, letter.attempts) == ("poison", 3)
-    assert letter.error == "killed by SIGSEGV, peak memory 812 MB"
+    assert letter.error == "killed by SIGSEGV, peak memory 803 MB"
+    assert [(a.number, a.error[-6:]) for a in letter.deaths()] == [
+        (3, "803 MB"),
+        (2, "802 MB"),
+        (1, "801 MB"),
+    ]
+    said = "killed by SIGSEGV, peak memory 12 MB"
+    assert letter.fingerprint == fingerprint("tests.tasks.noop", "queue_app.exceptions.ProcessDied", said, "")
     assert drain() == []
 
 

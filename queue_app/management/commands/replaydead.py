@@ -24,6 +24,7 @@ class Command(BaseCommand):
         # Checked in `handle` and not by argparse, which would print the usage beside the one line that matters.
         parser.add_argument("--task", help="only this task, by its dotted path")
         parser.add_argument("--queue", help="only this queue")
+        parser.add_argument("--fingerprint", help="only what died of this, as the dead letters show it")
         parser.add_argument(
             "--since", help="only what died since: an ISO date or time, or an age such as 2h or 3d"
         )
@@ -39,7 +40,7 @@ class Command(BaseCommand):
             since = None if options["since"] is None else selection.since(options["since"])
         except InvalidOption as error:
             raise CommandError("--" + str(error).replace("queue_name", "queue", 1)) from None
-        letters = selection.dead_letters(options["task"], queue, since)
+        letters = selection.dead_letters(options["task"], queue, since, options["fingerprint"])
         try:
             if options["dry_run"]:
                 self._say("Would replay", letters.using(write_alias())[:limit].count())

@@ -146,6 +146,7 @@ def _dead_letter(e: Ending) -> DeadLetter:
         task=e.task,
         queue=e.queue,
         reason=e.dead_reason,
+        fingerprint=e.fingerprint,
         attempts=e.number,
         error_class=e.error_class,
         error=e.error,

@@ -56,7 +56,7 @@ _COPY_ATTEMPTS = (
     " traceback) FROM STDIN"
 )
 _COPY_DEAD = (
-    "COPY queue_app_deadletter (id, job_id, task, queue, reason, attempts, error_class, error, created_at)"
+    "COPY queue_app_deadletter (id, job_id, task, queue, reason, attempts, error_class, error, fingerprint, created_at)"
     " FROM STDIN"
 )
 #: Successes, the bulk of all outcomes: rows and attempts in one statement, and what does not change is not sent.
@@ -302,7 +302,7 @@ def _attempt_line(e: Ending, worker: str) -> str:
 def _dead_line(e: Ending) -> str:
     return (
         f"{ids.new_text()}\t{e.id}\t{_text(e.task)}\t{e.queue}\t{e.dead_reason}\t{e.number}\t"
-        f"{_text(e.error_class)}\t{_text(e.error)}\t{_time(e.finished_at)}\n"
+        f"{_text(e.error_class)}\t{_text(e.error)}\t{e.fingerprint}\t{_time(e.finished_at)}\n"
     )
 
 

@@ -46,7 +46,7 @@ class Ending:
         number: the attempt; the write counts only if the row's last ended attempt is `number - 1` (the fence).
         job_state, run_after, failures, deaths: what the job row says afterwards.
         result, progress: JSON text or None.
-        dead_reason: set when the job goes to the dead letters.
+        dead_reason, fingerprint: set when the job goes to the dead letters.
     """
 
     id: str
@@ -66,6 +66,7 @@ class Ending:
     error: str = ""
     traceback: str = ""
     dead_reason: str = ""
+    fingerprint: str = ""
 
 
 class Waiting(NamedTuple):
