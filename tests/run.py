@@ -38,7 +38,7 @@ class Leg:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *arguments],
             cwd=ROOT,
-            env=os.environ | {"TEST_DATABASE": database},
+            env=_environment() | {"TEST_DATABASE": database},
             stdout=output,
             stderr=output and subprocess.STDOUT,
         )
@@ -54,6 +54,11 @@ class Leg:
             sys.stdout.flush()
         results = {0: "passed", 2: "interrupted", 5: "no test ran", CANNOT_RUN: "SKIPPED"}
         return results.get(code, f"FAILED (exit code {code})")
+
+
+def _environment() -> dict[str, str]:
+    """This one, without settings that pytest-django would read before tests/conftest.py has said which database."""
+    return {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
 
 
 def run_legs(arguments: list[str]) -> dict[str, tuple[str, float]]:

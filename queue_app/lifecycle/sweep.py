@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from uuid import UUID
 
 import redis
-from django.db.models import BooleanField
-from django.db.models.expressions import RawSQL
 
 from queue_app import clock, conf, ids
 from queue_app.lifecycle import release
@@ -20,7 +18,7 @@ from queue_app.lifecycle.release import Check, unchecked
 from queue_app.models import Job
 from queue_app.models.bulk import write_alias
 from queue_app.models.job import JobQuerySet
-from queue_app.states import TIMED, UNFINISHED, JobState
+from queue_app.states import JobState
 
 #: Rows are new for so many seconds after SWEEP_GRACE: a leader that has just been elected looks back as far, and a
 #: commit that comes so late after its enqueue is still seen soon.
@@ -30,18 +28,11 @@ LIMIT = 50_000
 #: Most rows of a queue, the newest ones, that are looked at once more for late commits among them.
 AGAIN = 2_000
 
-#: `JobQuerySet.waiting_now` in the words of its index: SQLite does not see that a list of parameters is the same.
-_WAITING = RawSQL(
-    f"queue_app_job.state IN ({', '.join(repr(state.value) for state in sorted(UNFINISHED - TIMED))})",
-    (),
-    output_field=BooleanField(),
-)
-
 
 def queues_that_wait(start: str = "") -> Iterator[str]:
     """The names of the queues that have waiting rows, from `start` on, sorted: one look-up in their index for each,
     not one row for each job."""
-    rows = _indexed().order_by("queue").values_list("queue", flat=True)
+    rows = Job.objects.using(write_alias()).waiting_now().order_by("queue").values_list("queue", flat=True)
     name = rows.filter(queue__gte=start).first()
     while name is not None:
         yield name
@@ -50,11 +41,7 @@ def queues_that_wait(start: str = "") -> Iterator[str]:
 
 def waiting_in(queue: str) -> JobQuerySet:
     """The rows of a queue that say `queued`, so that the index of waiting rows serves them."""
-    return _indexed().filter(queue=queue, state=JobState.QUEUED)
-
-
-def _indexed() -> JobQuerySet:
-    return Job.objects.using(write_alias()).filter(_WAITING)
+    return Job.objects.using(write_alias()).waiting_now().filter(queue=queue, state=JobState.QUEUED)
 
 
 class Recent:

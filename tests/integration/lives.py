@@ -270,4 +270,7 @@ def impatient() -> Iterator[None]:
         patch.setitem(
             connections["default"].settings_dict, "CONN_MAX_AGE", None
         )  # connecting takes most of the time
-        yield
+        try:
+            yield
+        finally:
+            refresh(close=True)  # one that a fault has broken must not break what follows

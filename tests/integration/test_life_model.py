@@ -99,6 +99,7 @@ class Lifecycle(RuleBasedStateMachine):
         with self.stores.failing(*fault) if fault else nullcontext():
             try:
                 step()
+                refresh()  # what failed after a commit was nobody's failure, and broke the connection all the same
                 return "done"
             except (DatabaseError, *connection.Unavailable):
                 refresh(close=True)

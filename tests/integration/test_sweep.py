@@ -18,6 +18,7 @@ from queue_app.lifecycle import dispatching, recover, sweep
 from queue_app.lifecycle.sweep import Recent
 from queue_app.maintenance import leader, reconcile
 from queue_app.maintenance.duty import Mandate
+from queue_app.models import Job
 from queue_app.states import JobState
 from tests import tasks
 from tests.factories import JobFactory
@@ -230,7 +231,21 @@ def test_its_questions_are_answered_by_the_index_of_waiting_rows() -> None:
     rows = (
         sweep.waiting_in("q1").filter(id__lt=until, id__gte=since).order_by("id").values_list("pk", "queue")
     )
-    names = sweep._indexed().order_by("queue").values_list("queue", flat=True).filter(queue__gt="q0")
+    names = Job.objects.waiting_now().order_by("queue").values_list("queue", flat=True).filter(queue__gt="q0")
     for question in (rows[:100], names[:1]):
         plan = question.explain()
         assert "queue_app_job_waiting" in plan, plan
+
+
+def test_the_words_of_the_lifecycle_have_their_indexes() -> None:
+    """On every database: what is finished is not read to find what waits for a time, or is to be cancelled."""
+    JobFactory.create_batch(300, state=JobState.SUCCEEDED, history=False)
+    JobFactory.create_batch(3, state=JobState.SCHEDULED)
+    JobFactory.create_batch(2, state=JobState.RUNNING, cancel_requested_at=clock.now())
+    with database.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    due = Job.objects.timed().filter(run_after__lte=clock.now()).order_by("run_after")
+    cancelling = Job.objects.cancelling().order_by("id")
+    for question, index in ((due, "queue_app_job_timed"), (cancelling, "queue_app_job_cancelling")):
+        plan = question.values_list("pk")[:100].explain()
+        assert index in plan, plan
