@@ -9,9 +9,9 @@ from django.core.management import CommandError, call_command
 
 from queue_app.worker.supervisor import Supervisor
 from tests.acceptance.support import StartWorker
-from tests.support.marks import committed
+from tests.support.marks import committed, on_sqlite_alone
 
-pytestmark = committed
+pytestmark = [committed, on_sqlite_alone]
 
 
 @pytest.mark.parametrize(

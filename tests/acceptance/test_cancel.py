@@ -25,11 +25,11 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
-from tests.support.marks import committed
+from tests.support.marks import committed, on_postgresql_alone
 from tests.support.servers import PostgresqlServer
 from tests.support.waiting import wait_until
 
-pytestmark = committed
+pytestmark = [committed, on_postgresql_alone]
 
 #: Nobody may be killed unless a test is about that.
 PATIENT: dict[str, Any] = {"CANCEL_GRACE": 300.0}

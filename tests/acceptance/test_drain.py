@@ -11,10 +11,10 @@ import redis
 from queue_app.models import Attempt, Job
 from tests import tasks
 from tests.acceptance.support import StartWorker, attempts, labels, lines
-from tests.support.marks import committed
+from tests.support.marks import committed, on_sqlite_alone
 from tests.support.workers import WorkerProcess
 
-pytestmark = committed
+pytestmark = [committed, on_sqlite_alone]
 
 
 def ran(process: WorkerProcess) -> int:

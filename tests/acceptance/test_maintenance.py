@@ -20,12 +20,12 @@ from queue_app.maintenance.leader import DUTIES
 from queue_app.models import Job, Worker
 from tests import tasks
 from tests.acceptance.support import StartWorker, processes, wait_for_end
-from tests.support.marks import committed
+from tests.support.marks import committed, on_postgresql_alone
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
 from tests.support.workers import ROOT, WorkerProcess
 
-pytestmark = committed
+pytestmark = [committed, on_postgresql_alone]
 
 SHORT = {"LEASE": 2.0}
 

@@ -24,10 +24,10 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
-from tests.support.marks import committed
+from tests.support.marks import committed, on_sqlite_alone
 from tests.support.waiting import wait_until
 
-pytestmark = committed
+pytestmark = [committed, on_sqlite_alone]
 
 
 def held(client: redis.Redis) -> int:

@@ -14,11 +14,11 @@ from queue_app.lifecycle import enqueue, operate
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from tests import tasks
 from tests.acceptance.support import StartWorker, wait_for_end
-from tests.support.marks import committed
+from tests.support.marks import committed, on_postgresql_alone
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
 
-pytestmark = committed
+pytestmark = [committed, on_postgresql_alone]
 
 
 def enqueue_by_name(task: str, **more: Any) -> str:

@@ -21,11 +21,11 @@ from queue_app.models import Worker
 from queue_app.models.worker import WORKER_STATUSES
 from tests import tasks
 from tests.acceptance.support import StartWorker, processes, wait_for_end
-from tests.support.marks import committed
+from tests.support.marks import committed, on_postgresql_alone
 from tests.support.servers import PostgresqlServer, RedisServer
 from tests.support.waiting import wait_until
 
-pytestmark = committed
+pytestmark = [committed, on_postgresql_alone]
 
 
 @pytest.fixture(autouse=True)

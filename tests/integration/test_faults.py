@@ -124,7 +124,7 @@ def test_reaping(world: World, mode: str) -> None:
 def lost_data(world: World) -> None:
     """Redis loses its data while jobs wait, some of them for their time."""
     world.have(3)
-    world.have(run_after=0.2)
+    world.have(run_after=0.05)
     with world.stores.asleep():
         world.client.flushall()
     world.again(world.duties)
@@ -140,7 +140,7 @@ def never_pushed(world: World) -> None:
     with world.stores.asleep():
         world.client.set(keys.epoch(), "there")
     world.have(3, pushed=False)
-    world.have(pushed=False, run_after=0.2)
+    world.have(pushed=False, run_after=0.05)
     world.again(world.duties)
 
 
