@@ -166,7 +166,7 @@ class Enqueuer:
 
     def _arguments(self, kind: str, its_key: str) -> tuple[Any, ...]:
         dice = self._dice
-        if kind in ("quick", "delayed", "atomic"):
+        if kind in ("quick", "async", "delayed", "atomic"):
             return its_key, dice.choice([0.0, 0.001, 0.01, 0.04])
         if kind == "large":
             return its_key, 0.0, "x" * 9_000  # longer than BODY_LIMIT: read from the record by the worker

@@ -42,7 +42,8 @@ def record(outcomes: list[Outcome], worker_id: str) -> set[str]:
 
 
 def recorded(outcomes: list[Outcome], worker_id: str) -> set[str]:
-    """The ids whose attempt is in the record just as these outcomes say: a commit whose answer was lost wrote them.
+    """The ids whose attempt is in the record just as these outcomes say: a commit whose answer was lost wrote them. The
+    times tell it from an outcome of the same delivery in another child, as there may be after Redis lost its data.
 
     Raises:
         DatabaseError: ask again.
@@ -54,7 +55,7 @@ def recorded(outcomes: list[Outcome], worker_id: str) -> set[str]:
     found = set()
     for job_id, number, state, finished_at in rows.values_list("job_id", "number", "state", "finished_at"):
         outcome = mine.get((job_id, number))
-        if outcome and outcome.state == state and abs(finished_at.timestamp() - outcome.finished_at) < 0.001:
+        if outcome and outcome.state == state and abs(finished_at.timestamp() - outcome.finished_at) < 1e-5:
             found.add(outcome.delivery.id)
     return found
 

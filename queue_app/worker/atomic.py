@@ -5,37 +5,32 @@ the guarded write of the outcome, so that a delivery which the record no longer 
 
     begin    before the task: waits for the database, not for the task's luck
     execute  the task, the outcome, COMMIT; a failure of any rolls back everything
-    put      what became of it goes to the recorder, which records only what is not recorded yet
-
-A COMMIT whose answer is lost is settled by writing, under the same guard, that the attempt failed: either this
-counts, and then the transaction is not there and never will be; or the attempt is found there, and it is.
+    put      what became of it goes to the recorder, which records only what is not recorded yet; if the answer to the
+             COMMIT was lost, that is found out first (unanswered.py)
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
-from uuid import UUID
 
-from django.db import DatabaseError, Error, InterfaceError, OperationalError, transaction
+from django.db import Error, transaction
 from django.db.transaction import TransactionManagementError
 
 from queue_app import conf
 from queue_app.dispatch.body import Delivery
-from queue_app.lifecycle import recover, settle
+from queue_app.lifecycle import settle
 from queue_app.lifecycle.outcome import Outcome
-from queue_app.models import Attempt, Job, bulk
+from queue_app.models import Job, bulk
 from queue_app.registry import Declared
 from queue_app.states import AttemptState
 from queue_app.worker import connections
-from queue_app.worker.executor import Executor, class_path, message
+from queue_app.worker.executor import Executor
+from queue_app.worker.unanswered import Waiting, Watched, resolve
+from queue_app.worker.unanswered import lost as lost_attempt
 
 logger = logging.getLogger(__name__)
-
-#: Seconds between two tries while the database is away: first, and at most.
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 CLOSED = "The task closed the database connection that its own transaction is on; an atomic task must leave it open."
 ENDED = "The task ended its transaction (COMMIT, ROLLBACK or autocommit); an atomic task leaves that to the worker."
@@ -46,13 +41,11 @@ DOOMED = (
 )
 
 
-class Ledger(Protocol):
-    """Where outcomes go, and who is told of the database's absence: the recorder."""
+class Ledger(Watched, Protocol):
+    """Where outcomes go: the recorder."""
 
     def put(self, outcome: Outcome) -> None: ...
     def put_settled(self, outcome: Outcome, counted: bool) -> None: ...
-    def database_failed(self, error: BaseException) -> None: ...
-    def database_answered(self) -> None: ...
 
 
 class _Undone(Exception):
@@ -88,7 +81,7 @@ class Transaction:
         Returns:
             False when told to stop while the database was away: the task must not run.
         """
-        waiting = _Waiting(self._recorder)
+        waiting = Waiting(self._recorder)
         while True:
             connection = bulk.write_connection()
             reused = connection.connection is not None
@@ -175,7 +168,7 @@ class Transaction:
                 outcome.delivery.task,
                 str(error).strip(),
             )
-            instead = _lost(outcome, error)
+            instead = lost_attempt(outcome, error)
         else:
             started = outcome.started_at or outcome.finished_at
             instead = self._executor.failed(declared, outcome.delivery, started, error, outcome.carrier)
@@ -249,79 +242,13 @@ class Transaction:
     def put(self, outcome: Outcome) -> None:
         """Hand the outcome of `execute` to the recorder; first find out what it is."""
         if self._instead is not None:
-            outcome = self._resolve(outcome, self._instead)
+            committed = outcome
+            outcome, self._counted = resolve(self._recorder, self._worker_id, outcome, self._instead)
+            if outcome is committed and self._counted:
+                self._run_hooks(outcome.delivery.task)
+                connections.tidy(outcome.delivery.task)
+            self._hooks = []
         if self._counted is None:
             self._recorder.put(outcome)
         else:
             self._recorder.put_settled(outcome, self._counted)
-
-    def _resolve(self, outcome: Outcome, instead: Outcome) -> Outcome:
-        """Whether a transaction whose COMMIT was not answered is there; asked for as long as it takes.
-
-        A transaction that is still open somewhere has the job's row locked, so that the write below waits for its end.
-        """
-        waiting = _Waiting(self._recorder)
-        while True:
-            try:
-                undone = bool(settle.record([instead], self._worker_id)) or self._is_there(instead)
-                done = not undone and self._is_there(outcome)
-                break
-            except (OperationalError, InterfaceError) as error:
-                connections.refresh(close=True)
-                waiting.failed(error)
-            except DatabaseError:
-                logger.exception("Whether job %s was committed is left to the recorder.", outcome.delivery.id)
-                self._hooks = []
-                return instead
-        waiting.over()
-        self._counted = done or undone
-        if done:
-            logger.warning("Job %s was committed.", outcome.delivery.id)
-            self._run_hooks(outcome.delivery.task)
-            connections.tidy(outcome.delivery.task)
-            return outcome
-        self._hooks = []
-        return instead if undone else outcome
-
-    def _is_there(self, outcome: Outcome) -> bool:
-        """Whether the record has this very outcome. The times tell it from one of the same delivery in another child,
-        as there may be after Redis lost its data."""
-        row = Attempt.objects.using(bulk.write_alias()).filter(
-            job_id=UUID(outcome.delivery.id), number=outcome.delivery.number
-        ).first()  # fmt: skip
-        return (
-            row is not None
-            and row.state == outcome.state
-            and row.worker_id == UUID(self._worker_id)
-            and abs(row.finished_at.timestamp() - outcome.finished_at) < 1e-5
-        )
-
-
-class _Waiting:
-    """Waits between two tries, longer each time; tells the recorder, so that nothing is claimed meanwhile."""
-
-    def __init__(self, recorder: Ledger) -> None:
-        self._recorder = recorder
-        self._pause = FIRST_PAUSE
-        self._failed = False
-
-    def failed(self, error: BaseException) -> None:
-        self._failed = True
-        self._recorder.database_failed(error)
-        time.sleep(self._pause)
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
-
-    def over(self) -> None:
-        if self._failed:
-            self._recorder.database_answered()
-
-
-def _lost(outcome: Outcome, error: Exception) -> Outcome:
-    """The attempt, if it is not there: nobody's failure, but a job that breaks its connection each time must not go
-    round for ever, hence a death like that of its process."""
-    delivery = outcome.delivery
-    running = {delivery.id: outcome.started_at or outcome.finished_at}
-    cause = recover.Cause(f"the connection was lost before its commit: {message(error).strip()}", running)
-    lost = recover.lost(delivery, cause)
-    lost.error_class = class_path(error)
-    return lost
