@@ -129,6 +129,7 @@ def endings(draw: st.DrawFn, job: Job) -> Ending:
         error=draw(texts.filter(bool)) if wrong else "",
         traceback=draw(texts) if wrong else "",
         dead_reason=reason,
+        fingerprint="0123456789ab" if reason else "",
     )
 
 
@@ -190,6 +191,7 @@ def expected_letter(e: Ending) -> dict[str, Any]:
         "attempts": e.number,
         "error_class": e.error_class,
         "error": e.error,
+        "fingerprint": e.fingerprint,
         "created_at": at(e.finished_at),
         "replayed_at": None,
     }
