@@ -1,4 +1,4 @@
-"""What happens in the queue, as Django signals. `log` words them, `metrics` counts them, projects may listen.
+"""What happens in the queue, as Django signals. `log` words them, projects may listen.
 
 Sent with `send_robust`: a receiver that fails is logged and never costs a job.
 """

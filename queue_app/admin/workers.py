@@ -51,6 +51,7 @@ class WorkerAdmin(RecordAdmin):
         "heartbeat_at",
         "last_claim_at",
         "stopped_at",
+        "refused",
     )
     readonly_fields = fields
     heavy = ("tasks",)

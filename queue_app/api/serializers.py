@@ -181,6 +181,7 @@ class WorkerSerializer(serializers.ModelSerializer[Worker]):
             "heartbeat_at",
             "last_claim_at",
             "stopped_at",
+            "refused",
         ]
         read_only_fields = fields
 

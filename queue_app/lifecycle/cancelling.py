@@ -27,8 +27,8 @@ from queue_app.states import ATTEMPTABLE, WAITING, JobState
 
 logger = logging.getLogger(__name__)
 
-#: Rows that the duty looks at in one run, and locks at once.
-LIMIT, CHUNK = 2_000, 500
+#: Rows that the duty locks at once.
+CHUNK = 500
 
 
 def end_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
@@ -96,10 +96,11 @@ def _tell(by_queue: dict[str, list[str]]) -> None:
         dispatching.redis_failed(error)
 
 
-def pursue(*, limit: int = LIMIT, check: Check = unchecked) -> int:
+def pursue(*, limit: int = CHUNK, check: Check = unchecked) -> int:
     """Ask again where jobs that shall end have not, and end those that nobody holds any more.
 
     Args:
+        limit: rows in one batch.
         check: called before each batch.
 
     Returns:
@@ -109,14 +110,16 @@ def pursue(*, limit: int = LIMIT, check: Check = unchecked) -> int:
         Unavailable (see dispatch.connection): Redis cannot be reached.
     """
     using = write_alias()
-    found = list(Job.objects.using(using).cancelling().order_by("id").values_list("pk", flat=True)[:limit])
+    asked = Job.objects.using(using).cancelling().order_by("id")
+    found = list(asked.values_list("pk", flat=True)[:limit])
     count = 0
-    for start in range(0, len(found), CHUNK):
+    while found:
         check()
         with transaction.atomic(using=using):
-            rows = Job.objects.using(using).cancelling().filter(pk__in=found[start : start + CHUNK])
-            rows = rows.select_for_update().order_by("pk").only("state", "queue")
+            rows = asked.filter(pk__in=found).select_for_update().only("state", "queue")
             count += len(end_or_request(rows)[0])
+        # On behind those that their workers still hold, or they would starve the others.
+        found = list(asked.filter(pk__gt=found[-1]).values_list("pk", flat=True)[:limit])
     return count
 
 

@@ -1,6 +1,7 @@
 """Prune: finished jobs leave the record when their time is over, oldest first, a batch at a time.
 
-A job's attempts and dead letters go with it. Workers are not touched, nor does pruning a worker touch history.
+A job's attempts and dead letters go with it. Workers are not touched, nor does pruning a worker touch history: no row
+points at another's.
 
 What is kept for long lies among what is not. So the record is walked through by id, a bounded part at a time: its cost
 is that of a part, not of all that is kept.
@@ -16,7 +17,7 @@ from django.db.models import Q
 
 from queue_app import clock, conf, ids
 from queue_app.lifecycle.release import Check, unchecked
-from queue_app.models import Attempt, DeadLetter, Job, Queue
+from queue_app.models import Attempt, DeadLetter, Job, Queue, Worker
 from queue_app.models.bulk import write_alias
 from queue_app.states import JobState
 
@@ -74,6 +75,24 @@ def some(
     if len(found) == limit:
         last = found[-1]
     return (_delete(found, over, check) if found else 0), last
+
+
+def workers(*, limit: int = BATCH, check: Check = unchecked) -> int:
+    """Delete the rows of workers that stopped longer ago than failed jobs are kept. Nothing points at them.
+
+    Returns:
+        How many were deleted.
+    """
+    keep = conf.get().KEEP_FAILED
+    if keep is None:
+        return 0
+    rows = Worker.objects.using(write_alias())
+    gone = rows.filter(stopped_at__lt=clock.from_seconds(clock.seconds() - keep))
+    found = list(gone.order_by("pk").values_list("pk", flat=True)[:limit])
+    if found:
+        check()
+        rows.filter(pk__in=found)._raw_delete(rows.db)
+    return len(found)
 
 
 def _over() -> tuple[Q, float | None]:

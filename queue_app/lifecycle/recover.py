@@ -70,6 +70,7 @@ def take_back(
     Returns:
         How many jobs were lost, and how many returned.
     """
+    holder = str(holder)  # whoever acts for the dead is kept out by no fence
     lost_ids: list[str] = []
     back_ids: list[str] = []
     for queue in names:

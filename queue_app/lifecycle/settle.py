@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from uuid import UUID
 
 import redis
+from django.db.models import F
 
 from queue_app import signals
 from queue_app.dispatch import queues
 from queue_app.dispatch.queues import Entry
 from queue_app.lifecycle import dispatching
 from queue_app.lifecycle.outcome import Outcome, ending
-from queue_app.models import Attempt, bulk
+from queue_app.models import Attempt, Worker, bulk
 from queue_app.models.bulk.rows import Accepted, Start
 from queue_app.states import FINAL, AttemptState
 
@@ -106,6 +107,16 @@ def announce(outcomes: list[Outcome], accepted: set[str], worker_id: str) -> Non
                 reason=outcome.dead_reason.value,
                 error=outcome.error,
             )
+
+
+def count_refused(worker_id: str, count: int) -> None:
+    """Add to the outcomes of a worker that did not count: it had been given up for dead.
+
+    Raises:
+        DatabaseError: nothing was written.
+    """
+    workers = Worker.objects.using(bulk.write_alias()).filter(pk=worker_id)
+    workers.update(refused=F("refused") + count)
 
 
 def mark_running(starts: list[Start], worker_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Prune: finished jobs leave the record when their time is over."""
+"""Prune: finished jobs, and workers that stopped long ago, leave the record when their time is over."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(mandate: Mandate) -> int:
     """Walk on through the record, batch by batch, while there is something to delete and time is left.
 
     Returns:
-        How many jobs were deleted.
+        How many rows were deleted.
     """
     global _behind
     began, count, vain = time.monotonic(), 0, 0
@@ -28,6 +28,7 @@ def run(mandate: Mandate) -> int:
         found, _behind = prune.some(_behind, check=mandate.check)
         count += found
         if _behind is None:
+            count += prune.workers(check=mandate.check)
             break
         vain = 0 if found else vain + 1
         if time.monotonic() - began >= SECONDS:
@@ -36,4 +37,4 @@ def run(mandate: Mandate) -> int:
     return count
 
 
-PRUNE = Duty("prune", 30.0, run, "deletes finished jobs whose retention is over")
+PRUNE = Duty("prune", 30.0, run, "deletes finished jobs and stopped workers whose retention is over")

@@ -285,6 +285,12 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("stopped_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "refused",
+                    models.IntegerField(
+                        default=0, help_text="Outcomes that did not count: it had been given up for dead."
+                    ),
+                ),
             ],
             options={
                 "ordering": ["-id"],

@@ -58,6 +58,9 @@ class Worker(models.Model):
         help_text="When it could last claim, also if there was nothing, or all its children were busy.",
     )
     stopped_at = models.DateTimeField(null=True, blank=True)
+    refused = models.IntegerField(
+        default=0, help_text="Outcomes that did not count: it had been given up for dead."
+    )
 
     objects = WorkerQuerySet.as_manager()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import select
 import signal
 import threading
@@ -85,7 +86,7 @@ class Keeper:
                 if self._redis_is_empty():
                     self._announce()
                     self._registrar.hurry()
-                next_look = now + LOOK
+                next_look = now + LOOK * (0.75 + random.random() / 4)  # not in step with other workers
             if now >= next_write:
                 self._registrar.write(self._last_claim(), self._all_busy())
                 next_write = now + period

@@ -172,7 +172,16 @@ class Recorder:
         if not self._room.is_set() and len(self._waiting) < self._limit // 2:
             self._room.set()
         self._acknowledge(group, accepted)
+        self._announce(group, accepted)
+
+    def _announce(self, group: list[Outcome], accepted: set[str]) -> None:
         settle.announce(group, accepted, self._worker_id)
+        if len(accepted) < len(group):
+            try:
+                settle.count_refused(self._worker_id, len(group) - len(accepted))
+            except (DatabaseError, InterfaceError) as error:
+                logger.warning("Refused outcomes could not be counted: %s", str(error).strip())
+                refresh(close=True)
 
     def _pass_on(self) -> None:
         """Acknowledge and announce what is settled already."""
@@ -183,7 +192,7 @@ class Recorder:
             if group:
                 accepted = {outcome.delivery.id for outcome in group} if counted else set()
                 self._acknowledge(group, accepted)
-                settle.announce(group, accepted, self._worker_id)
+                self._announce(group, accepted)
 
     def _record(self, group: list[Outcome]) -> set[str]:
         """Write a group, for as long as it takes."""

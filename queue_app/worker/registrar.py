@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import socket
 import threading
 from typing import Any
@@ -20,7 +21,7 @@ from queue_app.worker.config import WorkerConfig
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two tries to send a heartbeat while Redis is away.
+#: Seconds between two tries to send a heartbeat while Redis is away, about: all workers try again, and not in step.
 AGAIN = 0.5
 
 
@@ -53,7 +54,7 @@ class Registrar:
         taken = True
         while not self._leaving:
             # One that did not get through is made up for as soon as it can be: others judge by it.
-            self._hurry.wait(period if taken else AGAIN)
+            self._hurry.wait(period if taken else AGAIN * (0.5 + random.random()))
             self._hurry.clear()
             if not self._leaving:
                 taken = self._beat()

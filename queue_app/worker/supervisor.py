@@ -6,13 +6,11 @@ Signals: TERM and INT drain; a second one, or QUIT, hurries; HUP replaces the ch
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import logging
 import os
 import select
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from queue_app import clock
 from queue_app.worker import title
 from queue_app.worker.child import Child
 from queue_app.worker.config import WorkerConfig
+from queue_app.worker.forking import explain, fork
 from queue_app.worker.keeper import Keeper
 from queue_app.worker.messages import Birth, Death, Line, as_values
 from queue_app.worker.shared import Board, Running
@@ -162,7 +161,11 @@ class Supervisor:
         self._board.clear(seat.index)
         seat.serial, seat.started = self._serial, time.monotonic()
         seat.overdue, seat.unwilling, seat.suspects, seat.ordered = {}, {}, set(), False
-        seat.pid = self._fork(lambda: Child(self._config, self._board, seat.index, seat.serial).run())
+        seat.pid = fork(
+            lambda: Child(self._config, self._board, seat.index, seat.serial).run(),
+            close=(self._to_keeper, self._from_keeper),
+            bound=True,
+        )
         self._tell("birth", Birth(seat.serial, seat.pid, seat.index))
 
     def _roll(self) -> None:
@@ -248,7 +251,7 @@ class Supervisor:
             os.close(up_read)
             return Keeper(self._config, self._board, Line(down_read), Line(up_write)).run()
 
-        self._keeper_pid = self._fork(run, keep=True)
+        self._keeper_pid = fork(run)
         os.close(down_read)
         os.close(up_write)
         for seat in self._seats:
@@ -302,49 +305,3 @@ class Supervisor:
         if not self._announced and all(self._board.is_up(seat.index) for seat in self._seats):
             self._announced = True
             self._say("ready")
-
-    def _fork(self, run: Callable[[], int], *, keep: bool = False) -> int:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        parent = os.getpid()
-        # Held back until the new process has its own handler (see Child.run): one told to stop before that would die.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        pid = os.fork()
-        if pid:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-            return pid
-        code = 1
-        try:
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD):
-                signal.signal(number, signal.SIG_DFL)
-            if not keep:
-                for line in (self._to_keeper, self._from_keeper):
-                    if line is not None:
-                        line.close()
-                _die_with_parent(parent)
-            code = run()
-        except BaseException:
-            logger.exception("A process of the worker failed.")
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-
-
-def _die_with_parent(parent: int) -> None:
-    """Have the kernel send TERM when the supervisor is gone (Linux): the child then drains and ends."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:  # it went before the kernel was told
-        os._exit(1)
-
-
-def explain(status: int, peak_mb: float) -> str:
-    """Why a process ended, in words; empty for exit code 0."""
-    memory = f", peak memory {peak_mb:.0f} MB" if peak_mb else ""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return f"killed by {signal.Signals(number).name}{memory}"
-    code = os.waitstatus_to_exitcode(status)
-    return f"exit code {code}{memory}" if code else ""

@@ -85,6 +85,20 @@ def test_a_running_job_is_interrupted_and_cleans_up(
 
 
 @pytest.mark.parametrize("slots", ["1", "2"])
+def test_a_running_job_ends_within_a_second(worker: StartWorker, tmp_path: Path, slots: str) -> None:
+    """The best of three, as the machine may be busy with other things."""
+    worker("--slots", slots, settings=PATIENT)
+    waits = []
+    for n in range(3):
+        job_id = tasks.work_until_cancelled.enqueue(str(tmp_path), f"began-{n}").id
+        wait_for_lines(tmp_path, f"began-{n}")
+        cancel(job_id)
+        assert wait_for_end([job_id]) == ["cancelled"]
+        waits.append(seconds_to_end(job_id))
+    assert min(waits) < 1, waits
+
+
+@pytest.mark.parametrize("slots", ["1", "2"])
 def test_the_context_says_so_to_who_cannot_be_interrupted(
     worker: StartWorker, tmp_path: Path, slots: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -17,8 +18,9 @@ from tests.support.waiting import wait_until
 
 pytestmark = committed
 
-#: Jobs that wait, and that are scheduled for soon. By hand: 80,000 and 20,000.
-WAITING, SCHEDULED = 1_600, 400
+#: Jobs that wait, and that are scheduled for soon. By hand: FLUSHALL_JOBS=100000.
+WAITING = int(os.environ.get("FLUSHALL_JOBS", "2000")) * 4 // 5
+SCHEDULED = WAITING // 4
 
 
 def test_a_hundred_thousand_jobs_come_back(
@@ -49,13 +51,13 @@ def test_a_hundred_thousand_jobs_come_back(
         f"first job back after {first:.1f} s, all {WAITING + len(soon):,} after {time.monotonic() - began:.1f} s"
     )
     assert clean_redis.zcard(due) == len(soon)
-    # Detection within 5 s: a keeper looks every second, the leader pushes two seconds later.
-    assert first < 30
+    # A keeper looks every second, the leader pushes two seconds later: about 3 s. The rest is for a busy machine.
+    assert first < 10
     (tmp_path / "release").touch()
     assert wait_for_end(running) == ["succeeded"] * 3
     assert Counter(wait_for_end(busy)) == {"succeeded": 301}
     assert len(lines(tmp_path, "started")) == 3, "what ran was announced, and not run again"
     assert Attempt.objects.filter(job_id__in=running).count() == 3
     again = Counter(labels(tmp_path, "ran")).total() - 301
-    assert again <= 20, "only what was claimed and not started may have been pushed again"
+    assert again == 0, "what was claimed and had not begun was left to who claimed it then"
     assert process.stop() == 0

@@ -138,6 +138,19 @@ def test_a_child_that_is_suddenly_gone(worker: StartWorker, tmp_path: Path, how:
 
 
 @on_sqlite_alone
+def test_jobs_of_a_killed_child_run_again_within_a_second(worker: StartWorker, tmp_path: Path) -> None:
+    """The best of three, as the machine may be busy with other things."""
+    worker("--processes", "2")
+    waits = []
+    for n in range(3):
+        job_id = tasks.vanish.enqueue(str(tmp_path), f"ran-{n}", "exit").id
+        assert wait_for_end([job_id]) == ["succeeded"]
+        first, second = lines(tmp_path, f"ran-{n}")
+        waits.append(float(second[1]) - float(first[1]))
+    assert min(waits) < 1, waits
+
+
+@on_sqlite_alone
 def test_four_sqlite_writers_lose_nothing(worker: StartWorker, tmp_path: Path) -> None:
     """Four children that record and four enqueuers that insert: "database is locked" is waited for or repeated."""
     process = worker("--processes", "4")

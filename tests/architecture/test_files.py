@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.architecture.imports import ROOT
+import re
+
+from tests.architecture.imports import ROOT, modules
 
 LIMIT = 350  # lines
 
@@ -28,3 +30,9 @@ def test_scripts_have_a_header_that_says_what_goes_in_and_out() -> None:
         assert header.startswith(f"--[[ {path.stem}: "), path
         for word in ("\nKEYS  1 ", "\nARGV  1 ", "\nOut   "):
             assert word in header, f"{path.name}: its header has no line {word.strip()!r}"
+
+
+def test_no_process_shares_a_queue_of_multiprocessing() -> None:
+    """A child that dies with such a queue's lock in its hands stops all the others."""
+    wrong = re.compile(r"^\s*(?:from|import) multiprocessing\b", re.MULTILINE)
+    assert not [path for path in modules("queue_app").values() if wrong.search(path.read_text())]

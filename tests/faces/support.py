@@ -11,7 +11,9 @@ from queue_app.dispatch import connection, queues, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import settle
 from queue_app.lifecycle.outcome import Outcome
+from queue_app.models import DeadLetter
 from tests import tasks
+from tests.factories import AttemptFactory, DeadLetterFactory, JobFactory
 
 WORKER = ids.new_text()
 
@@ -35,3 +37,13 @@ def drain(queue: str = "default") -> list[str]:
 def record(*outcomes: Outcome) -> None:
     """Record outcomes, as the worker does before it acknowledges them."""
     assert settle.record(list(outcomes), WORKER) == {outcome.delivery.id for outcome in outcomes}
+
+
+def poisoned() -> DeadLetter:
+    """A job that killed its process three times."""
+    job = JobFactory(state="failed", history=False, attempt=3, deaths=3, max_attempts=9)
+    for number in (1, 2, 3):
+        AttemptFactory(
+            job=job, number=number, state="lost", error=f"killed by SIGKILL, peak memory {number} MB"
+        )
+    return DeadLetterFactory(job=job, reason="poison", attempts=3)

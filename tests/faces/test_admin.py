@@ -18,7 +18,7 @@ from queue_app.admin import base
 from queue_app.dispatch import connection, keys
 from queue_app.models import Attempt, DeadLetter, Job, Queue, Worker
 from tests import tasks
-from tests.faces.support import claim, drain, jobs
+from tests.faces.support import claim, drain, jobs, poisoned
 from tests.factories import AttemptFactory, DeadLetterFactory, JobFactory, QueueFactory, WorkerFactory
 from tests.support.servers import RedisServer
 
@@ -141,6 +141,15 @@ def test_deep_values_are_shown(pages: Client, depth: int) -> None:
 def test_ids_that_are_none_lead_back(pages: Client) -> None:
     answer = pages.get(url(Job, "change", "no-such-id"), follow=True)
     assert answer.status_code == 200 and "perhaps it was deleted" in answer.content.decode().lower()
+
+
+def test_a_poisonous_job_shows_the_causes_of_its_deaths_and_what_died_of_the_same(pages: Client) -> None:
+    poison = poisoned()
+    page = pages.get(url(DeadLetter, "change", poison.pk)).content.decode()
+    for number in (1, 2, 3):
+        assert f"attempt {number}: killed by SIGKILL, peak memory {number} MB" in page
+    assert f'?fingerprint={poison.fingerprint}">{poison.fingerprint}</a>' in page
+    assert listed(pages, DeadLetter, fingerprint=poison.fingerprint) == [poison.pk]
 
 
 # Finding

@@ -18,7 +18,7 @@ from queue_app.models import DeadLetter, Job, Queue
 from queue_app.states import DeadReason, JobState
 from tests import tasks
 from tests.faces.conftest import basic
-from tests.faces.support import WORKER, claim, drain, jobs, record
+from tests.faces.support import WORKER, claim, drain, jobs, poisoned, record
 from tests.factories import DeadLetterFactory, JobFactory, QueueFactory, WorkerFactory
 from tests.integration.support import failed, succeeded
 from tests.support.servers import RedisServer
@@ -509,6 +509,15 @@ def test_dead_letter_filters(api: APIClient) -> None:
     ):
         assert ids_of(api.get(LETTERS, query)) == [str(mail.pk)]
     assert api.get(LETTERS, {"replayed": "maybe"}).status_code == 400
+
+
+def test_a_poisonous_job_shows_the_causes_of_its_deaths(api: APIClient) -> None:
+    letter = poisoned()
+    found = api.get(f"{LETTERS}{letter.pk}/").json()
+    assert found["deaths"] == [
+        {"attempt": n, "cause": f"killed by SIGKILL, peak memory {n} MB"} for n in (3, 2, 1)
+    ]
+    assert found["fingerprint"] == letter.fingerprint != ""
 
 
 @committing

@@ -17,19 +17,21 @@ from django.db import transaction
 from queue_app import clock
 from queue_app.dispatch import connection, keys, queues, workers
 from queue_app.dispatch.body import Delivery
-from queue_app.lifecycle import cancelling, operate, recover, release
+from queue_app.lifecycle import cancelling, operate, recover, release, settle
 from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.lifecycle.recover import Cause
 from queue_app.maintenance import cancel as duty
 from queue_app.maintenance.duty import Mandate
 from queue_app.models import Attempt, DeadLetter, Job
+from queue_app.models.bulk.rows import Start
 from queue_app.states import AttemptState, DeadReason
 from queue_app.worker.cancels import Cancels
 from queue_app.worker.shared import Board
 from tests import tasks
 from tests.integration.support import OTHER_WORKER, WORKER, Child, drain, failed, jobs, states
 from tests.support.marks import committed
+from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
 
 pytestmark = committed
@@ -235,6 +237,31 @@ def test_a_request_that_could_not_be_sent_is_repeated(monkeypatch: pytest.Monkey
     child.client.set(keys.epoch(), "1")
     assert pursued(child) == 0
     assert workers.to_interrupt(child.client, WORKER, 1) == [job_id]
+
+
+def test_those_that_their_workers_hold_do_not_starve_the_others() -> None:
+    ids = jobs(4)
+    child = Child()
+    child.claim(4)
+    assert operate.cancel(ids).requested == ids
+    queues.settle(child.client, "default", child.holder, ids[3:])  # its child let go of it unstarted
+    assert cancelling.pursue(limit=2) == 1
+    assert states(ids) == ["queued"] * 3 + ["cancelled"]
+
+
+def test_a_job_whose_row_says_running_is_asked_to_end_while_redis_is_away(redis_process: RedisServer) -> None:
+    """Nobody need be asked whether it runs. Its worker hears of it from the duty, later."""
+    (job_id,) = jobs(1)
+    child = Child()
+    (delivery,) = child.claim()
+    settle.mark_running([Start(job_id, delivery.number, clock.seconds(), None)], child.worker_id)
+    redis_process.pause()
+    try:
+        assert operate.cancel([job_id]).requested == [job_id]
+    finally:
+        redis_process.resume()
+    assert pursued(child) == 0
+    assert job_id in workers.to_interrupt(child.client, child.worker_id, 1)
 
 
 def test_a_request_that_was_rolled_back_is_none() -> None:

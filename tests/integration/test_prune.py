@@ -6,7 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection as database
 from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 
 from queue_app import clock, ids
 from queue_app.dispatch import connection, workers
@@ -83,6 +85,19 @@ def test_workers_are_not_touched() -> None:
     Job.objects.filter(pk=job.pk).update(worker_id=worker.pk)
     assert prune.prune() == 1
     assert Worker.objects.filter(pk=worker.pk).exists()
+
+
+def test_workers_that_stopped_long_ago_are_forgotten_and_nothing_else_is_read() -> None:
+    long_ago = clock.now() - timedelta(days=91)
+    old = WorkerFactory.create_batch(3, status="stopped")
+    Worker.objects.update(stopped_at=long_ago)
+    kept = [WorkerFactory(status=status).pk for status in ("stopped", "alive", "silent")]
+    with CaptureQueriesContext(database) as queries:
+        assert prune.workers(limit=2) == 2
+        assert prune.workers(limit=2) == 1
+        assert prune.workers(limit=2) == 0
+    assert set(Worker.objects.values_list("pk", flat=True)) == set(kept), [worker.pk for worker in old]
+    assert not [query for query in queries.captured_queries if "queue_app_job" in query["sql"]]
 
 
 @override_settings(

@@ -112,6 +112,7 @@ def test_a_database_that_is_away_is_waited_for(
 
     def nothing_is_claimed() -> None:
         assert not recorder.able.is_set(), "nothing may be claimed now"
+        assert child.held() == set(ids), "and nothing is let go of before it is committed"
 
     monkeypatch.setattr(settle, "record", sometimes)
     with stores_heard(nothing_is_claimed) as said:

@@ -1,0 +1,72 @@
+"""Forking the processes of a worker, and what their end says."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+
+from queue_app.worker.messages import Line
+
+logger = logging.getLogger(__name__)
+
+
+def fork(run: Callable[[], int], *, close: Iterable[Line | None] = (), bound: bool = False) -> int:
+    """Run something in a new process.
+
+    Args:
+        run: gives the exit code.
+        close: lines of this process that the new one must not keep open.
+        bound: whether it is told to stop (TERM) when this process is gone.
+
+    Returns:
+        The id of the new process.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent = os.getpid()
+    # Held back until the new process has its own handler (see Child.run): one told to stop before that would die.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    pid = os.fork()
+    if pid:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        return pid
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        for line in close:
+            if line is not None:
+                line.close()
+        if bound:
+            _die_with_parent(parent)
+        code = run()
+    except BaseException:
+        logger.exception("A process of the worker failed.")
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _die_with_parent(parent: int) -> None:
+    """Have the kernel send TERM when the supervisor is gone (Linux): the child then drains and ends."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # it went before the kernel was told
+        os._exit(1)
+
+
+def explain(status: int, peak_mb: float) -> str:
+    """Why a process ended, in words; empty for exit code 0."""
+    memory = f", peak memory {peak_mb:.0f} MB" if peak_mb else ""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return f"killed by {signal.Signals(number).name}{memory}"
+    code = os.waitstatus_to_exitcode(status)
+    return f"exit code {code}{memory}" if code else ""
