@@ -117,13 +117,15 @@ def run(plan: Plan, output: Path, console: Console) -> None:
 
 def measure(stores: servers.Stores, plan: Plan, progress: Progress) -> Figures:
     """Take the measures; they need Django to be set up."""
-    from bench import backlog, drain, enqueue, idle, latency, report, worker
+    from bench import backlog, drain, enqueue, idle, latency, rebuild, report, worker
 
     figures = report.Figures()
     if "one" in plan.only:
         figures.one = enqueue.one(stores, plan, progress)
     if "many" in plan.only:
         figures.many = enqueue.many(stores, plan, progress)
+    if "rebuild" in plan.only:
+        figures.rebuild = rebuild.rebuild(stores, plan, progress)
     if "drain" in plan.only:
         figures.drain = drain.drain(stores, plan, progress)
     if "backlog" in plan.only:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-MEASURES = ("one", "many", "drain", "backlog", "latency", "idle")
+MEASURES = ("one", "many", "rebuild", "drain", "backlog", "latency", "idle")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from bench.enqueue import Many, One
 from bench.idle import Idle
 from bench.latency import Latency
 from bench.plan import Plan
+from bench.rebuild import Rebuild
 from bench.stores import Stores
 from bench.worker import ARGUMENTS
 
@@ -28,6 +29,7 @@ class Figures:
 
     one: One | None = None
     many: Many | None = None
+    rebuild: Rebuild | None = None
     drain: Drain | None = None
     backlog: Backlog | None = None
     latency: Latency | None = None
@@ -73,9 +75,11 @@ def as_json(figures: Figures, found: dict[str, str]) -> dict[str, Any]:
         "drain_1m_backlog_per_s": backlog and round(backlog.per_s),
         "enqueue_many_per_s": many and round(many.per_s),
         "enqueue_one_per_s": one and round(one.per_s),
+        "rebuild_per_s": figures.rebuild and round(figures.rebuild.per_s),
         "floor": {
             "insert_commit_per_s": one and round(one.insert_commit_per_s),
             "copy_per_s": many and round(many.copy_per_s),
+            "read_and_push_per_s": figures.rebuild and round(figures.rebuild.read_and_push_per_s),
             "settle_per_s": drain and round(drain.settle_per_s),
             "redis_script_per_s": one and round(one.redis_script_per_s),
         },
@@ -130,6 +134,14 @@ def rows(figures: Figures, plan: Plan) -> list[tuple[str, str, str, str]]:
              f"{many.per_s / many.copy_per_s:.2f} × COPY of 1,000, {many.copy_per_s:,.0f}/s"),
             ("  CPU of one job", _us(many.producer_us + many.stores_us), "",
              f"producer {many.producer_us:.1f} + stores {many.stores_us:.1f}"),
+        ]  # fmt: skip
+    if rebuild := figures.rebuild:
+        result += [
+            ("rebuild after FLUSHALL", f"{rebuild.per_s:,.0f}/s", "≥ 20,000/s",
+             f"{rebuild.per_s / rebuild.read_and_push_per_s:.2f} × reading and pushing bare, "
+             f"{rebuild.read_and_push_per_s:,.0f}/s"),
+            ("  CPU of one job", _us(rebuild.leader_us + rebuild.stores_us), "",
+             f"leader {rebuild.leader_us:.1f} + stores {rebuild.stores_us:.1f}"),
         ]  # fmt: skip
     if drain := figures.drain:
         result += [

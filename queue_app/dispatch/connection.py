@@ -79,6 +79,8 @@ def _connect(url: str, timeout: float) -> redis.Redis:
         socket_connect_timeout=min(timeout, 2.0),
         **({} if url.startswith("unix:") else {"socket_keepalive": True}),
         retry=Retry(NoBackoff(), 0),
+        max_connections=2
+        ** 31,  # the pool's own limit counts each connection that `take` has made and thrown away
         client_name="queue_app",
     )
 
@@ -136,6 +138,6 @@ def explain(error: BaseException) -> str:
     if isinstance(error, ReadOnlyError):
         return f"{where} is a read-only replica; point QUEUE_APP['REDIS_URL'] at the primary."
     if isinstance(error, ResponseError) and str(error).startswith("OOM"):
-        return f"{where} is out of memory (maxmemory); raise it, or set maxmemory-policy to noeviction."
+        return f"{where} is out of memory; raise its maxmemory. Evicting keys is no way out: what is held would be lost."
     reason = str(error) or type(error).__name__
     return f"{where} cannot be reached ({reason}); start it, or correct QUEUE_APP['REDIS_URL']."

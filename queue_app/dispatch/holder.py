@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import redis
 
-from queue_app.dispatch import keys
+from queue_app.dispatch import keys, scripts
 
-#: Carried by calls that no fence keeps out: of those who act for a dead child.
+#: Carried by calls that no fence keeps out: of those who act for a dead child. Numbers are microseconds: till 2255.
 ALWAYS = 1 << 53
 #: Seconds for which a fence stands: longer than a kernel tries to deliver what a closed connection had on its way.
 STANDS = 900
@@ -40,10 +40,7 @@ def fence(holder: str, queue: str) -> int:
 
 def raise_fence(client: redis.Redis, queue: str, holder: str) -> None:
     """Keep out all calls of this child that have been made before. If it lives, its next ones carry the new number."""
-    name = keys.fence_of(queue, holder)
-    pipe = client.pipeline(transaction=True)
-    pipe.incr(name)
-    pipe.expire(name, STANDS)
-    number = int(pipe.execute()[0])
+    own = holder.fences.get(queue, 0) if isinstance(holder, Holder) else 0
+    number = int(scripts.fence(client, [keys.fence_of(queue, holder)], [own, STANDS]))
     if isinstance(holder, Holder):
         holder.fences[queue] = number

@@ -268,6 +268,12 @@ def discharge(client: redis.Redis, queue: str, holder: str) -> None:
     client.srem(keys.holders(queue), holder)
 
 
+def epoch(client: redis.Redis) -> str | None:
+    """The name of this life of Redis's data, given by whoever made good its last loss; None while nobody has."""
+    found = client.get(keys.epoch())
+    return None if found is None else str(found)
+
+
 def lost_its_data(client: redis.Redis) -> bool:
     """Whether Redis is empty of us: after FLUSHALL, a restart without persistence, or at the very first start."""
     return not client.exists(keys.epoch())

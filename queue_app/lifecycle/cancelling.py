@@ -10,13 +10,12 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import timedelta
 from functools import partial
 
 import redis
 from django.db import transaction
 
-from queue_app import clock, conf
+from queue_app import clock
 from queue_app.dispatch import connection, queues, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import dispatching
@@ -53,7 +52,11 @@ def end_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
             waiting[job.queue].append(job)
         else:
             asked.append(job)
-    if waiting and queues.lost_its_data(connection.client()) and _anybody_works():
+    if (
+        waiting
+        and queues.lost_its_data(connection.client())
+        and Worker.objects.using(using).living().exists()
+    ):
         asked += [job for part in waiting.values() for job in part]
         waiting.clear()
     for queue, part in waiting.items():
@@ -72,11 +75,6 @@ def end_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
             by_queue[job.queue].append(str(job.pk))
         transaction.on_commit(partial(_tell, dict(by_queue)), using=using)
     return ended, asked
-
-
-def _anybody_works() -> bool:
-    since = clock.now() - timedelta(seconds=2 * conf.get().LEASE)
-    return Worker.objects.using(write_alias()).filter(stopped_at=None, heartbeat_at__gt=since).exists()
 
 
 def _tell(by_queue: dict[str, list[str]]) -> None:

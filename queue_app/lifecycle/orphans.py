@@ -44,8 +44,8 @@ def _some(client: redis.Redis, rows: list[Job], check: Check) -> int:
         by_queue[job.queue].append(job)
     count = 0
     for queue, jobs in by_queue.items():
-        held = queues.holders_of(client, queue, [str(job.pk) for job in jobs])
-        gone = [job for job in jobs if str(job.pk) not in held]
+        nowhere = set(queues.unknown(client, queue, [str(job.pk) for job in jobs]))
+        gone = [job for job in jobs if str(job.pk) in nowhere]  # neither held nor given back
         outcomes = []
         for job in gone:
             _, _, raw = dispatching.entry_of_row(job)

@@ -23,6 +23,12 @@ def _limits() -> tuple[datetime, datetime]:
 
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
+    def living(self) -> WorkerQuerySet:
+        """Those that may still run something: not stopped, and not silent for longer than it takes to be sure."""
+        return self.filter(
+            stopped_at=None, heartbeat_at__gt=clock.now() - timedelta(seconds=2 * conf.get().LEASE)
+        )
+
     def with_status(self, status: str) -> WorkerQuerySet:
         """Those whose `Worker.status` is this one of `WORKER_STATUSES`: the same in the words of the database."""
         beaten, claimed = _limits()

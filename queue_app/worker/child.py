@@ -144,6 +144,7 @@ class Child:
         if self._config.max_jobs is not None:
             count = max(1, min(count, self._config.max_jobs - self._runner.jobs))
         hands = self._runner.hands
+        self._runner.heed_losses()
         with hands.lock:
             if hands.doubtful:
                 self._put_right(client)
@@ -152,6 +153,10 @@ class Child:
             self._board.claimed(self._index, clock.seconds(), self._runner.jobs)
             if any(d.number > 1 or d.args is None for d in claimed.deliveries):
                 self._complete(claimed)
+            if self._config.slots > 1:
+                # Given up for dead, and given back by a reaper: what still runs here lets go of it when it has ended.
+                running = self._runner.is_running
+                claimed.deliveries = [d for d in claimed.deliveries if not running(d.id)]
             hands.take(claimed.deliveries)
         return claimed
 

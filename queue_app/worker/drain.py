@@ -6,6 +6,7 @@ It does not wait for later jobs or for retries. Made for test suites and one-off
 from __future__ import annotations
 
 import threading
+import time
 
 import redis
 
@@ -15,9 +16,14 @@ from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.holder import Holder
 from queue_app.lifecycle import claim as claiming
 from queue_app.lifecycle import dispatching, recover, release
+from queue_app.models import Worker
+from queue_app.models.bulk import write_alias
 from queue_app.worker.config import WorkerConfig
 from queue_app.worker.runner import Runner
 from queue_app.worker.shared import Board
+
+#: Seconds to wait for the leader of living workers to put back what Redis has lost.
+PATIENCE = 10.0
 
 
 def drain(config: WorkerConfig) -> int:
@@ -39,16 +45,14 @@ def drain(config: WorkerConfig) -> int:
     # Due by now: what becomes due while others run is not waited for, so that a drain has an end.
     until = clock.seconds()
     try:
-        if queues.lost_its_data(client):
-            recover.rebuild(client)
-        release.load_due(client)
-        recover.sweep(client)
-        recover.reap(client, config.worker_id)
+        _put_in_order(client, config.worker_id)
         runner.strangers.look(client, unknown.CHUNK)
         while True:
             claimed = claiming.claim(client, config.queues.order(), holder, 1)
             runner.hands.take(claimed.deliveries)
             if not claimed.deliveries:
+                if runner.strangers.look(client, unknown.CHUNK):
+                    continue
                 break
             for delivery in claimed.deliveries:
                 if delivery.unreadable:
@@ -79,6 +83,24 @@ def drain(config: WorkerConfig) -> int:
             workers.remove(client, config.worker_id)
     dispatching.redis_answered()
     return runner.jobs
+
+
+def _put_in_order(client: redis.Redis, own_id: str) -> None:
+    """What the leader does for workers. Where there are any it is left to them: a rebuild before they have announced
+    what they run, or a burial right after Redis stood still, would take their jobs from them."""
+    others = Worker.objects.using(write_alias()).living().exists()
+    if queues.lost_its_data(client):
+        deadline = time.monotonic() + PATIENCE
+        while others and queues.lost_its_data(client):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.1)
+        if not others:
+            recover.rebuild(client)
+    release.load_due(client)
+    recover.sweep(client)
+    if not others:
+        recover.reap(client, own_id)
 
 
 def _put_off(client: redis.Redis, holder: str, delivery: Delivery, gone: bool) -> None:

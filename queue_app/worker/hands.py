@@ -49,8 +49,8 @@ class Hands:
         self.since = clock.seconds()
 
     def drop(self, deliveries: Iterable[Delivery]) -> None:
-        """Redis was asked to let go of these. Called after the answer, or its absence (see `doubt`): until then nobody
-        may put them right. A later delivery of the same job stays."""
+        """Redis was asked to let go of these. Called after the answer, or its absence (`doubt` follows then): until
+        then nobody may put them right. A later delivery of the same job stays."""
         mine = self._deliveries
         for d in deliveries:
             if mine.get(d.id) is d:
@@ -58,9 +58,14 @@ class Hands:
                 if self.gone:
                     self.gone.discard(d.id)
 
+    def has_another(self, delivery: Delivery) -> bool:
+        """Whether a later delivery of the same job has been claimed here."""
+        found = self._deliveries.get(delivery.id)
+        return found is not None and found is not delivery
+
     def doubt(self, names: Iterable[str]) -> None:
         """Something was asked of Redis for these queues, and nobody knows whether it was done."""
-        self._doubts = self._doubts.union(names)
+        self._doubts.update(names)
 
     @property
     def doubtful(self) -> bool:
@@ -77,9 +82,9 @@ class Hands:
             Unavailable (see dispatch.connection), DatabaseError: call it again.
         """
         count = 0
-        for name in sorted(self._doubts):
+        for name in sorted(self._doubts.copy()):
             # Before the look: a doubt that arises meanwhile is one more.
-            self._doubts = self._doubts - {name}
+            self._doubts.discard(name)
             try:
                 count += self._put_right(client, name)
             except BaseException:

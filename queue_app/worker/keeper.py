@@ -59,6 +59,7 @@ class Keeper:
         self._orphaned = False
         self._deadline = 0.0
         self._unable_since: float | None = None
+        self._epoch: str | None = ""  # as last seen; empty: not yet
         self._places: dict[int, int] = {}  # serial → place on the board
         self._registrar = Registrar(config)
         self._stop_duties = threading.Event()
@@ -83,9 +84,7 @@ class Keeper:
         while not self._over():
             now = time.monotonic()
             if now >= next_look:
-                if self._redis_is_empty():
-                    self._announce()
-                    self._registrar.hurry()
+                self._look_at_redis()
                 next_look = now + LOOK * (0.75 + random.random() / 4)  # not in step with other workers
             if now >= next_write:
                 self._registrar.write(self._last_claim(), self._all_busy())
@@ -121,17 +120,30 @@ class Keeper:
             )
         return not self._living and not self._dead
 
-    def _redis_is_empty(self) -> bool:
+    def _look_at_redis(self) -> None:
+        """If it lost its data, also if that was made good while this process was held up: announce what runs."""
         try:
-            return queues.lost_its_data(connection.client())
+            epoch = queues.epoch(connection.client())
         except connection.Unavailable:
-            return False
+            return
+        if epoch is None or (epoch != self._epoch and self._epoch != ""):
+            self._registrar.hurry()
+            if not self._announce():
+                return
+        self._epoch = epoch
 
-    def _announce(self) -> None:
-        """Redis lost its data: let it know what the living children run before anybody pushes it again; what they have
-        not begun, they leave to those who claim it then."""
+    def _mistrust(self) -> None:
         for place in self._children():
             self._board.mistrust(place)
+
+    def _announce(self) -> bool:
+        """Let Redis know what the living children run before anybody pushes it again; what they have not begun, they
+        leave to those who claim it then.
+
+        Returns:
+            Whether both stores have answered.
+        """
+        self._mistrust()
         try:
             database.refresh()
             for serial, place in self._places.items():
@@ -143,6 +155,9 @@ class Keeper:
         except (Error, *connection.Unavailable) as error:
             logger.warning("What is running could not be announced to Redis: %s", error)
             database.refresh(close=True)
+            return False
+        self._mistrust()  # once more: what a child has dropped in between is held in its name
+        return True
 
     def _children(self) -> dict[int, int]:
         """The living children: place on the board → pid. Asked by another thread."""

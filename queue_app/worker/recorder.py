@@ -235,13 +235,18 @@ class Recorder:
         return self._record(group)
 
     def _acknowledge(self, group: list[Outcome], accepted: set[str]) -> None:
+        # What this child was given again meanwhile, it holds for that.
+        own = [outcome for outcome in group if not self._hands.has_another(outcome.delivery)]
+        lost = False
         try:
-            settle.acknowledge(connection.client(), self._holder, group, accepted)
+            settle.acknowledge(connection.client(), self._holder, own, accepted)
             self._pause = FIRST_PAUSE
         except connection.Unavailable as error:
             dispatching.redis_failed(error)
-            self._hands.doubt({outcome.delivery.queue for outcome in group})
+            lost = True
         self._hands.drop([outcome.delivery for outcome in group])
+        if lost:
+            self._hands.doubt({outcome.delivery.queue for outcome in group})
 
     def _put_right(self) -> None:
         """Let go of what could not be acknowledged. When the child stops meanwhile, the keeper does so."""

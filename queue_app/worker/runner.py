@@ -63,7 +63,7 @@ class Runner:
         self._interrupts: Interrupts = (InMainThread if config.slots == 1 else InThreads)(self._cancelled)
         self._executor = Executor(config.worker_id, self._interrupts, self._loop.run, self)
         #: What the board said when it was last found out what of the backlog must not begin.
-        self._heard = board.requests[index]
+        self._heard = self._losses = board.requests[index]
         self._stale = conf.get().LEASE / 2
         self._asking = threading.Lock()
         #: What runs: slot → delivery and start. What its row says already: slot → id and progress.
@@ -75,6 +75,7 @@ class Runner:
 
     def run_one(self, slot: int, delivery: Delivery) -> None:
         """Run one delivery and hand its outcome to the recorder."""
+        heard = self._heard
         if self.hands.gone and delivery.id in self.hands.gone:
             self.hands.drop([delivery])
             return
@@ -88,19 +89,10 @@ class Runner:
                 return
         soft = soft_limit(declared, delivery)
         hard = hard_limit(declared, soft)
-        now = clock.seconds()
-        self._current[slot] = (delivery, now)
-        self._board.start(
-            self._index,
-            slot,
-            delivery.id,
-            delivery.number,
-            now,
-            0.0 if hard is None else time.monotonic() + hard,
-        )
+        now = self._start(slot, delivery, hard)
         try:
             # Looked at when the slot is on the board already: the keeper counts first, and looks there then.
-            if self._board.requests[self._index] != self._heard or now - self.hands.since > self._stale:
+            if self._board.requests[self._index] != heard or now - self.hands.since > self._stale:
                 if (
                     transaction is not None
                 ):  # asking writes: not in the task's transaction, which is begun anew
@@ -112,6 +104,7 @@ class Runner:
                     transaction = self._begin(delivery)
                     if transaction is None:
                         return
+                    now = self._start(slot, delivery, hard)  # the database may have kept it waiting
             outcome = (transaction or self._executor).execute(declared, delivery, soft, now)
             connections.tidy(delivery.task)
             if self._interrupts.struck:
@@ -128,6 +121,13 @@ class Runner:
         if self._unmarked:
             self._unmarked.discard(delivery.id)
         (transaction or self.recorder).put(outcome)
+
+    def _start(self, slot: int, delivery: Delivery, hard: float | None) -> float:
+        now = clock.seconds()
+        until = 0.0 if hard is None else time.monotonic() + hard
+        self._current[slot] = (delivery, now)
+        self._board.start(self._index, slot, delivery.id, delivery.number, now, until)
+        return now
 
     def _begin(self, delivery: Delivery) -> Transaction | None:
         """The transaction of an atomic job; None after it was given back, told to stop while the database was away."""
@@ -169,13 +169,16 @@ class Runner:
         """Somebody cancelled jobs that this child has claimed, Redis lost its data, or this process stood still for so
         long that others may have taken over: find out whether this one, or others in the backlog, must not begin."""
         hands = self.hands
+        self._unmarked.add(delivery.id)  # its row must not say that it runs: it may yet be somebody else's
         with self._asking:
-            told, heard = self._board.requests[self._index], self._heard
+            told = self._board.requests[self._index]
             unstarted = [delivery, *self.backlog.unstarted()]
             client = connection.client()
             try:
-                if self._board.is_mistrusted(told, heard) or clock.seconds() - hands.since > self._stale:
+                self.heed_losses()
+                if clock.seconds() - hands.since > self._stale:
                     hands.doubt(self._config.queues.names)
+                if hands.doubtful:
                     with hands.lock:
                         hands.put_right(client)
                 hands.gone |= cancelling.drop(client, self._holder, unstarted)
@@ -184,8 +187,21 @@ class Runner:
                 logger.warning("It is not known which claimed jobs must not begin: %s", error)
                 connections.refresh(close=True)
                 return False
+            finally:
+                self._unmarked.discard(delivery.id)
             self._heard = told
         return delivery.id in hands.gone
+
+    def heed_losses(self) -> None:
+        """If the keeper says that Redis has lost its data, look at what it says that this child holds."""
+        told = self._board.requests[self._index]
+        if self._board.is_mistrusted(told, self._losses):
+            self.hands.doubt(self._config.queues.names)
+            self._losses = told
+
+    def is_running(self, job_id: str) -> bool:
+        """Whether a slot of this child is at this job."""
+        return any(delivery.id == job_id for delivery, _ in tuple(self._current.values()))
 
     def stop(self) -> None:
         """Give back what has not started, record what has ended."""
@@ -207,8 +223,10 @@ class Runner:
             queues.give_back(connection.client(), queue, self._holder, [d.id for d in deliveries])
         except connection.Unavailable as error:
             dispatching.redis_failed(error)
+            self.hands.drop(deliveries)
             self.hands.doubt([queue])
-        self.hands.drop(deliveries)
+        else:
+            self.hands.drop(deliveries)
 
     def progress(self, delivery: Delivery, text: str) -> None:
         """Note an attempt's progress; the record learns of it at the next tick, or with the outcome."""

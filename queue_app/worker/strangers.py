@@ -74,12 +74,17 @@ class Strangers:
             unknown.park(connection.client(), delivery.queue, self._holder, need, [delivery.id])
         except connection.Unavailable as error:
             dispatching.redis_failed(error)
+            self._hands.drop([delivery])
             self._hands.doubt([delivery.queue])
-        self._hands.drop([delivery])
+        else:
+            self._hands.drop([delivery])
 
-    def look(self, client: redis.Redis, count: int) -> None:
+    def look(self, client: redis.Redis, count: int) -> int:
         """Before a claim: offer what others have set aside and this child knows, as much as it is about to claim.
         Whether there is any is asked now and then.
+
+        Returns:
+            How many were offered.
 
         Raises:
             Unavailable (see dispatch.connection): Redis cannot be reached.
@@ -95,11 +100,13 @@ class Strangers:
             self._look_at = now + LOOK * (0.75 + random.random() / 2)
             for _, need in self._pending:
                 logger.info("Jobs have waited for a worker that knows %s.", unknown.parts_of(need)[0])
-        while self._pending and count > 0:
-            offered = unknown.offer(client, *self._pending[-1], count)
-            count -= offered
+        made = 0
+        while self._pending and made < count:
+            offered = unknown.offer(client, *self._pending[-1], count - made)
+            made += offered
             if not offered:
                 self._pending.pop()
+        return made
 
     def _knows(self, need: str) -> bool:
         if self._unknown.get(need, 0.0) > time.monotonic():

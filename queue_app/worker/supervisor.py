@@ -50,6 +50,8 @@ class Seat:
     unwilling: dict[str, float] = field(default_factory=dict)
     suspects: set[tuple[int, str]] = field(default_factory=set)
     ordered: bool = False
+    #: Told to make room for its successor.
+    leaving: bool = False
 
 
 class Supervisor:
@@ -161,6 +163,7 @@ class Supervisor:
         self._board.clear(seat.index)
         seat.serial, seat.started = self._serial, time.monotonic()
         seat.overdue, seat.unwilling, seat.suspects, seat.ordered = {}, {}, set(), False
+        seat.leaving = False
         seat.pid = fork(
             lambda: Child(self._config, self._board, seat.index, seat.serial).run(),
             close=(self._to_keeper, self._from_keeper),
@@ -172,12 +175,11 @@ class Supervisor:
         """Reload: the next child is told to stop once the one before it has a successor that is up."""
         if not self._reload:
             return
-        if any(not seat.pid or not self._board.is_up(seat.index) for seat in self._seats):
+        if any(not seat.pid or seat.leaving or not self._board.is_up(seat.index) for seat in self._seats):
             return
         seat = self._seats[self._reload.pop(0)]
         self._kill(seat, signal.SIGTERM)
-        # Until it ends its place counts as not up, so that the others wait their turn.
-        self._board.clear(seat.index)
+        seat.leaving = True
 
     def _limits(self) -> None:
         """Kill children whose job is late. Shared memory can be read half-written: look twice."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from tests.acceptance.support import (
     attempts,
     kill,
     lines,
+    processes,
     the_one,
     wait_for_end,
     wait_for_lines,
@@ -96,6 +99,21 @@ def test_a_running_job_ends_within_a_second(worker: StartWorker, tmp_path: Path,
         assert wait_for_end([job_id]) == ["cancelled"]
         waits.append(seconds_to_end(job_id))
     assert min(waits) < 1, waits
+
+
+def test_a_running_job_is_found_while_its_child_makes_room_for_another(
+    worker: StartWorker, tmp_path: Path
+) -> None:
+    """HUP: the child ends when its job has ended, and no sooner."""
+    process = worker(settings=PATIENT)
+    child = the_one(process)
+    job_id = tasks.work_until_cancelled.enqueue(str(tmp_path), "began").id
+    wait_for_lines(tmp_path, "began")
+    os.kill(process.pid, signal.SIGHUP)
+    process.wait_for("replacing the children one by one")
+    cancel(job_id)
+    assert wait_for_end([job_id]) == ["cancelled"]
+    wait_until(lambda: child not in [p.pid for p in processes(process, "child")], 60, "its successor")
 
 
 @pytest.mark.parametrize("slots", ["1", "2"])

@@ -49,9 +49,11 @@ class _Slots(MainThread):
 class Finite(Child):
     """The child of a worker, without its threads: it ends when nothing is left to do soon."""
 
-    def __init__(self, serial: int = 1, worker_id: str | None = None) -> None:
-        config = WorkerConfig(worker_id=worker_id or ids.new_text(), queues=QueueChoice(QUEUES, None))
-        self.board = Board(1, 1)
+    def __init__(self, serial: int = 1, worker_id: str | None = None, slots: int = 1) -> None:
+        config = WorkerConfig(
+            worker_id=worker_id or ids.new_text(), queues=QueueChoice(QUEUES, None), slots=slots
+        )
+        self.board = Board(1, slots)
         super().__init__(config, self.board, 0, serial)
         self.serial, self.worker_id = serial, config.worker_id
 

@@ -253,6 +253,7 @@ def test_a_job_whose_row_says_running_is_asked_to_end_while_redis_is_away(redis_
     """Nobody need be asked whether it runs. Its worker hears of it from the duty, later."""
     (job_id,) = jobs(1)
     child = Child()
+    recover.rebuild(child.client)
     (delivery,) = child.claim()
     settle.mark_running([Start(job_id, delivery.number, clock.seconds(), None)], child.worker_id)
     redis_process.pause()

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from queue_app import clock, signals
-from queue_app.dispatch import connection, queues, unknown
+from queue_app.dispatch import connection, keys, queues, unknown
 from queue_app.dispatch.holder import Holder, raise_fence
 from queue_app.lifecycle import claim as claiming
 from queue_app.lifecycle import recover, settle
@@ -126,6 +126,90 @@ def test_a_refused_acknowledgement_leaves_a_doubt(child: Child, hands: Hands) ->
     assert hands.doubtful and child.held() == {job_id} and not said
     assert hands.put_right(child.client) == 1
     assert not child.held() and states([job_id]) == ["succeeded"]
+
+
+def test_a_fence_only_grows(child: Child, clean_redis: redis.Redis) -> None:
+    """Although its key expires, and although Redis loses it."""
+    raise_fence(child.client, "default", child.holder)
+    first = child.holder.fences["default"]
+    clean_redis.flushall()
+    late = Holder(child.holder)
+    late.fences["default"] = first
+    raise_fence(child.client, "default", child.holder)
+    assert child.holder.fences["default"] > first
+    with pytest.raises(connection.Fenced):
+        queues.claim(child.client, "default", late, 1)
+    raise_fence(child.client, "default", str(child.holder))  # by a keeper, who does not know the number
+    with pytest.raises(connection.Fenced):
+        child.claim()
+
+
+def test_what_is_claimed_again_while_its_last_outcome_waits_stays_held(child: Child, hands: Hands) -> None:
+    """The child was given up for dead, and its job was given back to this very child."""
+    (job_id,) = jobs(1)
+    (first,) = child.claim()
+    hands.take([first])
+    silence(child)
+    recover.reap(child.client, OTHER_WORKER)
+    hands.doubt(["default"])
+    hands.put_right(child.client)
+    (second,) = child.claim()
+    hands.take([second])
+    assert (second.id, second.number) == (job_id, 2)
+    recorder = Recorder(WORKER, child.holder, hands=hands)
+    recorder.put(succeeded(first))
+    recorder.flush()
+    assert child.held() == {job_id}
+    recorder.put(succeeded(second))
+    recorder.flush()
+    assert not child.held() and states([job_id]) == ["succeeded"]
+
+
+def silence(child: Child) -> None:
+    child.client.hset(keys.workers(), child.worker_id, "1.0|default")
+
+
+def test_what_still_runs_is_not_run_beside_itself() -> None:
+    """The same, and its first attempt is not over yet."""
+    living = Finite(slots=2)
+    (job_id,) = jobs(1)
+    (first,) = living._claim(1).deliveries
+    living._runner._start(0, first, None)
+    raise_fence(connection.client(), "default", str(living._holder))
+    recover.give_up(connection.client(), str(living._holder), [first])
+    with pytest.raises(connection.Fenced):
+        living._claim(1)
+    living._runner.hands.doubt(["default"])  # as `_serve` does it
+    assert living._claim(1).deliveries == []
+    living._runner.recorder.put(succeeded(first))
+    living._runner.recorder.flush()
+    assert states([job_id]) == ["succeeded"]
+    assert not Child(1, living.worker_id).held()
+
+
+def test_a_loss_that_another_slot_has_looked_into_counts_here_too(
+    clean_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is found between the backlog and the board, where no look at either finds it."""
+    living = Finite(slots=2)
+    one, other = claimed_by(living, 2)
+    runner, resolve = living._runner, living._runner.strangers.resolve
+    taken = runner.backlog.take()
+    assert taken is not None and taken.id == one
+
+    def meanwhile(delivery: Any) -> Any:
+        monkeypatch.setattr(runner.strangers, "resolve", resolve)
+        clean_redis.flushall()
+        living.board.mistrust(0)
+        beside = runner.backlog.take()
+        assert beside is not None
+        runner.run_one(1, beside)
+        return resolve(delivery)
+
+    monkeypatch.setattr(runner.strangers, "resolve", meanwhile)
+    runner.run_one(0, taken)
+    runner.recorder.flush()
+    assert states([one, other]) == ["queued"] * 2 and not Attempt.objects.exists()
 
 
 def claimed_by(living: Finite, count: int) -> list[str]:

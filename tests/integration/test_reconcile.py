@@ -15,6 +15,7 @@ from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import dispatching, operate, recover, release
 from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.models import Attempt, Job, Queue
+from queue_app.states import JobState
 from tests import tasks
 from tests.integration.support import OTHER_WORKER, Child, drain, failed, jobs, states
 from tests.support.marks import committed
@@ -269,6 +270,20 @@ def test_what_a_living_child_announces_after_the_loss_is_no_orphan(clean_redis: 
     assert child.end(delivery) == {running}
     assert states([running]) == ["succeeded"]
     assert child.held() == set()
+
+
+def test_what_was_given_back_is_no_orphan() -> None:
+    """Its row still says that it runs: its child died after it had ended and before that was recorded."""
+    (job_id,) = jobs(1)
+    child = Child()
+    child.claim(1)
+    long_ago = clock.now() - timedelta(hours=1)
+    Job.objects.filter(pk=job_id).update(
+        state=JobState.RUNNING, worker_id=child.worker_id, started_at=long_ago, last_attempted_at=long_ago
+    )
+    queues.give_back(child.client, "default", child.holder, [job_id])
+    assert redeliver_orphans(child.client) == 0
+    assert not Attempt.objects.exists() and drain() == [job_id]
 
 
 def test_a_long_job_that_a_living_child_holds_is_no_orphan() -> None:

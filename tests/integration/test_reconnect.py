@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
+from queue_app.dispatch import connection, queues
 from queue_app.lifecycle import operate, recover
 from queue_app.worker import child as module
 from tests import tasks
@@ -53,3 +54,13 @@ def test_a_cancelled_job_stays_cancelled(
         clean_redis.flushall()
     run_due()
     assert states([*ids, later]) == ["succeeded", "cancelled", "succeeded", "cancelled"]
+
+
+def test_calls_that_fail_use_nothing_up() -> None:
+    """Of an outage of minutes, with one call a second, nothing may remain."""
+    client = connection.client()
+    for _ in range(150):
+        broken = connection.take(client)
+        broken.disconnect()
+        del broken  # as after an exception between a command and its answer
+    assert queues.claim(client, "default", "somebody.1", 1)[0] == []

@@ -1,0 +1,94 @@
+"""A keeper hears of a loss of Redis's data also when it was held up while that was made good."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import redis
+
+from queue_app import clock, ids
+from queue_app.dispatch import connection, queues, workers
+from queue_app.lifecycle import recover
+from queue_app.worker.config import QueueChoice, WorkerConfig
+from queue_app.worker.keeper import Keeper
+from queue_app.worker.messages import Line
+from queue_app.worker.shared import Board
+from tests.integration.support import OTHER_WORKER, Child, jobs
+from tests.support.marks import committed
+
+pytestmark = committed
+
+
+@pytest.fixture
+def child() -> Child:
+    return Child(7, ids.new_text())
+
+
+@pytest.fixture
+def keeper(child: Child) -> Keeper:
+    """Of a worker with one child, which runs one job."""
+    recover.rebuild(child.client)
+    config = WorkerConfig(worker_id=child.worker_id, queues=QueueChoice(("default",), None))
+    made = Keeper(
+        config, Board(1, 1), Line(os.open(os.devnull, os.O_RDONLY)), Line(os.open(os.devnull, os.O_WRONLY))
+    )
+    made._living[7], made._places[7] = os.getpid(), 0
+    made._look_at_redis()
+    assert made._board.requests[0] == 0, "nothing was lost"
+    return made
+
+
+def run_one(keeper: Keeper, child: Child) -> str:
+    (job_id,) = jobs(1)
+    (delivery,) = child.claim(1)
+    keeper._board.start(0, 0, job_id, delivery.number, clock.seconds(), 0.0)
+    return job_id
+
+
+def test_a_loss_is_announced_until_it_is_made_good(
+    keeper: Keeper, child: Child, clean_redis: redis.Redis
+) -> None:
+    job_id = run_one(keeper, child)
+    clean_redis.flushall()
+    keeper._look_at_redis()
+    assert child.held() == {job_id}
+    assert keeper._board.is_mistrusted(keeper._board.requests[0], 0)
+    recover.rebuild(child.client)
+    assert child.held() == {job_id} and Child(1, OTHER_WORKER).claim(1) == []
+
+
+def test_a_loss_that_was_made_good_in_a_moment_is_noticed(
+    keeper: Keeper, child: Child, clean_redis: redis.Redis
+) -> None:
+    job_id = run_one(keeper, child)
+    clean_redis.flushall()
+    recover.rebuild(child.client)
+    assert not child.held()
+    keeper._look_at_redis()
+    assert child.held() == {job_id}, "it runs: nobody else may begin it"
+    assert Child(1, OTHER_WORKER).claim(1) == []
+    told = keeper._board.requests[0]
+    keeper._look_at_redis()
+    assert keeper._board.requests[0] == told, "said once"
+
+
+def test_what_somebody_else_has_begun_meanwhile_stays_theirs(
+    keeper: Keeper, child: Child, clean_redis: redis.Redis
+) -> None:
+    job_id = run_one(keeper, child)
+    clean_redis.flushall()
+    recover.rebuild(child.client)
+    other = Child(1, OTHER_WORKER)
+    other.claim(1)
+    keeper._look_at_redis()
+    assert other.held() == {job_id} and not child.held(), "an id is in one place"
+
+
+def test_the_name_of_a_life_of_the_data_is_never_used_twice() -> None:
+    client = connection.client()
+    seen = set()
+    for _ in range(3):
+        recover.rebuild(client)
+        seen.add(queues.epoch(client))
+    assert len(seen) == 3 and workers.listed(client) == []
