@@ -138,6 +138,6 @@ def explain(error: BaseException) -> str:
     if isinstance(error, ReadOnlyError):
         return f"{where} is a read-only replica; point QUEUE_APP['REDIS_URL'] at the primary."
     if isinstance(error, ResponseError) and str(error).startswith("OOM"):
-        return f"{where} is out of memory; raise its maxmemory. Evicting keys is no way out: what is held would be lost."
+        return f"{where} is out of memory; raise its maxmemory. Evicting keys is no way out: it loses jobs."
     reason = str(error) or type(error).__name__
     return f"{where} cannot be reached ({reason}); start it, or correct QUEUE_APP['REDIS_URL']."
