@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from itertools import count
 from typing import Any
 
+import psycopg
 import redis
 from django.db import DatabaseError, transaction
 from hypothesis import HealthCheck, Phase, settings
@@ -101,7 +102,11 @@ class Lifecycle(RuleBasedStateMachine):
                 step()
                 refresh()  # what failed after a commit was nobody's failure, and broke the connection all the same
                 return "done"
-            except (DatabaseError, *connection.Unavailable):
+            except (
+                DatabaseError,
+                psycopg.Error,
+                *connection.Unavailable,
+            ):  # a closing cursor raises the driver's own
                 refresh(close=True)
                 return "failed"
             except Died:
