@@ -159,7 +159,7 @@ def read_and_push(stores: Stores) -> float:
     """
     with stores.connect() as connection, stores.client() as client:
         began, count = time.perf_counter(), 0
-        with connection.cursor(name="bench") as cursor:
+        with connection.transaction(), connection.cursor(name="bench") as cursor:
             cursor.execute(
                 "SELECT id::text, task || payload FROM queue_app_job WHERE state = 'queued' ORDER BY priority DESC, id"
             )

@@ -82,8 +82,8 @@ def test_a_tiny_run_writes_every_figure(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--only", "drain,latancy"], "latancy is not measured; choose from one, many, drain"),
-        (["--only", ","], "name at least one of one, many, drain"),
+        (["--only", "drain,latancy"], "latancy is not measured; choose from one, many, rebuild, drain"),
+        (["--only", ","], "name at least one of one, many, rebuild, drain"),
         (["--jobs", "12"], "'12' is not a whole number of at least 1000"),
         (["--jobs", "many"], "'many' is not a whole number"),
     ],
