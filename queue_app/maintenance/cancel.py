@@ -18,4 +18,4 @@ def run(mandate: Mandate) -> int:
     return cancelling.pursue(check=mandate.check)
 
 
-CANCEL = Duty("cancel", 2.0, run, "ends what was cancelled and has not ended")
+CANCEL = Duty("cancel", 4.0, run, "ends what was cancelled and has not ended")

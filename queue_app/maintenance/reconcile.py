@@ -21,7 +21,7 @@ _empty_since: float | None = None
 #: Seconds between finding Redis empty and pushing: living workers announce what they run meanwhile.
 ANNOUNCING = 2.0
 #: Rows of the backlog looked at in one run: a hundredth of a core, and a million of them in a quarter of an hour.
-PART = 5_000
+PART = 10_000
 
 
 def rebuild(mandate: Mandate) -> int:
@@ -93,6 +93,6 @@ def orphans(mandate: Mandate) -> int:
 
 REBUILD = Duty("rebuild", 0.8, rebuild, "pushes all that waits when Redis has lost its data")
 #: With SWEEP_GRACE, and the time until the leader looks again, less than 10 s.
-SWEEP = Duty("sweep", 2.0, sweep, "pushes new rows that were committed but never pushed")
-BACKLOG = Duty("backlog", 4.0, backlog, "looks for more of them in the backlog, and sets pauses right")
+SWEEP = Duty("sweep", 3.0, sweep, "pushes new rows that were committed but never pushed")
+BACKLOG = Duty("backlog", 8.0, backlog, "looks for more of them in the backlog, and sets pauses right")
 ORPHANS = Duty("orphans", 20.0, orphans, "delivers jobs again that say running and are held by nobody")
