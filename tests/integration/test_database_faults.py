@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -205,3 +206,39 @@ def test_rows_in_good_hands_do_not_starve_those_behind_them() -> None:
     gone.client.delete(keys.held("default", gone.holder))
     assert redeliver_orphans(gone.client, limit=2) == 1
     assert drain() == [ids[5]]
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """PostgreSQL refuses every new attempt, as it does when it cannot extend a file."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$;"
+            " CREATE TRIGGER full_disk BEFORE INSERT ON queue_app_attempt EXECUTE FUNCTION full_disk()"
+        )
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TRIGGER full_disk ON queue_app_attempt; DROP FUNCTION full_disk()")
+
+
+def test_outcomes_wait_for_room_on_the_disk(postgresql_process: PostgresqlServer) -> None:
+    """Nothing is claimed meanwhile, nothing let go of, and it is recorded once."""
+    ids = jobs(2)
+    child = Child()
+    deliveries = child.claim(2)
+    hands = Hands(child.holder)
+    hands.take(deliveries)
+    recorder = Recorder(WORKER, child.holder, hands=hands)
+    with full_disk():
+        recorder.start()
+        for delivery in deliveries:
+            recorder.put(succeeded(delivery))
+        wait_until(lambda: not recorder.able.is_set(), 10)
+        assert child.held() == set(ids) and set(states(ids)) == {"queued"}
+    wait_until(lambda: not child.held(), 20)
+    recorder.stop()
+    assert set(states(ids)) == {"succeeded"} and recorder.able.is_set()
+    assert Attempt.objects.count() == 2
