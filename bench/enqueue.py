@@ -42,7 +42,7 @@ def one(stores: Stores, plan: Plan, progress: Progress) -> One:
     """Enqueue one job at a time, in turn with the bare INSERT, so that both meet the same disk."""
     from bench.tasks import noop
 
-    inserts, rates, used = [], [], _Used(stores)
+    inserts, rates, used = [], [], Used(stores)
     for number in progress.rounds("enqueue one", plan.rounds):
         stores.reset()
         inserts.append(floor.insert_commit(stores, plan.seconds))
@@ -61,7 +61,7 @@ def one(stores: Stores, plan: Plan, progress: Progress) -> One:
 
 def many(stores: Stores, plan: Plan, progress: Progress) -> Many:
     """Enqueue many jobs in each call, in turn with the bare COPY."""
-    copies, rates, used = [], [], _Used(stores)
+    copies, rates, used = [], [], Used(stores)
     for number in progress.rounds("enqueue many", plan.rounds):
         stores.reset()
         copies.append(floor.copy(stores, plan.jobs))
@@ -86,7 +86,7 @@ def load(jobs: int, tell: Callable[[int], None] | None = None) -> float:
     return time.perf_counter() - began
 
 
-class _Used:
+class Used:
     """The CPU that this process and both stores use within each `with`, in µs a job once `by` told how many."""
 
     def __init__(self, stores: Stores) -> None:

@@ -31,19 +31,19 @@ def rebuild(stores: Stores, plan: Plan, progress: Progress) -> Rebuild:
     stores.reset()
     enqueue.load(plan.jobs)
     stores.analyze()
-    rates, bare, own, theirs = [], [], [], []
+    rates, bare, used = [], [], enqueue.Used(stores)
     for number in progress.rounds("rebuild", plan.rounds):
         with stores.client() as client:
             client.flushall()
         bare.append(floor.read_and_push(stores))
         with stores.client() as client:
             client.flushall()
-        began, cpu, stores_cpu = time.perf_counter(), time.process_time(), sum(stores.cpu())
-        count = recover.rebuild(connection.client())
-        rates.append(count / (time.perf_counter() - began))
-        own.append((time.process_time() - cpu) / plan.jobs * 1e6)
-        theirs.append((sum(stores.cpu()) - stores_cpu) / plan.jobs * 1e6)
+        with used:
+            began = time.perf_counter()
+            count = recover.rebuild(connection.client())
+            rates.append(count / (time.perf_counter() - began))
+        used.by(plan.jobs)
         if count != plan.jobs:
             raise BenchError(f"{count:,} of {plan.jobs:,} jobs were put back.")
         progress.note(f"rebuild, round {number}: {rates[-1]:,.0f}/s; bare {bare[-1]:,.0f}/s")
-    return Rebuild(median(rates), median(bare), median(own), median(theirs))
+    return Rebuild(median(rates), median(bare), median(used.producer_us), median(used.stores_us))

@@ -14,16 +14,13 @@ from rest_framework.response import Response
 from queue_app.api.base import NewestFirst, StaffView, uuid_or_404
 from queue_app.api.errors import Conflict
 from queue_app.api.filters import DeadLetterFilter, StrictFilterBackend
-from queue_app.api.parsers import fields
+from queue_app.api.parsers import LIMIT, MOST, fields
 from queue_app.api.serializers import DeadLetterPageSerializer, DeadLetterSerializer
 from queue_app.exceptions import InvalidOption
 from queue_app.lifecycle import operate
 from queue_app.models import DeadLetter, selection
 from queue_app.models.bulk import write_alias
 from queue_app.names import check_queue
-
-#: Dead letters that one request replays: it must end before a proxy loses patience.
-LIMIT, MOST = 1_000, 10_000
 
 
 class DeadLetterViewSet(StaffView, viewsets.ReadOnlyModelViewSet[DeadLetter]):

@@ -45,12 +45,7 @@ class JobViewSet(StaffView, mixins.CreateModelMixin, mixins.ListModelMixin, view
         """A page of jobs, newest first."""
         rows: QuerySet[Job] = self.filter_queryset(self.get_queryset())
         page = self.paginate_queryset(rows) or []
-        context = {
-            **self.get_serializer_context(),
-            "states": states_now(page),
-            "strangers": waiting_for_task(page),
-        }
-        serializer: BaseSerializer[Job] = JobSummarySerializer(page, many=True, context=context)
+        serializer: BaseSerializer[Job] = JobSummarySerializer(page, many=True, context=self._context(page))
         return self.get_paginated_response(serializer.data)
 
     def retrieve(self, request: Request, pk: str) -> Response:
@@ -82,9 +77,9 @@ class JobViewSet(StaffView, mixins.CreateModelMixin, mixins.ListModelMixin, view
         )
 
     def _page_of(self, job: Job) -> dict[str, Any]:
-        context = {
-            **self.get_serializer_context(),
-            "states": states_now([job]),
-            "strangers": waiting_for_task([job]),
-        }
-        return dict(JobSerializer(job, context=context).data)
+        return dict(JobSerializer(job, context=self._context([job])).data)
+
+    def _context(self, jobs: list[Job]) -> dict[str, Any]:
+        """What the serializers need to know of these jobs, asked once for all."""
+        live = {"states": states_now(jobs), "strangers": waiting_for_task(jobs)}
+        return {**self.get_serializer_context(), **live}

@@ -16,6 +16,9 @@ from queue_app.api.errors import TooLarge
 #: An escaped character has six bytes for one; beside the arguments there is little to say.
 ESCAPED = 6
 ENVELOPE = 65_536
+#: Jobs or dead letters that one request changes unless it says otherwise, and at most: it must end before a proxy
+#: loses patience.
+LIMIT, MOST = 1_000, 10_000
 
 
 class StrictJSONParser(BaseParser):

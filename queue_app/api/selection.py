@@ -8,11 +8,10 @@ from django.db.models import QuerySet
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError
 
+from queue_app.api.parsers import LIMIT, MOST
 from queue_app.models import Job
 from queue_app.states import UNFINISHED, JobState
 
-#: Jobs that one request takes: it must end before a proxy loses patience.
-LIMIT, MOST = 1_000, 10_000
 #: By which fields jobs may be chosen; at least one must be given, as nobody means all jobs by an empty body.
 CHOOSING = ("ids", "task", "queue", "state")
 

@@ -79,8 +79,8 @@ def _connect(url: str, timeout: float) -> redis.Redis:
         socket_connect_timeout=min(timeout, 2.0),
         **({} if url.startswith("unix:") else {"socket_keepalive": True}),
         retry=Retry(NoBackoff(), 0),
-        max_connections=2
-        ** 31,  # the pool's own limit counts each connection that `take` has made and thrown away
+        # The pool's own limit would count each connection that `take` has made and thrown away.
+        max_connections=2**31,
         client_name="queue_app",
     )
 

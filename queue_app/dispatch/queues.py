@@ -276,7 +276,7 @@ def epoch(client: redis.Redis) -> str | None:
 
 def lost_its_data(client: redis.Redis) -> bool:
     """Whether Redis is empty of us: after FLUSHALL, a restart without persistence, or at the very first start."""
-    return not client.exists(keys.epoch())
+    return epoch(client) is None
 
 
 def is_paused(client: redis.Redis, queue: str) -> bool:

@@ -22,9 +22,8 @@ class AsyncLoop:
 
     def __init__(self, cancelled: set[str] | None = None) -> None:
         self._cancelled = set() if cancelled is None else cancelled
-        self._tasks: dict[
-            str, asyncio.Task[Any]
-        ] = {}  # job → what runs its coroutine; used in the loop alone
+        #: Job → what runs its coroutine; used in the loop alone.
+        self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

@@ -51,9 +51,8 @@ class Cancels:
                 seconds = LOOK if self._wanted else connection.LONGEST_WAIT
                 self.ask(workers.to_interrupt(client, self._worker_id, seconds))
             except connection.Unavailable:
-                stop.wait(
-                    PAUSE * (0.5 + random.random())
-                )  # the beat says that Redis is away; the duty repeats
+                # The heartbeat says that Redis is away; the duty repeats what is lost.
+                stop.wait(PAUSE * (0.5 + random.random()))
             except Exception:
                 logger.exception("A request to interrupt jobs failed.")
                 stop.wait(PAUSE)
@@ -75,8 +74,7 @@ class Cancels:
                 if self._wanted.pop(running.id, None) is None:
                     continue
                 if self._board.cancel(place, running.slot, running.id, until):
-                    with contextlib.suppress(
-                        ProcessLookupError
-                    ):  # it died: the job is taken back, and cancelled
+                    # It may have died: then the job is taken back, and cancelled.
+                    with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGUSR1)
         self._wanted = {job_id: end for job_id, end in self._wanted.items() if end > now}

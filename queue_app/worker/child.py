@@ -114,9 +114,8 @@ class Child:
                 claimed = self._claim(count)
             except connection.Unavailable as error:
                 dispatching.redis_failed(error)
-                self._runner.hands.doubt(
-                    self._config.queues.names
-                )  # what was claimed may have been lost on the way
+                # What was claimed may have been lost on the way.
+                self._runner.hands.doubt(self._config.queues.names)
                 self._sleep(pause * (0.5 + random.random()))
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue

@@ -1,4 +1,4 @@
-"""Forking the processes of a worker, and what their end says."""
+"""Forking the processes of a worker, whether one lives, and what its end says."""
 
 from __future__ import annotations
 
@@ -60,6 +60,17 @@ def _die_with_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:  # it went before the kernel was told
         os._exit(1)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is a process with this id, whosever it is."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def explain(status: int, peak_mb: float) -> str:

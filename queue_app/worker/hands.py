@@ -9,15 +9,16 @@ that it does not hold is somebody else's by now: `gone` tells the runner not to 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import redis
 
 from queue_app import clock
-from queue_app.dispatch import workers
+from queue_app.dispatch import connection, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.holder import Holder, raise_fence
-from queue_app.lifecycle import recover
+from queue_app.lifecycle import dispatching, recover
 
 
 class Hands:
@@ -48,9 +49,23 @@ class Hands:
             self.gone.difference_update(new)
         self.since = clock.seconds()
 
+    @contextmanager
+    def letting_go(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
+        """The block asks Redis to let go of these; they leave the hands after it, whether or not there was an answer.
+        Without one there is a doubt, and Redis is noted to be away."""
+        lost: BaseException | None = None
+        try:
+            yield
+        except connection.Unavailable as error:
+            lost = error
+        self.drop(deliveries)
+        if lost is not None:
+            dispatching.redis_failed(lost)
+            self.doubt({d.queue for d in deliveries})
+
     def drop(self, deliveries: Iterable[Delivery]) -> None:
-        """Redis was asked to let go of these. Called after the answer, or its absence (`doubt` follows then): until
-        then nobody may put them right. A later delivery of the same job stays."""
+        """Redis has let go of these, or may have (`doubt` follows then): until this nobody may put them right. A later
+        delivery of the same job stays."""
         mine = self._deliveries
         for d in deliveries:
             if mine.get(d.id) is d:

@@ -27,6 +27,7 @@ from queue_app.worker import title
 from queue_app.worker.cancels import Cancels
 from queue_app.worker.config import WorkerConfig
 from queue_app.worker.executor import cancelled, timed_out
+from queue_app.worker.forking import is_alive
 from queue_app.worker.messages import Death, Line
 from queue_app.worker.registrar import Registrar
 from queue_app.worker.shared import Board
@@ -108,7 +109,7 @@ class Keeper:
         """The supervisor is gone, so that nobody else can end its children: after the grace they are killed, and
         what they ran is taken back."""
         for serial, pid in list(self._living.items()):
-            if _alive(pid):
+            if is_alive(pid):
                 if time.monotonic() >= self._deadline:
                     os.kill(pid, signal.SIGKILL)
                 continue
@@ -259,11 +260,3 @@ def _unwilling(seconds: float) -> recover.Verdict:
         return cancelled(delivery, started, error)
 
     return judge
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -18,7 +18,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from queue_app import clock, conf, signals
 from queue_app.dispatch import connection
 from queue_app.dispatch.holder import Holder
-from queue_app.lifecycle import dispatching, settle
+from queue_app.lifecycle import settle
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.states import AttemptState, DeadReason
 from queue_app.worker.connections import refresh
@@ -237,16 +237,9 @@ class Recorder:
     def _acknowledge(self, group: list[Outcome], accepted: set[str]) -> None:
         # What this child was given again meanwhile, it holds for that.
         own = [outcome for outcome in group if not self._hands.has_another(outcome.delivery)]
-        lost = False
-        try:
+        with self._hands.letting_go([outcome.delivery for outcome in group]):
             settle.acknowledge(connection.client(), self._holder, own, accepted)
             self._pause = FIRST_PAUSE
-        except connection.Unavailable as error:
-            dispatching.redis_failed(error)
-            lost = True
-        self._hands.drop([outcome.delivery for outcome in group])
-        if lost:
-            self._hands.doubt({outcome.delivery.queue for outcome in group})
 
     def _put_right(self) -> None:
         """Let go of what could not be acknowledged. When the child stops meanwhile, the keeper does so."""

@@ -14,7 +14,7 @@ from queue_app import clock, conf
 from queue_app.dispatch import connection, queues
 from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.holder import Holder
-from queue_app.lifecycle import cancelling, dispatching, settle
+from queue_app.lifecycle import cancelling, settle
 from queue_app.models.bulk.rows import Start
 from queue_app.worker import connections
 from queue_app.worker.async_loop import AsyncLoop
@@ -93,9 +93,8 @@ class Runner:
         try:
             # Looked at when the slot is on the board already: the keeper counts first, and looks there then.
             if self._board.requests[self._index] != heard or now - self.hands.since > self._stale:
-                if (
-                    transaction is not None
-                ):  # asking writes: not in the task's transaction, which is begun anew
+                # Asking writes: not in the task's transaction, which is begun anew.
+                if transaction is not None:
                     transaction.roll_back()
                 if self._is_gone(delivery):
                     self.hands.drop([delivery])
@@ -219,14 +218,8 @@ class Runner:
             self._give_back(queue, deliveries)
 
     def _give_back(self, queue: str, deliveries: list[Delivery]) -> None:
-        try:
+        with self.hands.letting_go(deliveries):
             queues.give_back(connection.client(), queue, self._holder, [d.id for d in deliveries])
-        except connection.Unavailable as error:
-            dispatching.redis_failed(error)
-            self.hands.drop(deliveries)
-            self.hands.doubt([queue])
-        else:
-            self.hands.drop(deliveries)
 
     def progress(self, delivery: Delivery, text: str) -> None:
         """Note an attempt's progress; the record learns of it at the next tick, or with the outcome."""

@@ -15,7 +15,6 @@ from queue_app.dispatch import connection, unknown
 from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.holder import Holder
 from queue_app.exceptions import UnknownTask
-from queue_app.lifecycle import dispatching
 from queue_app.registry import Declared
 from queue_app.worker.hands import Hands
 
@@ -70,14 +69,8 @@ class Strangers:
         return declared
 
     def _park(self, delivery: Delivery, need: str) -> None:
-        try:
+        with self._hands.letting_go([delivery]):
             unknown.park(connection.client(), delivery.queue, self._holder, need, [delivery.id])
-        except connection.Unavailable as error:
-            dispatching.redis_failed(error)
-            self._hands.drop([delivery])
-            self._hands.doubt([delivery.queue])
-        else:
-            self._hands.drop([delivery])
 
     def look(self, client: redis.Redis, count: int) -> int:
         """Before a claim: offer what others have set aside and this child knows, as much as it is about to claim.

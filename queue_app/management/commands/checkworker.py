@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from typing import Any
 from uuid import UUID
@@ -13,6 +12,7 @@ from queue_app import clock
 from queue_app.management.starting import check_stores
 from queue_app.models import Worker
 from queue_app.models.bulk import write_alias
+from queue_app.worker.forking import is_alive
 
 #: What a status means, for people.
 MEANING = {
@@ -64,17 +64,7 @@ def _running(rows: list[Worker], *, local: bool) -> list[Worker]:
     latest: dict[int, Worker] = {}
     for worker in rows:
         latest.setdefault(worker.pid, worker)
-    return [worker for worker in latest.values() if not local or _exists(worker.pid)]
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return [worker for worker in latest.values() if not local or is_alive(worker.pid)]
 
 
 def _worker_id(text: str) -> UUID:
