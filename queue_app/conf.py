@@ -104,7 +104,7 @@ class Settings:
         0.5, "Seconds after which a running job's row says `running`; until then Redis knows.", least=0.05
     )
     DUE_HORIZON: float = _setting(
-        60.0, "Delayed jobs are loaded into Redis this many seconds before their time.", least=10
+        60.0, "Delayed jobs are loaded into Redis this many seconds before their time.", least=20
     )
     SWEEP_GRACE: float = _setting(
         5.0, "A waiting row older than this many seconds that Redis does not know is pushed again.", least=1

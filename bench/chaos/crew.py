@@ -120,7 +120,7 @@ class Crew:
         self._folder = folder
         self._environment = os.environ | environment
         self._environment["CHAOS_QUEUE_APP"] = json.dumps(
-            {"LEASE": lease, "DUE_HORIZON": 10.0, "SWEEP_GRACE": 2.0, "POISON_AFTER": 10}
+            {"LEASE": lease, "DUE_HORIZON": 20.0, "SWEEP_GRACE": 2.0, "POISON_AFTER": 10}
         )
         self._remote = remote
         self._network = network

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import QuerySet
@@ -79,7 +80,7 @@ class JobViewSet(StaffView, mixins.CreateModelMixin, mixins.ListModelMixin, view
     def _page_of(self, job: Job) -> dict[str, Any]:
         return dict(JobSerializer(job, context=self._context([job])).data)
 
-    def _context(self, jobs: list[Job]) -> dict[str, Any]:
+    def _context(self, jobs: Sequence[Job]) -> dict[str, Any]:
         """What the serializers need to know of these jobs, asked once for all."""
         live = {"states": states_now(jobs), "strangers": waiting_for_task(jobs)}
         return {**self.get_serializer_context(), **live}

@@ -113,13 +113,28 @@ def lead(client: redis.Redis, worker_id: str, lease: float, token: int = 0) -> i
     Returns:
         The fencing token of the leadership; 0: somebody else leads, or the one of `token` is over.
     """
-    arguments = [worker_id, max(1, int(lease * 1000)), token or ""]
-    return int(scripts.lead(client, [keys.leader(), keys.fence()], arguments))
+    return _lead(client, worker_id, max(1, int(lease * 1000)), token)[0]
+
+
+def renew(client: redis.Redis, worker_id: str, lease: float, token: int) -> tuple[bool, str | None]:
+    """Stay the leader for `lease` seconds more, and look whether Redis has its data; one round trip.
+
+    Returns:
+        Whether the leadership of this token lasts; and, if so, the epoch (see `queues.epoch`).
+    """
+    found, epoch = _lead(client, worker_id, max(1, int(lease * 1000)), token)
+    return bool(found), epoch or None
+
+
+def _lead(client: redis.Redis, worker_id: str, milliseconds: int, token: int) -> tuple[int, str]:
+    names = [keys.leader(), keys.fence(), keys.epoch()]
+    found, epoch = scripts.lead(client, names, [worker_id, milliseconds, token or ""])
+    return int(found), str(epoch)
 
 
 def resign(client: redis.Redis, worker_id: str, token: int) -> None:
     """Let another worker lead at once, if this leadership has not ended by itself."""
-    scripts.lead(client, [keys.leader(), keys.fence()], [worker_id, 0, token])
+    _lead(client, worker_id, 0, token)
 
 
 def leader(client: redis.Redis) -> tuple[str, int] | None:

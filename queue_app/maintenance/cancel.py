@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from queue_app.dispatch import queues
 from queue_app.lifecycle import cancelling
 from queue_app.maintenance.duty import Duty, Mandate
 
@@ -13,9 +12,9 @@ def run(mandate: Mandate) -> int:
     Returns:
         How many jobs ended.
     """
-    if queues.lost_its_data(mandate.client):
+    if mandate.lost:
         return 0  # until the rebuild nobody knows who holds what
     return cancelling.pursue(check=mandate.check)
 
 
-CANCEL = Duty("cancel", 4.0, run, "ends what was cancelled and has not ended")
+CANCEL = Duty("cancel", 5.0, run, "ends what was cancelled and has not ended")

@@ -12,6 +12,9 @@ from queue_app import conf
 from queue_app.dispatch import workers
 from queue_app.exceptions import Deposed
 
+#: An epoch that no data have: nobody has looked yet.
+UNSEEN = ""
+
 
 def term() -> float:
     """Seconds for which one renewal lets a leader lead: so much shorter than the lease that, with the time until
@@ -28,6 +31,7 @@ class Mandate:
         token: a number that no earlier leadership had; one more than that of the leadership before.
         stop: set when the process shall end.
         unfinished: set by a duty that left work behind because its time was up: it is then due again at once.
+        epoch: of the data in Redis, as last seen (see dispatch.queues.epoch); `UNSEEN` before.
     """
 
     client: redis.Redis
@@ -35,6 +39,15 @@ class Mandate:
     token: int
     stop: threading.Event = field(default_factory=threading.Event)
     unfinished: bool = False
+    epoch: str | None = UNSEEN
+
+    @property
+    def lost(self) -> bool:
+        """Whether Redis has lost its data and the rebuild comes first: until then nobody knows who holds what. As of
+        the last check, without a round trip; a loss after it takes the leadership along, so the next check raises."""
+        if self.epoch == UNSEEN:
+            self.check()
+        return self.epoch is None
 
     def check(self) -> None:
         """Prove that this leadership still lasts, and prolong it; to be called before each batch of writes. One round
@@ -46,8 +59,10 @@ class Mandate:
         """
         if self.stop.is_set():
             raise Deposed("This process was told to stop.")
-        if not workers.lead(self.client, self.leader_id, term(), self.token):
+        leads, epoch = workers.renew(self.client, self.leader_id, term(), self.token)
+        if not leads:
             raise Deposed()
+        self.epoch = epoch
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import redis
@@ -18,7 +18,7 @@ from queue_app.dispatch import workers
 from queue_app.maintenance.duty import Duty, Mandate
 
 
-@dataclass(slots=True)
+@dataclass
 class History:
     """What came of a duty's runs.
 
@@ -84,6 +84,6 @@ def read(client: redis.Redis) -> dict[str, History]:
 
 def write(client: redis.Redis, histories: dict[str, History], names: Iterable[str]) -> None:
     """Keep the histories of these duties; one round trip."""
-    texts = {name: json.dumps(asdict(histories[name]), separators=(",", ":")) for name in names}
+    texts = {name: json.dumps(vars(histories[name]), separators=(",", ":")) for name in names}
     if texts:
         workers.note_duties(client, texts)

@@ -19,7 +19,7 @@ from queue_app.dispatch import connection, workers
 from queue_app.exceptions import Deposed
 from queue_app.lifecycle import dispatching
 from queue_app.maintenance import cancel, history, promote, prune, reap, reconcile, unknown
-from queue_app.maintenance.duty import Duty, Mandate, term
+from queue_app.maintenance.duty import UNSEEN, Duty, Mandate, term
 from queue_app.maintenance.history import History
 from queue_app.worker import connections
 
@@ -41,7 +41,7 @@ DUTIES: tuple[Duty, ...] = (
 #: Seconds between two looks of the leader at whether something is due; fewer when the lease is very short.
 LOOK = 1.0
 #: Seconds between two notes of runs in which there was nothing to do.
-KEEP = 3.0
+KEEP = 5.0
 
 
 class Leader:
@@ -69,7 +69,6 @@ class Leader:
         self._due: dict[str, float] = {}
         self._histories: dict[str, History] = {}
         self._token = 0
-        self._renew_at = 0.0
         self._unwritten: set[str] = set()
         self._news = False
         self._write_at = 0.0
@@ -93,17 +92,15 @@ class Leader:
         return min(LOOK, often) if self._token else often * (0.75 + random.random() / 2)
 
     def step(self) -> None:
-        """Renew the leadership when it is time, or seek it; do what is due.
+        """Renew the leadership, or seek it; do what is due.
 
         Raises:
             Unavailable (see dispatch.connection): Redis is away.
         """
         client = connection.client()
-        if time.monotonic() >= self._renew_at or not self._token:
-            self._lead(client)
-        if not self._token:
+        mandate = self._lead(client)
+        if mandate is None:
             return
-        mandate = Mandate(client, self._id, self._token, self._stop)
         try:
             for duty in self._duties:
                 if time.monotonic() >= self._due.get(duty.name, 0.0):
@@ -124,19 +121,23 @@ class Leader:
             self._unwritten.clear()
             self._news, self._write_at = False, now + KEEP
 
-    def _lead(self, client: redis.Redis) -> None:
-        now = time.monotonic()
-        if self._token and not workers.lead(client, self._id, term(), self._token):
-            self._lead_no_more()
+    def _lead(self, client: redis.Redis) -> Mandate | None:
+        """Stay the leader, or become it, if nobody else leads: the mandate, if so."""
+        epoch: str | None = UNSEEN
+        if self._token:
+            leads, epoch = workers.renew(client, self._id, term(), self._token)
+            if not leads:
+                self._lead_no_more()
         if not self._token and (token := workers.lead(client, self._id, term())):
             # The duties go on where the leader before left off, and are all due: nobody knows since when.
-            self._histories = history.read(client)
+            # What is known here besides is of a time before Redis lost its data.
+            self._histories |= history.read(client)
             self._due.clear()
             self._unwritten.clear()
             self._write_at = 0.0
-            self._token = token
+            self._token, epoch = token, UNSEEN
             self._changed(token)
-        self._renew_at = now + conf.get().LEASE / 5
+        return Mandate(client, self._id, self._token, self._stop, epoch=epoch) if self._token else None
 
     def _lead_no_more(self) -> None:
         self._token = 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from queue_app import clock, conf
-from queue_app.dispatch import queues
 from queue_app.lifecycle import release
 from queue_app.maintenance.duty import Duty, Mandate
 
@@ -24,7 +23,7 @@ def run(mandate: Mandate) -> int:
         How many jobs were loaded.
     """
     global _runs, _loaded_until
-    if queues.lost_its_data(mandate.client):
+    if mandate.lost:
         _runs = 0
         return 0  # the rebuild comes first
     after = None if _runs % THOROUGH == 0 else _loaded_until
@@ -40,9 +39,11 @@ def say(mandate: Mandate) -> int:
     Returns:
         How many rows were changed.
     """
-    return release.say_queued(check=mandate.check)
+    count = release.say_queued(check=mandate.check)
+    mandate.unfinished = count == release.SAY
+    return count
 
 
 #: The shortest DUE_HORIZON allowed is twice as long.
-LOAD = Duty("promote", 5.0, run, "loads jobs that are due soon into Redis")
-SAY = Duty("say_queued", 5.0, say, "lets rows whose time has come say so")
+LOAD = Duty("promote", 8.0, run, "loads jobs that are due soon into Redis")
+SAY = Duty("say_queued", 8.0, say, "lets rows whose time has come say so")

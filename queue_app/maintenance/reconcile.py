@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import time
 
-from queue_app.dispatch import queues
 from queue_app.lifecycle import recover
 from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.lifecycle.sweep import Recent
-from queue_app.maintenance.duty import Duty, Mandate
+from queue_app.maintenance.duty import UNSEEN, Duty, Mandate
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ def rebuild(mandate: Mandate) -> int:
         How many jobs were put back.
     """
     global _empty_since
-    if not queues.lost_its_data(mandate.client):
+    if not mandate.lost:
         _empty_since = None
         return 0
     if _empty_since is None:
@@ -39,7 +38,7 @@ def rebuild(mandate: Mandate) -> int:
     if time.monotonic() - _empty_since < ANNOUNCING:
         return 0
     count = recover.rebuild(mandate.client, mandate.check)
-    _empty_since = None
+    mandate.epoch, _empty_since = UNSEEN, None
     if count:
         logger.warning("Redis had lost its data: %d waiting jobs were put back.", count)
     return count
@@ -52,7 +51,7 @@ def sweep(mandate: Mandate) -> int:
         How many jobs were missing.
     """
     global _token
-    if queues.lost_its_data(mandate.client):
+    if mandate.lost:
         return 0  # the rebuild comes first, and does the same
     if mandate.token > _token + 1 or mandate.token < _token:  # another one led in between
         _recent.forget()
@@ -67,7 +66,7 @@ def backlog(mandate: Mandate) -> int:
         How many jobs were missing.
     """
     global _behind
-    if queues.lost_its_data(mandate.client):
+    if mandate.lost:
         return 0
     recover.sync_pauses(mandate.client, mandate.check)
     count, _behind = recover.sweep(mandate.client, limit=PART, after=_behind, check=mandate.check)
@@ -86,7 +85,7 @@ def orphans(mandate: Mandate) -> int:
     Returns:
         How many jobs were delivered again.
     """
-    if queues.lost_its_data(mandate.client):
+    if mandate.lost:
         return 0  # their holders have not been announced again
     return redeliver_orphans(mandate.client, check=mandate.check)
 

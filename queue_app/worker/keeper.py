@@ -79,7 +79,7 @@ class Keeper:
             duties.start()
         cancels = Cancels(self._config.worker_id, self._board, self._children)
         threading.Thread(target=cancels.run, args=(self._stop_duties,), name="cancels", daemon=True).start()
-        period = conf.get().LEASE / 5
+        period = conf.get().LEASE / 4
         next_write = next_look = 0.0
         self._registrar.start()
         while not self._over():

@@ -91,6 +91,11 @@ class Board:
         """Epoch seconds; 0 when it has not claimed yet."""
         return float(_HEAD.unpack_from(self._memory, child * self._size)[0])
 
+    def is_busy(self, child: int) -> bool:
+        """Whether a job runs in any of its slots."""
+        first = child * self._size + _HEAD.size
+        return any(self._memory[first + slot * _SLOT.size] for slot in range(self._slots))
+
     def running(self, child: int) -> list[Running]:
         found = []
         for slot in range(self._slots):

@@ -27,8 +27,8 @@ from queue_app.worker.shared import Board, Running
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at the time limits of running jobs.
-LOOK = 0.2
+#: Seconds between two looks at the time limits of running jobs, and at whether any run.
+LOOK, IDLE_LOOK = 0.2, 0.5
 #: A child that dies sooner than this many seconds after its start is replaced ever more slowly.
 YOUNG, LONGEST_DELAY = 2.0, 5.0
 #: Seconds that the keeper has to bury the dead once all children are gone.
@@ -275,12 +275,19 @@ class Supervisor:
 
     def _listen(self, wakeup: int) -> None:
         assert self._from_keeper is not None
-        ready, _, _ = select.select([wakeup, self._from_keeper.fd], [], [], LOOK)
+        pause = IDLE_LOOK if self._is_idle() else LOOK
+        ready, _, _ = select.select([wakeup, self._from_keeper.fd], [], [], pause)
         if wakeup in ready:
             os.read(wakeup, 4096)
         if self._from_keeper.fd in ready:
             for message in self._from_keeper.receive() or ():
                 self._unburied.pop(message["serial"], None)
+
+    def _is_idle(self) -> bool:
+        """Whether all children are there, and none of them runs or waits for anything."""
+        if self._stopping or self._reload or not self._announced:
+            return False
+        return all(seat.pid and not self._board.is_busy(seat.index) for seat in self._seats)
 
     def _finish(self) -> int:
         """All children are gone: let the keeper bury them, then end it."""

@@ -270,7 +270,7 @@ def test_an_outage_of_redis_is_kept_with_the_duty_that_met_it(redis_process: Red
 
 
 def test_an_idle_round_costs_few_round_trips(clean_redis: redis.Redis) -> None:
-    """With nothing to do, and only the quickest duty due: one to ask, one to note, and a renewal now and then."""
+    """With nothing to do, and only the quickest duty due: one, which says all; now and then one more to note it."""
     recover.rebuild(connection.client())
     Child()
     one = leader("a")
@@ -281,5 +281,30 @@ def test_an_idle_round_costs_few_round_trips(clean_redis: redis.Redis) -> None:
     calls = sum(
         stats["calls"] for name, stats in clean_redis.info("commandstats").items() if "config" not in name
     )
-    assert calls <= 3
+    assert calls == 4, "the script that prolongs the leadership, and the three commands in it"
     assert Job.objects.count() == 0
+
+
+def test_a_loss_of_the_data_takes_the_leadership_along(
+    monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+) -> None:
+    """Redis is emptied after a batch of the sweep: the rest is left to the rebuild, after those who run announce it."""
+    monkeypatch.setattr(release, "CHUNK", 10)
+    client = connection.client()
+    recover.rebuild(client)
+    monkeypatch.setattr(dispatching, "push_quietly", lambda by_queue: False)
+    ids = jobs(35)
+    mandate = Mandate(client, "a", workers.lead(client, "a", 60))
+    assert not mandate.lost
+    restore = queues.restore
+
+    def and_flush(*args: Any) -> int:
+        count = restore(*args)
+        clean_redis.flushall()
+        return count
+
+    monkeypatch.setattr(queues, "restore", and_flush)
+    with pytest.raises(Deposed):
+        release.restore(client, [(i, "default") for i in ids], mandate.check)
+    assert drain() == []
+    assert Mandate(client, "a", workers.lead(client, "a", 60)).lost
