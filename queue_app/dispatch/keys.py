@@ -14,6 +14,7 @@ Every key of a queue carries the same hash tag `{<prefix>:<queue>}`, so that its
     {jq:<queue>}:bell                  LIST  wakes blocked children; bounded
     {jq:<queue>}:unknown               SET   what children lacked: <backend>|<task>, of each that has jobs set aside
     {jq:<queue>}:unknown:<need>        ZSET  id → when it was set aside (epoch seconds), of jobs that wait for it
+    {jq:<queue>}:ended                 HASH  state of attempts → how many ended so; run_ms: how long they ran in all
     {jq:<queue>}:paused                STRING  present while the queue is paused
     {jq}:epoch                         STRING  missing after Redis lost its data
     {jq}:queues                        SET   names of the queues that were ever pushed to or served
@@ -21,6 +22,7 @@ Every key of a queue carries the same hash tag `{<prefix>:<queue>}`, so that its
     {jq}:control:<worker id>           LIST  ids of jobs that this worker shall interrupt; expires
     {jq}:leader                        STRING  who does the maintenance '|' token of this leadership; expires
     {jq}:fence                         STRING  counter: the token of the latest leadership
+    {jq}:stats                         LIST  JSON of the queues' figures, newest first; trimmed (dispatch/figures.py)
     {jq}:duties                        HASH  duty → JSON of its last run (see maintenance/history.py)
 
 An id is in exactly one place: waiting (a body) or held by one child. That is what makes a repeated push harmless.
@@ -92,6 +94,10 @@ def unknown_of(queue: str, need: str) -> str:
     return _queue(queue, f"unknown:{need}")
 
 
+def ended(queue: str) -> str:
+    return _queue(queue, "ended")
+
+
 def paused(queue: str) -> str:
     return _queue(queue, "paused")
 
@@ -118,6 +124,10 @@ def leader() -> str:
 
 def fence() -> str:
     return _all("fence")
+
+
+def stats() -> str:
+    return _all("stats")
 
 
 def duties() -> str:

@@ -99,25 +99,33 @@ def claim(
 
 
 def settle(
-    client: redis.Redis, queue: str, holder: str, ended: Sequence[str], going_on: Sequence[Entry] = ()
+    client: redis.Redis,
+    queue: str,
+    holder: str,
+    ended: Sequence[str],
+    going_on: Sequence[Entry] = (),
+    tally: str = "",
 ) -> int:
     """Let go of jobs that `holder` held, after their outcomes were committed.
 
     Args:
         ended: ids of jobs that are final, or are no longer the holder's business.
         going_on: `(id, at, body)` of jobs to be delivered again.
+        tally: what is to be added to the queue's figures: `<field> <number> …`.
 
     Returns:
         How many were still held by `holder`.
     """
-    names = [*_queue_keys(queue), keys.held(queue, holder), keys.fence_of(queue, holder)]
+    names = [*_queue_keys(queue), keys.held(queue, holder), keys.fence_of(queue, holder), keys.ended(queue)]
     first, count = [keys.base(queue), fence(holder, queue)], 0
     for start in range(0, len(ended), CHUNK):
         part = ended[start : start + CHUNK]
-        count += scripts.settle(client, names, [*first, len(part), *part])
+        count += scripts.settle(client, names, [*first, tally, len(part), *part])
+        tally = ""
     for start in range(0, len(going_on), CHUNK):
         words = _words(going_on[start : start + CHUNK])
-        count += scripts.settle(client, names, [*first, 0, *words])
+        count += scripts.settle(client, names, [*first, tally, 0, *words])
+        tally = ""
     return count
 
 

@@ -71,8 +71,16 @@ def acknowledge(client: redis.Redis, holder: str, outcomes: Iterable[Outcome], a
     """
     ended: dict[str, list[str]] = defaultdict(list)
     going_on: dict[str, list[Entry]] = defaultdict(list)
+    tallies: dict[str, dict[str, float]] = {}
     for outcome in outcomes:
         d = outcome.delivery
+        if d.id in accepted:
+            tally = tallies.get(d.queue)
+            if tally is None:
+                tally = tallies[d.queue] = defaultdict(float)
+            tally[outcome.state] += 1
+            if outcome.started_at:
+                tally["run_ms"] += 1000 * (outcome.finished_at - outcome.started_at)
         if outcome.state is SUCCEEDED or d.id not in accepted or outcome.job_state in FINAL:
             ended[d.queue].append(d.id)
             continue
@@ -85,7 +93,9 @@ def acknowledge(client: redis.Redis, holder: str, outcomes: Iterable[Outcome], a
         else:
             ended[d.queue].append(d.id)  # the record keeps what is far off
     for queue in ended.keys() | going_on.keys():
-        queues.settle(client, queue, holder, ended[queue], going_on[queue])
+        tally = tallies.get(queue, {})
+        words = " ".join([f"{name} {max(0, round(number))}" for name, number in tally.items()])
+        queues.settle(client, queue, holder, ended[queue], going_on[queue], words)
 
 
 def announce(outcomes: list[Outcome], accepted: set[str], worker_id: str) -> None:

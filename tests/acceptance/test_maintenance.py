@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from queue_app.dispatch import connection, queues, workers
+from queue_app.dispatch import connection, figures, queues, workers
 from queue_app.lifecycle import dispatching
 from queue_app.maintenance import history
 from queue_app.maintenance.leader import DUTIES
@@ -77,11 +77,16 @@ def test_killing_the_leader_moves_the_duties(worker: StartWorker) -> None:
     wait_until(lambda: Worker.objects.count() == 2, 60, "both rows")
     first = leader()
     everything_done_by(first[0])
+    assert wait_for_end([tasks.noop.enqueue().id for _ in range(5)]) == ["succeeded"] * 5
     process_of(first[0], *both).kill()
     second = leader(but=first)
     assert second[1] > first[1]
     everything_done_by(second[0])
     assert history.read(connection.client())["reap"].token == second[1]
+    (sample, *_) = wait_until(
+        lambda: figures.kept(connection.client()), 60, "figures, once the rebuild is done"
+    )
+    assert sample.queues["default"].ended == {"succeeded": 5}, "what real children have counted"
 
 
 def test_a_frozen_leader_does_not_lead_when_it_thaws(worker: StartWorker) -> None:

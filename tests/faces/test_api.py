@@ -409,7 +409,14 @@ def test_addresses_that_are_none(api: APIClient) -> None:
             assert answer.status_code == 404 and answer.json()["detail"]
     assert "end with a slash" in api.post("/api/v1/jobs", {}).json()["detail"]
     assert api.delete(JOBS).status_code == 405
-    assert sorted(api.get("/api/v1/").json()) == ["dead-letters", "duties", "jobs", "queues", "workers"]
+    assert sorted(api.get("/api/v1/").json()) == [
+        "dead-letters",
+        "duties",
+        "jobs",
+        "queues",
+        "stats",
+        "workers",
+    ]
     for place in (JOBS, LETTERS, QUEUES, WORKERS):
         assert api.options(place).status_code == 200
         assert api.get(place, HTTP_ACCEPT="text/html").status_code == 406

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from queue_app import clock
-from queue_app.dispatch import connection, queues, unknown, workers
+from queue_app.dispatch import connection, figures, queues, unknown, workers
 from queue_app.lifecycle import dispatching, operate, recover
 from queue_app.models import Job
 from queue_app.states import JobState
@@ -115,6 +115,12 @@ def _prune(patch: pytest.MonkeyPatch) -> Look:
     return Job.objects.count
 
 
+def _stats(patch: pytest.MonkeyPatch) -> Look:
+    recover.rebuild(connection.client())
+    jobs(2)
+    return lambda: figures.kept(connection.client())
+
+
 WORK: dict[str, Callable[[pytest.MonkeyPatch], Look]] = {
     "rebuild": _rebuild,
     "sweep": _sweep,
@@ -125,5 +131,6 @@ WORK: dict[str, Callable[[pytest.MonkeyPatch], Look]] = {
     "cancel": _cancel,
     "orphans": _orphans,
     "unknown": _unknown,
+    "stats": _stats,
     "prune": _prune,
 }

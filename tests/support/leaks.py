@@ -20,6 +20,7 @@ PATTERNS = [
     QUEUE + r"fence:.+",
     QUEUE + r"cancelled",
     QUEUE + r"bell",
+    QUEUE + r"ended",
     QUEUE + r"paused",
     QUEUE + r"unknown",
     QUEUE + r"unknown:.+",
@@ -30,6 +31,7 @@ PATTERNS = [
     GLOBAL + r"leader",
     GLOBAL + r"fence",
     GLOBAL + r"duties",
+    GLOBAL + r"stats",
 ]
 
 _known = re.compile("|".join(f"(?:{pattern})" for pattern in PATTERNS), re.DOTALL)

@@ -1,0 +1,68 @@
+"""/stats/: depth, waiting time and throughput of the queues over the last hour, from the samples of a duty."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rest_framework import viewsets
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from queue_app import clock
+from queue_app.api.base import StaffView
+from queue_app.api.parsers import refuse_unknown
+from queue_app.maintenance import rates
+
+#: Seconds of the span, unless the request says otherwise, and at most.
+SPAN, MOST = 300.0, 3_600.0
+
+
+class StatsViewSet(StaffView, viewsets.ViewSet):
+    """Figures of all queues. 503 while Redis, which keeps them, is away."""
+
+    def list(self, request: Request) -> Response:
+        """The latest figures, throughput over the last `seconds`, and the samples of that time."""
+        refuse_unknown(request.query_params, ("seconds",))
+        return Response(_as_json(rates.over(_seconds(request.query_params.get("seconds")))))
+
+
+def _seconds(text: str | None) -> float:
+    if text is None:
+        return SPAN
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 1 <= seconds <= MOST:
+        raise ValidationError(
+            {"seconds": [f"Use a number of seconds from 1 to {MOST:g}, not {text[:40]!r}."]}
+        )
+    return seconds
+
+
+def _as_json(found: rates.Rates) -> dict[str, Any]:
+    last = found.samples[-1] if found.samples else None
+    return {
+        "at": clock.from_seconds(last.at) if last else None,
+        "seconds": round(found.seconds, 3),
+        "queues": [
+            {
+                "name": line.name,
+                "waiting": line.now.waiting,
+                "due_later": line.now.due_later,
+                "held": line.now.held,
+                "set_aside": line.now.set_aside,
+                "oldest_waiting_seconds": line.now.oldest,
+                "ended": line.ended,
+                "per_second": line.per_second,
+                "mean_run_seconds": line.mean_run,
+            }
+            for line in found.lines
+        ],
+        "samples": [
+            {"at": clock.from_seconds(s.at), "queues": {name: asdict(one) for name, one in s.queues.items()}}
+            for s in found.samples
+        ],
+    }

@@ -1,0 +1,108 @@
+"""The figures of queues: what Redis holds of each just now, how attempts ended, and the samples that are kept of both.
+
+They are figures, not the record: an acknowledgement that got lost is not counted, one that was repeated is counted
+twice, and all begin at nothing when Redis has lost its data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import redis
+
+from queue_app.dispatch import keys
+
+#: Samples that are kept; older ones are forgotten.
+KEEP = 360
+
+
+@dataclass(slots=True)
+class Figures:
+    """A queue at one moment.
+
+    Attributes:
+        waiting: jobs that may start.
+        due_later: delayed jobs that were loaded because their time is near.
+        held: jobs that children have claimed and not settled.
+        set_aside: jobs that wait for a worker that knows their task.
+        oldest: seconds for which the job that has waited longest of the first ones has waited; None: none waits.
+        ended: attempts that have ended since Redis was last empty, by state.
+        run_ms: milliseconds that they ran, in all.
+    """
+
+    waiting: int = 0
+    due_later: int = 0
+    held: int = 0
+    set_aside: int = 0
+    oldest: float | None = None
+    ended: dict[str, int] = field(default_factory=dict)
+    run_ms: int = 0
+
+
+_FIELDS = {f.name for f in fields(Figures)}
+
+
+@dataclass(slots=True)
+class Sample:
+    """All queues at one moment (epoch seconds)."""
+
+    at: float
+    queues: dict[str, Figures]
+
+
+def count(client: redis.Redis, queues: Sequence[str]) -> dict[str, Figures]:
+    """The figures of these queues now, `oldest` left out; two round trips, whatever their number."""
+    if not queues:
+        return {}
+    pipe = client.pipeline(transaction=False)
+    for queue in queues:
+        pipe.hlen(keys.body(queue))
+        pipe.zcard(keys.due(queue))
+        pipe.smembers(keys.holders(queue))
+        pipe.smembers(keys.unknown(queue))
+        pipe.hgetall(keys.ended(queue))
+    answers = pipe.execute()
+    found: dict[str, Figures] = {}
+    several: list[tuple[Figures, str]] = []
+    for n, queue in enumerate(queues):
+        bodies, due, holders, needs, ended = answers[5 * n : 5 * n + 5]
+        counts = {str(state): int(number) for state, number in ended.items()}
+        run_ms = counts.pop("run_ms", 0)
+        found[queue] = one = Figures(waiting=bodies - due, due_later=due, ended=counts, run_ms=run_ms)
+        for holder in holders:
+            pipe.hlen(keys.held(queue, holder))
+            several.append((one, "held"))
+        for need in needs:
+            pipe.zcard(keys.unknown_of(queue, need))
+            several.append((one, "set_aside"))
+    for (one, name), number in zip(several, pipe.execute() if several else (), strict=True):
+        setattr(one, name, getattr(one, name) + number)
+    for one in found.values():
+        one.waiting = max(0, one.waiting - one.set_aside)
+    return found
+
+
+def keep(client: redis.Redis, sample: Sample) -> None:
+    """Add a sample to those that are kept."""
+    text = json.dumps([sample.at, {name: asdict(one) for name, one in sample.queues.items()}])
+    pipe = client.pipeline(transaction=True)
+    pipe.lpush(keys.stats(), text)
+    pipe.ltrim(keys.stats(), 0, KEEP - 1)
+    pipe.execute()
+
+
+def kept(client: redis.Redis, count: int = KEEP) -> list[Sample]:
+    """The latest samples, oldest first; fields of another release are left out."""
+    texts: Iterable[Any] = client.lrange(keys.stats(), 0, count - 1)
+    found = []
+    for text in texts:
+        at, queues = json.loads(text)
+        found.append(Sample(at, {name: _figures(values) for name, values in queues.items()}))
+    return found[::-1]
+
+
+def _figures(values: dict[str, Any]) -> Figures:
+    return Figures(**{name: value for name, value in values.items() if name in _FIELDS})

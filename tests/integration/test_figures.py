@@ -1,0 +1,122 @@
+"""The figures of queues: counted in Redis, sampled by a duty, shown by the API."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import redis
+
+from queue_app import clock
+from queue_app.dispatch import connection, figures, unknown, workers
+from queue_app.lifecycle import operate, recover
+from queue_app.maintenance import rates, stats
+from queue_app.maintenance.duty import Mandate
+from queue_app.models import Job
+from queue_app.states import DeadReason
+from tests import tasks
+from tests.integration.support import Child, failed, jobs
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def sample() -> int:
+    client = connection.client()
+    return stats.STATS.run(Mandate(client, "a", workers.lead(client, "a", 60)))
+
+
+def test_each_job_is_counted_in_one_place(clean_redis: redis.Redis) -> None:
+    child = Child()
+    parked = jobs(2)
+    child.claim(2)
+    unknown.park(child.client, "default", child.holder, "|no.task", parked)
+    jobs(6)
+    child.claim(3)
+    tasks.noop.using(run_after=20).enqueue()
+    tasks.noop.using(queue_name="mail").enqueue()
+    found = figures.count(connection.client(), ["default", "mail", "empty"])
+    default = found["default"]
+    assert (default.waiting, default.due_later, default.held, default.set_aside) == (3, 1, 3, 2)
+    assert (found["mail"].waiting, found["mail"].held, found["empty"].waiting) == (1, 0, 0)
+    assert figures.count(connection.client(), []) == {}
+
+
+def test_ends_of_attempts_are_counted_once(clean_redis: redis.Redis) -> None:
+    child = Child()
+    jobs(5)
+    taken = child.claim(5)
+    child.end(*taken[:3])
+    child.end(taken[3], make=lambda d: failed(d, dead_reason=DeadReason.EXHAUSTED))
+    child.end(*taken[:3])  # refused: they have ended
+    ended = figures.count(child.client, ["default"])["default"].ended
+    assert ended == {"succeeded": 3, "failed": 1}
+
+
+def test_the_duty_samples_all_queues_and_says_who_waits_longest(
+    monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+) -> None:
+    recover.rebuild(connection.client())
+    (old, retry, _) = jobs(3)
+    now = clock.now()
+    Job.objects.filter(pk=old).update(run_after=now - timedelta(seconds=5))  # an old id that waits since 5 s
+    Job.objects.filter(pk=retry).update(enqueued_at=now - timedelta(seconds=40))
+    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 60)
+    assert sample() >= 1
+    (kept,) = figures.kept(connection.client())
+    one = kept.queues["default"]
+    assert one.waiting == 3 and one.oldest == pytest.approx(100, abs=5)
+    assert kept.at == pytest.approx(clock.seconds(), abs=5)
+
+
+def test_an_empty_queue_waits_for_nothing(clean_redis: redis.Redis) -> None:
+    recover.rebuild(connection.client())
+    child = Child()
+    jobs(1)
+    child.end(*child.claim(1))
+    assert sample() >= 1
+    one = figures.kept(connection.client())[-1].queues["default"]
+    assert (one.waiting, one.oldest, one.ended) == (0, None, {"succeeded": 1})
+
+
+def test_no_sample_is_taken_of_an_emptied_redis(clean_redis: redis.Redis) -> None:
+    jobs(2)
+    clean_redis.flushall()
+    assert sample() == 0
+    assert figures.kept(connection.client()) == []
+
+
+def test_samples_are_kept_for_an_hour_at_most(
+    monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+) -> None:
+    monkeypatch.setattr(figures, "KEEP", 3)
+    for at in range(5):
+        figures.keep(connection.client(), figures.Sample(at, {}))
+    assert [s.at for s in figures.kept(connection.client())] == [2, 3, 4]
+
+
+def test_a_sample_of_another_release_is_read(clean_redis: redis.Redis) -> None:
+    clean_redis.lpush("{jq}:stats", '[7.0, {"default": {"waiting": 4, "invented_later": 1}}]')
+    ((one),) = figures.kept(connection.client())
+    assert one.queues["default"].waiting == 4
+
+
+def test_rates_over_real_samples(monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis) -> None:
+    recover.rebuild(connection.client())
+    child = Child()
+    jobs(8)
+    sample()
+    child.end(*child.claim(6))
+    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 10)
+    sample()
+    found = rates.over(60)
+    (line,) = [line for line in found.lines if line.name == "default"]
+    assert line.ended == {"succeeded": 6}
+    assert line.per_second is not None and line.per_second["succeeded"] == pytest.approx(0.6, rel=0.1)
+    assert line.now.waiting == 2
+
+
+def test_cancelled_jobs_wait_no_longer(clean_redis: redis.Redis) -> None:
+    recover.rebuild(connection.client())
+    ids = jobs(3)
+    operate.cancel(ids[:2])
+    assert figures.count(connection.client(), ["default"])["default"].waiting == 1
