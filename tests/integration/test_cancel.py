@@ -6,10 +6,11 @@ import time
 from uuid import UUID, uuid4
 
 import pytest
+import redis
 from django.db import transaction
 
 from queue_app import clock
-from queue_app.dispatch import keys, queues, workers
+from queue_app.dispatch import connection, keys, queues, workers
 from queue_app.exceptions import StoreUnavailable
 from queue_app.lifecycle import dispatching, enqueue, operate, recover, release
 from queue_app.models import Attempt, Job
@@ -23,6 +24,24 @@ pytestmark = committed
 
 
 # cancel
+
+
+def test_the_cost_of_a_cancellation_does_not_depend_on_what_waits(clean_redis: redis.Redis) -> None:
+    """What Redis does for one job, by its own count, and that no list is searched."""
+
+    def cancel_one() -> dict[str, int]:
+        (job_id,) = jobs(1)
+        clean_redis.config_resetstat()
+        assert operate.cancel([job_id]).done == [job_id]
+        found = clean_redis.info("commandstats")
+        return {name: stats["calls"] for name, stats in found.items() if "config" not in name}
+
+    recover.rebuild(connection.client())
+    cancel_one()  # the script is loaded
+    alone = cancel_one()
+    jobs(3_000)
+    assert cancel_one() == alone
+    assert not {name for name in alone if name.startswith(("cmdstat_lr", "cmdstat_lpos", "cmdstat_lindex"))}
 
 
 def test_a_cancelled_job_is_never_handed_out() -> None:
