@@ -10,8 +10,8 @@ Clocks are put forward and back. The rule is that of Debian's cron:
 * **Fixed times** (neither the minute nor the hour begins with `*`, such as `30 2 * * *`) run once for each day. A time
   that is skipped runs at the moment to which the clocks jump; several that are skipped at once run once. Of a time that
   comes twice, the first counts.
-* **Intervals** (the minute or the hour begins with `*`, such as `*/15 * * * *`) run whenever the clocks show a time that
-  fits: never at one that is skipped, twice at one that comes twice.
+* **Intervals** (the minute or the hour begins with `*`, such as `*/15 * * * *`) run whenever the clocks show a time
+  that fits: never at one that is skipped, twice at one that comes twice.
 
 cronsim reads the expressions and finds the times that fit on a clock that is never changed. The changes are made here:
 cronsim's own way misses ticks where they are of half an hour, and goes back in time when it starts within an hour that
@@ -93,7 +93,9 @@ def next_after(expression: str, zone: str, moment: datetime) -> datetime:
     where = zone_of(zone)
     start = moment.astimezone(UTC).replace(microsecond=0)
     try:
-        return _next_fixed(expression, where, start) if is_fixed(expression) else _next(expression, where, start)
+        return (
+            _next_fixed(expression, where, start) if is_fixed(expression) else _next(expression, where, start)
+        )
     except StopIteration:
         raise InvalidOption(f"cron is {expression!r}, which is never due any more. {_HELP}") from None
 

@@ -121,7 +121,14 @@ def test_known_days(expression: str, zone: str, start: str, expected: list[str])
 def test_where_clocks_change_by_the_hour_cronsim_says_the_same() -> None:
     zone = ZoneInfo("Europe/Berlin")
     start = datetime(2026, 1, 1, 12, tzinfo=zone)
-    for expression in ("0 */5 * * *", "17 4 * * *", "20 2 * * SUN", "0 0 L * *", "0 9 * * MON#1", "0 0 29 2 *"):
+    for expression in (
+        "0 */5 * * *",
+        "17 4 * * *",
+        "20 2 * * SUN",
+        "0 0 L * *",
+        "0 9 * * MON#1",
+        "0 0 29 2 *",
+    ):
         theirs = CronSim(expression, start)
         expected = [next(theirs).astimezone(UTC) for _ in range(50)]
         assert cron.upcoming(expression, "Europe/Berlin", start, 50) == expected
