@@ -21,6 +21,7 @@ from queue_app.exceptions import InvalidJob, InvalidOption, QueueAppError, Unkno
 from queue_app.lifecycle import enqueue
 from queue_app.models import Schedule
 from queue_app.models.bulk import write_alias
+from queue_app.names import check_queue, priority_of
 
 #: Enqueues calls, each `(args, kwargs)`, not to start before a time (None: at once), and returns the jobs' ids.
 Enqueue = Callable[[Sequence[Any], datetime | None], list[str]]
@@ -34,13 +35,13 @@ def enqueuer(task: str, queue: str | None, priority: int | None) -> Enqueue:
         queue, priority: None leaves them to the task.
 
     Raises:
-        InvalidOption: the task's jobs are not ours to run.
+        InvalidOption: the queue or the priority is wrong, or the task's jobs are not ours to run.
         Exception: what else the task's backend says against them.
     """
     try:
         known = registry.resolve(task).task
     except UnknownTask:
-        return partial(_enqueue_unknown, task, queue or "default", priority or 0)
+        return partial(_enqueue_unknown, task, check_queue(queue or "default"), priority_of(priority or 0))
     if not isinstance(known, Task) and not hasattr(known.get_backend(), "enqueue_many"):
         raise InvalidOption(
             f"task is {task!r}, which runs on the backend {known.backend!r}, and that is not this queue."

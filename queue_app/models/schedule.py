@@ -228,6 +228,10 @@ class Schedule(models.Model):
         if found:
             raise ValidationError(found)
 
+    def validate_constraints(self, exclude: Iterable[str] | None = None) -> None:
+        """As always, but for when it is due next: `save` finds that out."""
+        super().validate_constraints(exclude={*(exclude or ()), "next_at"})
+
     def _check_name(self) -> None:
         if not self.name.strip() or not self.name.isprintable():
             raise InvalidOption(f"name is {self.name!r}; use 1–100 characters that can be seen.")
