@@ -163,6 +163,9 @@ def test_what_was_read_long_ago_does_not_move_a_schedule_back(at: At) -> None:
     found = row(stale)
     assert (found.priority, found.next_at, found.last_at) == (9, moment("11:10:00"), moment("11:05:00"))
     assert found.last_job_id == Job.objects.get().pk
+    stale.next_at = moment("11:05:00")
+    stale.save(update_fields=["next_at", "jitter"])
+    assert row(stale).next_at == moment("11:10:00"), "not even if somebody insists"
     assert tick.tick().jobs == 0
 
 

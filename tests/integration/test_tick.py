@@ -166,6 +166,18 @@ def test_what_was_missed(at: At, missed: str, now: str, late: int, ahead: int) -
     assert ticked() == 0
 
 
+def test_the_last_job_is_that_of_the_last_tick(at: At) -> None:
+    at("12:15:00")
+    ahead_alone = ScheduleFactory(cron="30 * * * *")
+    at("11:55:00")
+    late_and_ahead = ScheduleFactory(cron="*/10 * * * *")
+    at("12:29:55")
+    assert ticked() == 3
+    for schedule in (ahead_alone, late_and_ahead):
+        found = row(schedule)
+        assert found.last_at == Job.objects.get(pk=found.last_job_id).run_after == moment("12:30:00")
+
+
 @pytest.mark.parametrize("missed,count", [("skip", 1), ("once", 2)])
 def test_after_years_a_schedule_goes_on_at_once(at: At, missed: str, count: int) -> None:
     at("2016-11-22T12:00:00")
