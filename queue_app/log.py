@@ -81,6 +81,10 @@ def _store_returned(store: str, downtime: float, **_: Any) -> None:
     logger.warning("The %s is back after %.1f s.", store, downtime)
 
 
+def _schedule_failed(schedule: str, error: str, **_: Any) -> None:
+    logger.error("The schedule %r cannot be enqueued, its ticks wait: %s", schedule, error)
+
+
 def _operated(verb: str, user: Any, count: int, **details: Any) -> None:
     logger.info("%s: %s of %d.", user or "somebody", verb, count)
 
@@ -92,6 +96,7 @@ for _signal, _receiver in (
     (signals.jobs_recovered, _jobs_recovered),
     (signals.store_lost, _store_lost),
     (signals.store_returned, _store_returned),
+    (signals.schedule_failed, _schedule_failed),
     (signals.operated, _operated),
 ):
     _signal.connect(_receiver, dispatch_uid=f"queue_app.log.{_receiver.__name__}")

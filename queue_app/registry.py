@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -80,6 +81,20 @@ def resolve(name: str) -> Declared:
         raise UnknownTask(f"{name!r} is a {type(task).__name__}, not a task; decorate it with @task.")
     found = _known[name] = declare(name, task)
     return found
+
+
+def look_up(name: str) -> Declared:
+    """`resolve` for names that come from outside: they must not be able to run just any module of the Python path, so
+    only code of the installed apps is imported.
+
+    Raises:
+        UnknownTask: there is no such task, or its module belongs to no installed app and has not been imported.
+    """
+    module = name.rpartition(".")[0]
+    ours = any(module == app.name or module.startswith(f"{app.name}.") for app in apps.get_app_configs())
+    if not ours and module not in sys.modules:
+        raise UnknownTask(f"No task {name!r} here: its module is not part of an installed app.")
+    return resolve(name)
 
 
 def declare(name: str, task: Any) -> Declared:

@@ -26,5 +26,7 @@ store_returned = Signal()
 worker_started = Signal()
 worker_stopped = Signal()
 child_died = Signal()
+#: A schedule's ticks cannot be enqueued, for a reason that is new. `schedule` (its name), `error`.
+schedule_failed = Signal()
 #: An operator's verb was carried out. `verb`, `user`, `count`, `filter`.
 operated = Signal()

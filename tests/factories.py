@@ -19,7 +19,7 @@ import factory
 
 from queue_app import clock, ids
 from queue_app.fingerprint import fingerprint
-from queue_app.models import Attempt, DeadLetter, Job, Queue, Worker
+from queue_app.models import Attempt, DeadLetter, Job, Queue, Schedule, Worker
 from queue_app.states import FINAL, TIMED, AttemptState, DeadReason, JobState
 
 ERROR = "builtins.ValueError"
@@ -65,6 +65,18 @@ class QueueFactory(factory.django.DjangoModelFactory):
         django_get_or_create = ("name",)
 
     name = factory.Sequence(lambda n: f"queue-{n}")
+
+
+class ScheduleFactory(factory.django.DjangoModelFactory):
+    """A schedule that is due at each full hour."""
+
+    class Meta:
+        model = Schedule
+
+    name = factory.Sequence(lambda n: f"schedule {n}")
+    task = "tests.tasks.noop"
+    cron = "0 * * * *"
+    zone = "UTC"
 
 
 def _attempts_of(job: Any) -> int:

@@ -4,6 +4,7 @@ from queue_app.admin.attempts import AttemptAdmin
 from queue_app.admin.dead_letters import DeadLetterAdmin
 from queue_app.admin.jobs import JobAdmin
 from queue_app.admin.queues import QueueAdmin
+from queue_app.admin.schedules import ScheduleAdmin
 from queue_app.admin.workers import WorkerAdmin
 
-__all__ = ["AttemptAdmin", "DeadLetterAdmin", "JobAdmin", "QueueAdmin", "WorkerAdmin"]
+__all__ = ["AttemptAdmin", "DeadLetterAdmin", "JobAdmin", "QueueAdmin", "ScheduleAdmin", "WorkerAdmin"]

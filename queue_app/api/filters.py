@@ -11,7 +11,7 @@ from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.request import Request
 
 from queue_app.api.parsers import refuse_unknown
-from queue_app.models import DeadLetter, Job, Worker, selection
+from queue_app.models import DeadLetter, Job, Schedule, Worker, selection
 from queue_app.models.worker import WORKER_STATUSES, WorkerQuerySet
 from queue_app.states import DeadReason, JobState
 
@@ -73,6 +73,19 @@ class DeadLetterFilter(_Made):
 
     def by_replay(self, rows: QuerySet[DeadLetter], name: str, value: str) -> QuerySet[DeadLetter]:
         return rows if value == "any" else rows.filter(replayed_at__isnull=value == "no")
+
+
+class ScheduleFilter(django_filters.FilterSet):  # type: ignore[misc]
+    name = django_filters.CharFilter(max_length=100)
+    task = django_filters.CharFilter(max_length=255)
+    paused = django_filters.ChoiceFilter(choices=[("true", "true"), ("false", "false")], method="by_pause")
+
+    class Meta:
+        model = Schedule
+        fields: list[str] = []
+
+    def by_pause(self, rows: QuerySet[Schedule], name: str, value: str) -> QuerySet[Schedule]:
+        return rows.filter(paused=value == "true")
 
 
 class WorkerFilter(django_filters.FilterSet):  # type: ignore[misc]

@@ -11,6 +11,7 @@ from queue_app.api.duties import DutyViewSet
 from queue_app.api.errors import not_found
 from queue_app.api.jobs import JobViewSet
 from queue_app.api.queues import QueueViewSet
+from queue_app.api.schedules import ScheduleViewSet
 from queue_app.api.stats import StatsViewSet
 from queue_app.api.workers import WorkerViewSet
 
@@ -29,6 +30,7 @@ router.register("jobs", JobViewSet, basename="job")
 router.register("dead-letters", DeadLetterViewSet, basename="deadletter")
 router.register("queues", QueueViewSet, basename="queue")
 router.register("stats", StatsViewSet, basename="stats")
+router.register("schedules", ScheduleViewSet, basename="schedule")
 router.register("duties", DutyViewSet, basename="duty")
 router.register("workers", WorkerViewSet, basename="worker")
 

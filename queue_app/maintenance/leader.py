@@ -18,7 +18,7 @@ from queue_app import clock, conf
 from queue_app.dispatch import connection, workers
 from queue_app.exceptions import Deposed
 from queue_app.lifecycle import dispatching
-from queue_app.maintenance import cancel, history, promote, prune, reap, reconcile, stats, unknown
+from queue_app.maintenance import cancel, history, promote, prune, reap, reconcile, stats, tick, unknown
 from queue_app.maintenance.duty import UNSEEN, Duty, Mandate, term
 from queue_app.maintenance.history import History
 from queue_app.worker import connections
@@ -29,6 +29,7 @@ DUTIES: tuple[Duty, ...] = (
     reconcile.REBUILD,  # before anything is promoted
     reap.REAP,
     cancel.CANCEL,
+    tick.TICK,
     promote.LOAD,
     promote.SAY,
     reconcile.SWEEP,

@@ -16,13 +16,20 @@ from django.urls import reverse
 from queue_app import clock
 from queue_app.admin import base
 from queue_app.dispatch import connection, keys
-from queue_app.models import Attempt, DeadLetter, Job, Queue, Worker
+from queue_app.models import Attempt, DeadLetter, Job, Queue, Schedule, Worker
 from tests import tasks
 from tests.faces.support import claim, drain, jobs, poisoned
-from tests.factories import AttemptFactory, DeadLetterFactory, JobFactory, QueueFactory, WorkerFactory
+from tests.factories import (
+    AttemptFactory,
+    DeadLetterFactory,
+    JobFactory,
+    QueueFactory,
+    ScheduleFactory,
+    WorkerFactory,
+)
 from tests.support.servers import RedisServer
 
-MODELS = [Job, Attempt, Worker, DeadLetter, Queue]
+MODELS = [Job, Attempt, Worker, DeadLetter, Queue, Schedule]
 pytestmark = pytest.mark.django_db
 
 
@@ -56,6 +63,7 @@ def one_of_each() -> dict[Any, Any]:
         Worker: WorkerFactory(),
         DeadLetter: job.dead_letters.get(),
         Queue: QueueFactory(),
+        Schedule: ScheduleFactory(),
     }
 
 

@@ -30,6 +30,7 @@ JOBS = "/api/v1/jobs/"
 LETTERS = "/api/v1/dead-letters/"
 QUEUES = "/api/v1/queues/"
 WORKERS = "/api/v1/workers/"
+SCHEDULES = "/api/v1/schedules/"
 
 
 def submit(api: APIClient, **body: Any) -> Any:
@@ -395,7 +396,7 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("name", GARBAGE)
-@pytest.mark.parametrize("place", [JOBS, LETTERS, WORKERS])
+@pytest.mark.parametrize("place", [JOBS, LETTERS, WORKERS, SCHEDULES])
 def test_ids_that_are_none(api: APIClient, place: str, name: str) -> None:
     for path, ask in (("", api.get), ("cancel/", api.post), ("requeue/", api.post)):
         answer = ask(f"{place}{name}/{path}")
@@ -414,6 +415,7 @@ def test_addresses_that_are_none(api: APIClient) -> None:
         "duties",
         "jobs",
         "queues",
+        "schedules",
         "stats",
         "workers",
     ]
@@ -688,6 +690,11 @@ EVERYTHING = [
     ("post", f"{QUEUES}default/pause/"),
     ("post", f"{QUEUES}default/resume/"),
     ("get", WORKERS),
+    ("get", SCHEDULES),
+    ("post", SCHEDULES),
+    ("patch", f"{SCHEDULES}{uuid4()}/"),
+    ("delete", f"{SCHEDULES}{uuid4()}/"),
+    ("post", f"{SCHEDULES}{uuid4()}/run/"),
 ]
 
 

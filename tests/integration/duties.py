@@ -11,10 +11,10 @@ import pytest
 from queue_app import clock
 from queue_app.dispatch import connection, figures, queues, unknown, workers
 from queue_app.lifecycle import dispatching, operate, recover
-from queue_app.models import Job
+from queue_app.models import Job, Schedule
 from queue_app.states import JobState
 from tests import tasks
-from tests.factories import JobFactory
+from tests.factories import JobFactory, ScheduleFactory
 from tests.integration.support import Child, jobs
 
 #: What can be seen of the work: anything that changes when it is done.
@@ -110,6 +110,12 @@ def _cancel(patch: pytest.MonkeyPatch) -> Look:
     return lambda: Job.objects.filter(state=JobState.CANCELLED).count()
 
 
+def _tick(patch: pytest.MonkeyPatch) -> Look:
+    ScheduleFactory(cron="* * * * *")
+    _later(patch, 60)
+    return lambda: (Job.objects.count(), Schedule.objects.get().next_at)
+
+
 def _prune(patch: pytest.MonkeyPatch) -> Look:
     JobFactory(state=JobState.SUCCEEDED, enqueued_at=clock.now() - timedelta(days=30))
     return Job.objects.count
@@ -132,5 +138,6 @@ WORK: dict[str, Callable[[pytest.MonkeyPatch], Look]] = {
     "orphans": _orphans,
     "unknown": _unknown,
     "stats": _stats,
+    "tick": _tick,
     "prune": _prune,
 }

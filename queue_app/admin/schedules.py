@@ -1,0 +1,138 @@
+"""Schedules: edited by hand, with a look at when they are due; pause, resume and run now as actions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from queue_app import cron, registry
+from queue_app.admin.base import ACTION_LIMIT, CappedPaginator, ModelAdmin, RecordChangeList
+from queue_app.admin.display import NOTHING, link
+from queue_app.admin.filters import TaskFilter
+from queue_app.exceptions import QueueAppError, UnknownTask
+from queue_app.lifecycle import schedules
+from queue_app.models import Job, Schedule
+
+#: Runs that a schedule's page shows ahead.
+PREVIEW = 5
+#: Jobs that an action's answer links to.
+LINKS = 10
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(ModelAdmin):
+    """Edited by hand by those who may change schedules: they decide what workers run."""
+
+    actions = ("pause_schedules", "resume_schedules", "run_schedules")
+    fieldsets = (
+        (None, {"fields": ("name", "task", "arguments")}),
+        ("When", {"fields": ("cron", "zone", "jitter", "missed", "paused", "upcoming")}),
+        ("Instead of the task's own", {"fields": ("queue", "priority")}),
+        ("Until now", {"fields": ("last", "last_job", "error", "created_at")}),
+    )
+    list_display = ("name", "task", "cron", "zone", "next", "last", "standing")
+    list_filter = ("paused", TaskFilter)
+    list_per_page = 100
+    ordering = ("name",)
+    paginator = CappedPaginator
+    readonly_fields = ("upcoming", "last", "last_job", "error", "created_at")
+    search_fields = ("name__startswith", "task__startswith")
+    show_facets = admin.ShowFacets.NEVER
+    show_full_result_count = False
+    sortable_by = ()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RecordChangeList]:
+        return RecordChangeList
+
+    def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
+        """Write what was edited, and nothing else: another operator may have changed the rest meanwhile. A task that is
+        not known here is said, and allowed: its jobs wait for a worker that knows it."""
+        if change:
+            obj.save(update_fields=[name for name in form.changed_data if name != "paused"])
+            if "paused" in form.changed_data:
+                verb = schedules.pause if form.cleaned_data["paused"] else schedules.resume
+                obj.paused = form.cleaned_data["paused"]
+                verb(obj, user=request.user)
+        else:
+            obj.save(force_insert=True)
+        try:
+            registry.look_up(obj.task)
+        except UnknownTask as error:
+            messages.warning(request, f"{error} Its jobs will wait for a worker that knows it.")
+
+    @admin.display(description="Next runs")
+    def upcoming(self, schedule: Schedule) -> SafeString | str:
+        if not schedule.cron:
+            return NOTHING  # the page of a new one
+        try:
+            times = schedule.upcoming(PREVIEW)
+        except QueueAppError as error:
+            return str(error)
+        lines = format_html_join("\n", "<div>{}</div>", ((_when(at, schedule, "%a "),) for at in times))
+        return format_html("{}{}", "if it were not paused:" if schedule.paused else "", lines)
+
+    @admin.display(description="Next")
+    def next(self, schedule: Schedule) -> str:
+        return _when(schedule.next_at, schedule)
+
+    @admin.display(description="Last")
+    def last(self, schedule: Schedule) -> str:
+        return _when(schedule.last_at, schedule)
+
+    @admin.display(description="Last job")
+    def last_job(self, schedule: Schedule) -> SafeString | str:
+        return link(Job, schedule.last_job_id)
+
+    @admin.display(description="State")
+    def standing(self, schedule: Schedule) -> str:
+        state = "Paused" if schedule.paused else "Active"
+        return f"{state}. {schedule.error[:120]}" if schedule.error else state
+
+    @admin.action(description="Pause selected schedules", permissions=["change"])
+    def pause_schedules(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
+        self._each(request, queryset.filter(paused=False), schedules.pause, "Paused")
+
+    @admin.action(description="Resume selected schedules, from now on", permissions=["change"])
+    def resume_schedules(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
+        self._each(request, queryset.filter(paused=True), schedules.resume, "Resumed")
+
+    @admin.action(description="Run selected schedules now", permissions=["change"])
+    def run_schedules(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
+        made = self._each(request, queryset, schedules.run_now, "Enqueued a run of")
+        if made:
+            links = format_html_join(", ", "{}", ((link(Job, job_id),) for job_id in made[:LINKS]))
+            messages.info(request, format_html("Jobs: {}{}", links, " …" if len(made) > LINKS else ""))
+
+    def _each(
+        self, request: HttpRequest, rows: QuerySet[Schedule], verb: Callable[..., Any], did: str
+    ) -> list[Any]:
+        """Do it to each, and say so; one of which it cannot be done is no reason to leave out the others."""
+        done, made = [], []
+        for schedule in rows[:ACTION_LIMIT]:
+            try:
+                made.append(verb(schedule, user=request.user))
+                done.append(schedule.name)
+            except QueueAppError as error:
+                messages.error(request, f"{schedule.name}: {error}")
+        if done:
+            messages.success(request, f"{did}: {', '.join(done)}.")
+        else:
+            messages.warning(request, f"{did}: none.")
+        return made
+
+
+def _when(moment: datetime | None, schedule: Schedule, day: str = "") -> str:
+    """A time by the clocks of the schedule's zone."""
+    if moment is None:
+        return NOTHING
+    try:
+        return f"{moment.astimezone(cron.zone_of(schedule.zone)):{day}%Y-%m-%d %H:%M %Z}"
+    except QueueAppError:
+        return f"{moment:{day}%Y-%m-%d %H:%M UTC}"

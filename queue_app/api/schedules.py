@@ -1,0 +1,259 @@
+"""/schedules/: what runs again and again; written, paused, resumed, run now, and when it is due next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import ValidationError as ModelError
+from django.db import IntegrityError, transaction
+from rest_framework import serializers, status, viewsets
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.permissions import SAFE_METHODS, BasePermission, IsAdminUser
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from queue_app import conf, registry, serialization
+from queue_app.api.base import NewestFirst, StaffView, uuid_or_404
+from queue_app.api.errors import Conflict
+from queue_app.api.filters import ScheduleFilter, StrictFilterBackend
+from queue_app.api.parsers import fields, refuse_unknown
+from queue_app.exceptions import InvalidArguments, InvalidOption, QueueAppError, UnknownTask
+from queue_app.lifecycle import schedules
+from queue_app.models import Schedule
+from queue_app.models.bulk import write_alias
+from queue_app.names import priority_of
+
+#: Fields of a request, with the JSON that they take.
+KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "name": ((str,), "text"),
+    "task": ((str,), "text"),
+    "args": ((list,), "a list, such as [1, 2]"),
+    "kwargs": ((dict,), 'an object, such as {"x": 1}'),
+    "cron": ((str,), "text, such as '30 6 * * MON-FRI'"),
+    "zone": ((str,), "text, such as 'Europe/Berlin'"),
+    "queue": ((str, type(None)), "text, or null for the task's own"),
+    "priority": ((int, str, type(None)), "a number or a name, or null for the task's own"),
+    "jitter": ((int,), "a whole number of seconds"),
+    "missed": ((str,), "'skip', 'once' or 'all'"),
+    "paused": ((bool,), "true or false"),
+}
+REQUIRED = ("name", "task", "cron")
+#: Most runs that `upcoming` tells.
+MOST = 100
+
+
+class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
+    """A schedule in a list: without its arguments, which may be large."""
+
+    url = serializers.HyperlinkedIdentityField(view_name="queue_app_api:schedule-detail")
+
+    class Meta:
+        model = Schedule
+        fields: list[str] = [
+            "id",
+            "url",
+            "name",
+            "task",
+            "cron",
+            "zone",
+            "queue",
+            "priority",
+            "jitter",
+            "missed",
+            "paused",
+            "next_at",
+            "last_at",
+            "last_job_id",
+            "error",
+            "created_at",
+        ]
+        read_only_fields = fields
+
+
+class SchedulePageSerializer(ScheduleSerializer):
+    """One schedule, with what its task is called with, and whether this process knows the task."""
+
+    args = serializers.SerializerMethodField()
+    kwargs = serializers.SerializerMethodField()
+    task_known = serializers.SerializerMethodField()
+
+    class Meta(ScheduleSerializer.Meta):
+        fields = [*ScheduleSerializer.Meta.fields, "args", "kwargs", "task_known"]
+        read_only_fields = fields
+
+    def get_args(self, schedule: Schedule) -> Any:
+        return self._call(schedule)[0]
+
+    def get_kwargs(self, schedule: Schedule) -> Any:
+        return self._call(schedule)[1]
+
+    def get_task_known(self, schedule: Schedule) -> bool:
+        try:
+            registry.look_up(schedule.task)
+        except UnknownTask:
+            return False
+        return True
+
+    @staticmethod
+    def _call(schedule: Schedule) -> tuple[Any, Any]:
+        try:
+            return schedule.call
+        except InvalidArguments:  # its `error` says so
+            return None, None
+
+
+class MayChange(BasePermission):
+    """Staff may look; who may add, change or delete schedules is said by the permissions, as in the admin."""
+
+    message = "You do not have the permission to do this to schedules."
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if request.method in SAFE_METHODS:
+            return True
+        verb = {"create": "add", "destroy": "delete"}.get(view.action, "change")
+        return bool(request.user.has_perm(f"queue_app.{verb}_schedule"))
+
+
+class ScheduleViewSet(StaffView, viewsets.ReadOnlyModelViewSet[Schedule]):
+    """Schedules, newest first."""
+
+    queryset = Schedule.objects.all()
+    serializer_class = ScheduleSerializer
+    permission_classes = [IsAdminUser, MayChange]
+    pagination_class = NewestFirst
+    filter_backends = [StrictFilterBackend]
+    filterset_class = ScheduleFilter
+    lookup_value_regex = "[^/]+"
+
+    def get_serializer_class(self) -> type[ScheduleSerializer]:
+        return SchedulePageSerializer if self.detail else ScheduleSerializer
+
+    def get_object(self) -> Schedule:
+        rows = Schedule.objects.using(write_alias())
+        schedule = rows.filter(pk=uuid_or_404(self.kwargs["pk"], "schedule")).first()
+        if schedule is None:
+            raise NotFound(f"There is no schedule {self.kwargs['pk']!r}.")
+        return schedule
+
+    def create(self, request: Request) -> Response:
+        """Create one. 201, with its address in `Location`."""
+        data = _checked(fields(request, tuple(KINDS)), REQUIRED)
+        schedule = Schedule(**data)
+        _save(schedule, None)
+        page = self._page_of(schedule)
+        headers = {"Location": page.data["url"]}
+        return Response(page.data, status=status.HTTP_201_CREATED, headers=headers)
+
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Change what is given, and nothing else."""
+        schedule = self.get_object()
+        given = dict(fields(request, tuple(KINDS)))
+        if "args" in given or "kwargs" in given:  # one of them may stay
+            old = SchedulePageSerializer._call(schedule)
+            given = {"args": old[0] or [], "kwargs": old[1] or {}} | given
+        data = _checked(given)
+        paused = data.pop("paused", schedule.paused)
+        for name, value in data.items():
+            setattr(schedule, name, value)
+        with transaction.atomic(using=write_alias()):  # all of it, or nothing
+            _save(schedule, list(data))
+            if paused != schedule.paused:
+                self._do(schedules.pause if paused else schedules.resume, schedule)
+        return self._page_of(schedule)
+
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Delete it; jobs that it has enqueued stay."""
+        self.get_object().delete()
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @action(detail=True, methods=["post"])
+    def pause(self, request: Request, pk: str) -> Response:
+        """Let it be due no more."""
+        fields(request)
+        return self._page_of(self._do(schedules.pause, self.get_object()))
+
+    @action(detail=True, methods=["post"])
+    def resume(self, request: Request, pk: str) -> Response:
+        """Let it be due again, from now on."""
+        fields(request)
+        return self._page_of(self._do(schedules.resume, self.get_object()))
+
+    @action(detail=True, methods=["post"])
+    def run(self, request: Request, pk: str) -> Response:
+        """Enqueue a run now. 201, with the job's address in `Location`."""
+        fields(request)
+        job_id = self._do(schedules.run_now, self.get_object())
+        place = self.reverse_action("list").removesuffix("schedules/") + f"jobs/{job_id}/"
+        return Response(
+            {"job": job_id, "job_url": place}, status.HTTP_201_CREATED, headers={"Location": place}
+        )
+
+    @action(detail=True)
+    def upcoming(self, request: Request, pk: str) -> Response:
+        """When it is due next, by the clocks of its zone; as if it were not paused."""
+        refuse_unknown(request.query_params, ("count",))
+        text = request.query_params.get("count", "5")
+        if not (text.isascii() and text.isdigit() and len(text) < 4 and 1 <= int(text) <= MOST):
+            raise ValidationError({"count": [f"Use a whole number from 1 to {MOST}."]})
+        schedule = self.get_object()
+        try:
+            times = schedule.upcoming(int(text))
+        except QueueAppError as error:
+            raise Conflict(str(error)) from None
+        return Response({"paused": schedule.paused, "upcoming": [at.isoformat() for at in times]})
+
+    def _do(self, verb: Any, schedule: Schedule) -> Any:
+        try:
+            return verb(schedule, user=self.request.user)
+        except QueueAppError as error:
+            raise Conflict(str(error)) from None
+
+    def _page_of(self, schedule: Schedule) -> Response:
+        return Response(SchedulePageSerializer(schedule, context=self.get_serializer_context()).data)
+
+
+def _checked(given: Mapping[str, Any], required: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The values of a schedule's fields; nothing is converted that was not meant.
+
+    Raises:
+        ValidationError: names each field that is missing, or is not the JSON that it takes.
+    """
+    found = {name: ["This field is required."] for name in required if name not in given}
+    for name, value in given.items():
+        kinds, words = KINDS[name]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            found[name] = [f"Use {words}."]
+    data = {name: value for name, value in given.items() if name not in ("args", "kwargs")}
+    if not found.keys() & {"args", "kwargs"} and given.keys() & {"args", "kwargs"}:
+        args, kwargs = given.get("args", []), given.get("kwargs", {})
+        try:
+            data["arguments"] = serialization.dump_arguments(args, kwargs, conf.get().PAYLOAD_LIMIT)
+        except InvalidArguments as error:
+            found["kwargs" if "kwargs" in str(error) else "args"] = [str(error)]
+    if data.get("priority") is not None and "priority" not in found:
+        try:
+            data["priority"] = priority_of(data["priority"])
+        except InvalidOption as error:
+            found["priority"] = [str(error)]
+    if found:
+        raise ValidationError(found)
+    return data
+
+
+def _save(schedule: Schedule, names: list[str] | None) -> None:
+    """Check and write a schedule: all of a new one (None), or the fields of these names."""
+    unchanged = set() if names is None else {f.name for f in Schedule._meta.concrete_fields} - set(names)
+    try:
+        schedule.full_clean(exclude=unchanged)
+        with transaction.atomic(using=write_alias()):
+            schedule.save(using=write_alias(), **({} if names is None else {"update_fields": names}))
+    except ModelError as error:
+        raise ValidationError(error.message_dict) from None
+    except IntegrityError:  # somebody else was a moment earlier
+        raise Conflict(f"There is a schedule named {schedule.name!r} already.") from None
+    except (
+        QueueAppError
+    ) as error:  # what was not changed is wrong, so that nobody can say when it is due next
+        raise Conflict(str(error)) from None

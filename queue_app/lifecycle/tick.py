@@ -1,0 +1,238 @@
+"""Tick: enqueue the jobs of schedules whose time has come, each tick once.
+
+The jobs of a tick and the schedule's move to its next one commit together, so a crash leaves neither or both. The rows
+are locked, and each moves only from the tick that was read, so two who tick at once do not enqueue the same one.
+
+Ticks are enqueued shortly before their time, with that as their `run_after`: so jobs start on time to the millisecond,
+through the dispatch's own clock, although schedules are looked at every few seconds only.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db.models import Case, F, Q, Value, When
+from django.db.models.functions import Cast
+
+from queue_app import clock, cron, signals
+from queue_app.exceptions import IllegalTransition, QueueAppError
+from queue_app.lifecycle.release import Check, unchecked
+from queue_app.lifecycle.schedules import Enqueue, enqueuer
+from queue_app.models import Schedule
+from queue_app.models.bulk import write_alias
+from queue_app.models.schedule import AHEAD, Missed
+
+#: Schedules in one transaction: eight parameters of each go into one statement, and SQLite may allow 999.
+CHUNK = 100
+#: Ticks of one schedule that one go enqueues, where all that were missed shall run.
+MOST = 100
+#: Seconds after its time from which on a tick is missed: more than a change of the leader takes.
+LATE = 60.0
+
+_MINUTE = timedelta(minutes=1)
+
+#: No schedule's fault: nobody can tick, or somebody else does.
+_OUTAGES = (OperationalError, InterfaceError, IllegalTransition)
+
+#: A schedule's task, queue and priority, and how its calls are enqueued, or why they cannot be.
+Way = tuple[str, str | None, int | None]
+Ways = Mapping[Way, Enqueue | Exception]
+
+
+class Ticked(NamedTuple):
+    """What a tick did.
+
+    Attributes:
+        jobs: how many it enqueued.
+        unfinished: whether some that were missed are left for the next one.
+    """
+
+    jobs: int = 0
+    unfinished: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Plan:
+    """What is to become of a schedule.
+
+    Attributes:
+        ticks: those to enqueue, oldest first.
+        next_at: where it stands then.
+        job_id: of the last tick, once it is enqueued.
+    """
+
+    row: Schedule
+    enqueue: Enqueue
+    call: tuple[list[Any], dict[str, Any]]
+    ticks: list[datetime]
+    next_at: datetime
+    job_id: UUID | None = None
+
+
+def tick(*, check: Check = unchecked) -> Ticked:
+    """Enqueue the ticks of all schedules that are due, or will be within `AHEAD` seconds. A schedule of which that
+    cannot be done keeps its place, says why in `error`, and does not stop the others.
+
+    Args:
+        check: asked before each batch of writes.
+    """
+    due = (
+        Schedule.objects.using(write_alias()).filter(next_at__lte=_ahead_of(clock.now())).order_by("next_at")
+    )
+    found = list(due.values_list("pk", "task", "queue", "priority"))
+    done = Ticked()
+    for start in range(0, len(found), CHUNK):
+        part = found[start : start + CHUNK]
+        ways = _ways(part)  # before any row is locked: to find a task may mean to import it
+        check()
+        done = _sum([done, _tick_some([pk for pk, *_ in part], ways)])
+    return done
+
+
+def _sum(parts: Iterable[Ticked]) -> Ticked:
+    jobs, unfinished = zip(*parts, strict=True)
+    return Ticked(sum(jobs), any(unfinished))
+
+
+def _ways(rows: Iterable[tuple[UUID, str, str | None, int | None]]) -> Ways:
+    found: dict[Way, Enqueue | Exception] = {}
+    for _, task, queue, priority in rows:
+        if (way := (task, queue, priority)) in found:
+            continue
+        try:
+            found[way] = enqueuer(*way)
+        except Exception as error:  # a backend may raise anything
+            found[way] = error
+    return found
+
+
+def _tick_some(pks: Sequence[UUID], ways: Ways) -> Ticked:
+    errors: dict[UUID, Exception] = {}
+    try:
+        with transaction.atomic(using=write_alias()):
+            done = _enqueue_due(pks, ways, errors)
+    except _OUTAGES:
+        raise
+    except Exception as error:  # the database, or code of the project, refused one of them: find out which
+        if len(pks) > 1:
+            return _sum([_tick_some([pk], ways) for pk in pks])
+        done, errors = Ticked(), {pks[0]: error}
+    for pk, why in errors.items():
+        _note(pk, why)
+    return done
+
+
+def _enqueue_due(pks: Sequence[UUID], ways: Ways, errors: dict[UUID, Exception]) -> Ticked:
+    """Enqueue what is due of these schedules, in the current transaction.
+
+    Args:
+        errors: where to put what is wrong with which.
+    """
+    using, now = write_alias(), clock.now()
+    # One that is locked is being edited, or somebody else ticks; the next run comes early enough.
+    skip = connections[using].features.has_select_for_update_skip_locked
+    rows = Schedule.objects.using(using).select_for_update(skip_locked=skip).order_by("pk")
+    plans: list[Plan] = []
+    for row in rows.filter(pk__in=pks, next_at__lte=_ahead_of(now)):
+        way = ways.get((row.task, row.queue, row.priority))
+        if isinstance(way, Exception):
+            errors[row.pk] = way
+        elif way is not None:  # else it was edited just now
+            try:
+                plans.append(Plan(row, way, row.call, *_ticks(row, now)))
+            except Exception as error:  # whatever somebody wrote into the row, the others go on
+                errors[row.pk] = error
+    _enqueue(plans, now)
+    if plans:
+        _move(plans, using)
+    return Ticked(sum(len(plan.ticks) for plan in plans), any(plan.next_at <= now for plan in plans))
+
+
+def _ticks(row: Schedule, now: datetime) -> tuple[list[datetime], datetime]:
+    """The ticks of a schedule that are to be enqueued, and the one after them."""
+    following = partial(cron.next_after, row.cron, row.zone)
+    first, missed = row.next_at or now, now - timedelta(seconds=LATE)
+    if row.missed == Missed.ONCE:
+        first = _latest(following, first, now)
+    elif row.missed == Missed.SKIP and first < missed:
+        first = following(missed)
+    found: list[datetime] = []
+    while first <= _ahead_of(now) and len(found) < MOST:
+        found.append(first)
+        first = following(first)
+    return found, first
+
+
+def _latest(following: Callable[[datetime], datetime], first: datetime, now: datetime) -> datetime:
+    """The last tick that is not after `now`, or `first` if there is none. Found by halving the time in between: years
+    of minutes may have been missed."""
+    high = now
+    while high - first >= _MINUTE:
+        middle = first + (high - first) / 2
+        tick = following(middle)
+        if tick <= now:
+            first = tick
+        else:
+            high = middle
+    return first
+
+
+def _enqueue(plans: list[Plan], now: datetime) -> None:
+    """Enqueue the ticks: in one go what is alike but for its arguments."""
+    groups: dict[tuple[Enqueue, datetime | None], list[tuple[Plan, datetime]]] = {}
+    for plan in plans:
+        for tick in plan.ticks:
+            start = tick + timedelta(seconds=random.randint(0, plan.row.jitter))
+            group = groups.setdefault((plan.enqueue, start if start > now else None), [])
+            group.append((plan, tick))
+    for (enqueue, run_after), members in groups.items():
+        ids = enqueue([plan.call for plan, _ in members], run_after)
+        for (plan, tick), job_id in zip(members, ids, strict=True):
+            if tick == plan.ticks[-1]:
+                plan.job_id = UUID(job_id)
+
+
+def _move(plans: list[Plan], using: str) -> None:
+    """Let the schedules go on, each from the tick that was read, in one statement.
+
+    Raises:
+        IllegalTransition: one of them is elsewhere by now. Where rows can be locked that cannot be.
+    """
+    here = Q()
+    for plan in plans:
+        here |= Q(pk=plan.row.pk, next_at=plan.row.next_at)
+    values = {"next_at": _by_row({plan.row.pk: plan.next_at for plan in plans}, "next_at", using)}
+    if ticked := [plan for plan in plans if plan.ticks]:
+        values["last_at"] = _by_row({plan.row.pk: plan.ticks[-1] for plan in ticked}, "last_at", using)
+        values["last_job_id"] = _by_row({plan.row.pk: plan.job_id for plan in ticked}, "last_job_id", using)
+    if Schedule.objects.using(using).filter(here).update(error="", **values) != len(plans):
+        raise IllegalTransition("Somebody else has ticked at the same time; nothing was enqueued here.")
+
+
+def _by_row(values: Mapping[UUID, Any], name: str, using: str) -> Case | Cast:
+    field: Any = Schedule._meta.get_field(name)
+    cases = [When(pk=pk, then=Value(value, output_field=field)) for pk, value in values.items()]
+    chosen = Case(*cases, default=F(name), output_field=field)
+    casted = connections[using].features.requires_casted_case_in_updates
+    return Cast(chosen, output_field=field) if casted else chosen
+
+
+def _note(pk: UUID, error: Exception) -> None:
+    """Say in the row why it cannot be enqueued; and to everybody, unless the row says so already."""
+    text = str(error) if isinstance(error, QueueAppError) else f"{type(error).__name__}: {error}"
+    text = text.replace("\x00", "")[:1_000].strip()
+    row = Schedule.objects.using(write_alias()).filter(pk=pk).first()
+    if row is not None and row.error != text:
+        Schedule.objects.using(write_alias()).filter(pk=pk).update(error=text)
+        signals.schedule_failed.send_robust(sender=None, schedule=row.name, error=text)
+
+
+def _ahead_of(now: datetime) -> datetime:
+    return now + timedelta(seconds=AHEAD)

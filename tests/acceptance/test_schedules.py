@@ -1,0 +1,47 @@
+"""Schedules of real workers: each run on time and once, also when the leader is killed before and after it."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+from queue_app import clock
+from queue_app.models import Job, Schedule
+from tests.acceptance.support import StartWorker, kill, the_one, wait_for_lines
+from tests.factories import ScheduleFactory
+from tests.support.marks import committed, on_postgresql_alone
+from tests.support.waiting import wait_until
+
+pytestmark = [committed, on_postgresql_alone]
+
+
+def due_in(seconds: float, folder: Path, name: str) -> Schedule:
+    """A schedule that runs that soon, and then once a year."""
+    schedule = ScheduleFactory(
+        name=name, task="tests.tasks.note", cron="@yearly", arguments=json.dumps([[str(folder), name], {}])
+    )
+    Schedule.objects.filter(pk=schedule.pk).update(next_at=clock.now() + timedelta(seconds=seconds))
+    schedule.refresh_from_db()
+    return schedule
+
+
+def test_runs_on_time_whoever_leads(worker: StartWorker, tmp_path: Path) -> None:
+    late = due_in(-1, tmp_path, "late")
+    one = worker("--processes", "1", settings={"LEASE": 2.0})
+    wait_for_lines(tmp_path, "late")
+    kill(the_one(one, "keeper"))
+    soon = due_in(3, tmp_path, "soon")
+    wait_for_lines(tmp_path, "soon")
+    jobs = [
+        wait_until(
+            lambda name=name: Job.objects.filter(payload__contains=name, state="succeeded").first(), 60, name
+        )
+        for name in ("late", "soon")
+    ]
+    assert jobs[0].run_after is None
+    assert jobs[1].started_at is not None and jobs[1].started_at >= (soon.next_at or clock.now())
+    assert Job.objects.count() == 2
+    for schedule, job in zip((late, soon), jobs, strict=True):
+        found = Schedule.objects.get(pk=schedule.pk)
+        assert (found.last_job_id, found.last_at) == (job.pk, schedule.next_at)
