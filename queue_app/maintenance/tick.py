@@ -20,4 +20,4 @@ def run(mandate: Mandate) -> int:
 
 
 #: Often enough that each run comes before the ticks that the last one saw are over: see models.schedule.AHEAD.
-TICK = Duty("tick", 5.0, run, "enqueues jobs of schedules whose time has come")
+TICK = Duty("tick", 6.0, run, "enqueues jobs of schedules whose time has come")
