@@ -151,7 +151,7 @@ def encode_many(
     return [head + payload if len(payload) <= limit else head + "null" for payload in payloads]
 
 
-def assemble(priority: int, head: str, payload: str | None, lane: str = LANE) -> str:
+def assemble(priority: int, head: str, payload: str | None) -> str:
     """A body of parts that are JSON text already.
 
     Args:
@@ -160,7 +160,7 @@ def assemble(priority: int, head: str, payload: str | None, lane: str = LANE) ->
     """
     if head.find("]") < len(head) - 1:
         head = json.dumps(json.loads(head), ensure_ascii=False)[:-1].replace("]", "\\u005d") + "]"
-    return f"{priority}:{lane}|{head}{payload or 'null'}"
+    return f"{priority}:{LANE}|{head}{payload or 'null'}"
 
 
 def encode(*, payload: str, **values: Any) -> str:

@@ -31,22 +31,6 @@ BATCH = 5_000
 PART = 20_000
 
 
-def prune(*, limit: int = BATCH, check: Check = unchecked) -> int:
-    """Delete the oldest of the jobs that finished longer ago than they are to be kept.
-
-    Args:
-        limit: most jobs deleted in one transaction.
-        check: asked before each batch of writes.
-
-    Returns:
-        How many jobs were deleted: `limit` if there may be more.
-    """
-    count, behind = some(limit=limit, check=check)
-    while count == 0 and behind is not None:
-        count, behind = some(behind, limit=limit, check=check)
-    return count
-
-
 def some(
     after: UUID | None = None, *, limit: int = BATCH, check: Check = unchecked
 ) -> tuple[int, UUID | None]:
