@@ -62,7 +62,11 @@ def _as_json(found: rates.Rates) -> dict[str, Any]:
             for line in found.lines
         ],
         "samples": [
-            {"at": clock.from_seconds(s.at), "queues": {name: asdict(one) for name, one in s.queues.items()}}
-            for s in found.samples
+            {
+                "at": clock.from_seconds(sample.at),
+                "seconds": sample.seconds,
+                "queues": {name: asdict(one) for name, one in sample.queues.items()},
+            }
+            for sample in found.samples
         ],
     }

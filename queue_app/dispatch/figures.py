@@ -17,6 +17,8 @@ from queue_app.dispatch import keys
 
 #: Samples that are kept; older ones are forgotten.
 KEEP = 360
+#: Queues in one sample, those with the most going on: a queue for each customer must not fill Redis.
+MOST = 200
 
 
 @dataclass(slots=True)
@@ -29,7 +31,7 @@ class Figures:
         held: jobs that children have claimed and not settled.
         set_aside: jobs that wait for a worker that knows their task.
         oldest: seconds for which the job that has waited longest of the first ones has waited; None: none waits.
-        ended: attempts that have ended since Redis was last empty, by state.
+        ended: attempts that have ended, by state: since Redis was last empty, or since the sample before.
         run_ms: milliseconds that they ran, in all.
     """
 
@@ -41,15 +43,33 @@ class Figures:
     ended: dict[str, int] = field(default_factory=dict)
     run_ms: int = 0
 
+    @property
+    def size(self) -> int:
+        """How much is going on; 0: the queue is idle."""
+        return self.waiting + self.due_later + self.held + self.set_aside + sum(self.ended.values())
+
+    def since(self, before: Figures) -> None:
+        """Count what has ended from `before` on. Numbers that have become less began anew: Redis had lost them."""
+        if sum(self.ended.values()) >= sum(before.ended.values()):
+            left = {state: number - before.ended.get(state, 0) for state, number in self.ended.items()}
+            self.ended = {state: number for state, number in left.items() if number > 0}
+            self.run_ms = max(0, self.run_ms - before.run_ms)
+
 
 _FIELDS = {f.name for f in fields(Figures)}
 
 
 @dataclass(slots=True)
 class Sample:
-    """All queues at one moment (epoch seconds)."""
+    """The queues at one moment, idle ones left out.
+
+    Attributes:
+        at: epoch seconds.
+        seconds: the time before it in which was `ended` what the figures say so of; 0: nobody knows.
+    """
 
     at: float
+    seconds: float
     queues: dict[str, Figures]
 
 
@@ -86,8 +106,10 @@ def count(client: redis.Redis, queues: Sequence[str]) -> dict[str, Figures]:
 
 
 def keep(client: redis.Redis, sample: Sample) -> None:
-    """Add a sample to those that are kept."""
-    text = json.dumps([sample.at, {name: asdict(one) for name, one in sample.queues.items()}])
+    """Add a sample to those that are kept, of the `MOST` queues with the most going on."""
+    busy = sorted((name for name in sample.queues), key=lambda name: sample.queues[name].size, reverse=True)
+    chosen = {name: asdict(sample.queues[name]) for name in busy[:MOST] if sample.queues[name].size}
+    text = json.dumps([sample.at, sample.seconds, chosen], separators=(",", ":"))
     pipe = client.pipeline(transaction=True)
     pipe.lpush(keys.stats(), text)
     pipe.ltrim(keys.stats(), 0, KEEP - 1)
@@ -99,8 +121,8 @@ def kept(client: redis.Redis, count: int = KEEP) -> list[Sample]:
     texts: Iterable[Any] = client.lrange(keys.stats(), 0, count - 1)
     found = []
     for text in texts:
-        at, queues = json.loads(text)
-        found.append(Sample(at, {name: _figures(values) for name, values in queues.items()}))
+        at, seconds, queues = json.loads(text)
+        found.append(Sample(at, seconds, {name: _figures(values) for name, values in queues.items()}))
     return found[::-1]
 
 

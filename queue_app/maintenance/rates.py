@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from itertools import pairwise
 
 from queue_app.dispatch import connection, figures
 from queue_app.dispatch.figures import Figures, Sample
@@ -18,7 +17,7 @@ class Line:
     Attributes:
         now: its figures in the latest sample.
         ended: attempts that ended within the span, by state.
-        per_second: the same for each second; None while there are not two samples.
+        per_second: the same for each second; None while that is not known.
         mean_run: seconds that an attempt ran on average; None when none ended.
     """
 
@@ -34,8 +33,8 @@ class Rates:
     """A span of time.
 
     Attributes:
-        seconds: its length, from the first to the last of `samples`.
-        lines: one for each queue of the last sample, by name.
+        seconds: its length, as far as it is known what ended in it.
+        lines: one for each queue that was not idle in it, by name.
         samples: oldest first; empty when none is kept.
     """
 
@@ -61,27 +60,28 @@ def over(seconds: float, timeout: float = 5.0) -> Rates:
 
 
 def within(samples: list[Sample], seconds: float) -> Rates:
-    """The last of these samples, oldest first, that span so many seconds; one more than fit, so that a span that is
-    shorter than the time between two samples has an answer as well."""
+    """The last of these samples, oldest first, that span so many seconds; at least one."""
     if not samples:
         return Rates(0.0, [], [])
-    last = samples[-1]
-    inside = [sample for sample in samples if sample.at > last.at - seconds]
-    chosen = samples[-(len(inside) + 1) :]
-    span = last.at - chosen[0].at
-    return Rates(span, [_line(name, chosen, span) for name in sorted(last.queues)], chosen)
+    begin = samples[-1].at - seconds
+    chosen = [sample for sample in samples[:-1] if sample.at - sample.seconds >= begin] + samples[-1:]
+    span = sum(sample.seconds for sample in chosen)
+    names = sorted({name for sample in chosen for name in sample.queues})
+    return Rates(span, [_line(name, chosen, span) for name in names], chosen)
 
 
 def _line(name: str, samples: list[Sample], span: float) -> Line:
+    figures = [sample.queues[name] for sample in samples if name in sample.queues]
     ended: Counter[str] = Counter()
-    run_ms = 0
-    for before, after in pairwise(samples):
-        old, new = before.queues.get(name, Figures()), after.queues.get(name, Figures())
-        # Numbers that have become less began anew: Redis had lost them.
-        anew = sum(new.ended.values()) < sum(old.ended.values())
-        for state, number in new.ended.items():
-            ended[state] += number - (0 if anew else old.ended.get(state, 0))
-        run_ms += new.run_ms - (0 if anew else old.run_ms)
-    total = sum(ended.values())
-    rates = {state: round(number / span, 3) for state, number in sorted(ended.items())} if span else None
-    return Line(name, samples[-1].queues[name], dict(ended), rates, run_ms / total / 1000 if total else None)
+    for one in figures:
+        ended.update(one.ended)
+    total, run_ms = sum(ended.values()), sum(one.run_ms for one in figures)
+    return Line(
+        name=name,
+        now=samples[-1].queues.get(name, Figures()),
+        ended=dict(ended),
+        per_second={state: round(number / span, 3) for state, number in sorted(ended.items())}
+        if span
+        else None,
+        mean_run=run_ms / total / 1000 if total else None,
+    )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from queue_app import clock
 from queue_app.dispatch import figures, queues
+from queue_app.dispatch.figures import Figures, Sample
 from queue_app.lifecycle.sweep import waiting_in
 from queue_app.maintenance.duty import Duty, Mandate
 
@@ -11,23 +14,34 @@ from queue_app.maintenance.duty import Duty, Mandate
 #: and has not waited since then.
 FIRST = 100
 
+_token = 0
+_before: dict[str, Figures] = {}
+_at = 0.0
+
 
 def run(mandate: Mandate) -> int:
     """Take a sample.
 
     Returns:
-        How many queues are in it.
+        How many queues were looked at.
     """
+    global _token, _before, _at
     if mandate.lost:  # what is not put back yet would seem to be gone
         mandate.unfinished = True
         return 0
     found = figures.count(mandate.client, sorted(queues.known(mandate.client)))
-    now = clock.seconds()
+    now, counted = clock.seconds(), {name: copy(one) for name, one in found.items()}
+    # Of the time in which somebody else led nothing is known here.
+    seconds = max(0.0, now - _at) if mandate.token == _token else 0.0
     for name, one in found.items():
-        if one.waiting or one.set_aside:
-            one.oldest = _oldest(name, now)
+        one.since(_before.get(name, Figures()) if seconds else one)
+    busiest = sorted(found, key=lambda name: found[name].size, reverse=True)[: figures.MOST]
+    for name in busiest:
+        if found[name].waiting:
+            found[name].oldest = _oldest(name, now)
     mandate.check()
-    figures.keep(mandate.client, figures.Sample(now, found))
+    figures.keep(mandate.client, Sample(now, round(seconds, 3), found))
+    _token, _before, _at = mandate.token, counted, now
     return len(found)
 
 

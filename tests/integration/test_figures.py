@@ -9,6 +9,7 @@ import redis
 
 from queue_app import clock
 from queue_app.dispatch import connection, figures, unknown, workers
+from queue_app.dispatch.figures import Figures
 from queue_app.lifecycle import operate, recover
 from queue_app.maintenance import rates, stats
 from queue_app.maintenance.duty import Mandate
@@ -74,8 +75,7 @@ def test_an_empty_queue_waits_for_nothing(clean_redis: redis.Redis) -> None:
     jobs(1)
     child.end(*child.claim(1))
     assert sample() >= 1
-    one = figures.kept(connection.client())[-1].queues["default"]
-    assert (one.waiting, one.oldest, one.ended) == (0, None, {"succeeded": 1})
+    assert figures.kept(connection.client())[-1].queues == {}, "it is left out, whatever it did before"
 
 
 def test_no_sample_is_taken_of_an_emptied_redis(clean_redis: redis.Redis) -> None:
@@ -90,12 +90,12 @@ def test_samples_are_kept_for_an_hour_at_most(
 ) -> None:
     monkeypatch.setattr(figures, "KEEP", 3)
     for at in range(5):
-        figures.keep(connection.client(), figures.Sample(at, {}))
+        figures.keep(connection.client(), figures.Sample(at, 1.0, {}))
     assert [s.at for s in figures.kept(connection.client())] == [2, 3, 4]
 
 
 def test_a_sample_of_another_release_is_read(clean_redis: redis.Redis) -> None:
-    clean_redis.lpush("{jq}:stats", '[7.0, {"default": {"waiting": 4, "invented_later": 1}}]')
+    clean_redis.lpush("{jq}:stats", '[7.0, 9.0, {"default": {"waiting": 4, "invented_later": 1}}]')
     ((one),) = figures.kept(connection.client())
     assert one.queues["default"].waiting == 4
 
@@ -104,10 +104,11 @@ def test_rates_over_real_samples(monkeypatch: pytest.MonkeyPatch, clean_redis: r
     recover.rebuild(connection.client())
     child = Child()
     jobs(8)
-    sample()
+    mandate = Mandate(child.client, "a", workers.lead(child.client, "a", 60))
+    stats.STATS.run(mandate)
     child.end(*child.claim(6))
     monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 10)
-    sample()
+    stats.STATS.run(mandate)
     found = rates.over(60)
     (line,) = [line for line in found.lines if line.name == "default"]
     assert line.ended == {"succeeded": 6}
@@ -120,3 +121,27 @@ def test_cancelled_jobs_wait_no_longer(clean_redis: redis.Redis) -> None:
     ids = jobs(3)
     operate.cancel(ids[:2])
     assert figures.count(connection.client(), ["default"])["default"].waiting == 1
+
+
+def test_what_another_leader_saw_is_not_counted_again(
+    monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+) -> None:
+    recover.rebuild(connection.client())
+    child = Child()
+    jobs(5)
+    child.end(*child.claim(3))
+    client = connection.client()
+    for leader in ("a", "b", "b"):
+        clean_redis.delete("{jq}:leader")
+        stats.STATS.run(Mandate(client, leader, workers.lead(client, leader, 60)))
+    assert [s.seconds for s in figures.kept(client)] == [0.0] * 3, "each leadership begins anew"
+    assert [s.queues["default"].ended for s in figures.kept(client)] == [{}] * 3
+
+
+def test_only_the_busiest_of_very_many_queues_are_kept(
+    monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+) -> None:
+    monkeypatch.setattr(figures, "MOST", 2)
+    queues = {f"customer-{n}": Figures(waiting=n) for n in range(5)}
+    figures.keep(connection.client(), figures.Sample(1.0, 1.0, queues))
+    assert list(figures.kept(connection.client())[0].queues) == ["customer-4", "customer-3"]
