@@ -21,9 +21,12 @@ from django.contrib.auth import get_user_model
 
 from jobqueue_project import local
 from jobqueue_project.demo import folder as folders
+from tests.support.marks import on_sqlite_alone
 from tests.support.processes import die_with_parent, free_port
 from tests.support.waiting import wait_until
 from tests.support.workers import ROOT
+
+pytestmark = on_sqlite_alone  # the demo has a database of its own
 
 
 class Run:

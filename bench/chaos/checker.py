@@ -205,7 +205,7 @@ def leftovers(arena: Arena) -> Check:
     from tests.support.leaks import undocumented_keys
 
     #: What stays by design: the names of the queues, what expires or is trimmed, and counters.
-    stays = (":bell", ":epoch", ":queues", ":fence", ":leader", ":cancelled", ":duties")
+    stays = (":bell", ":epoch", ":queues", ":fence", ":leader", ":cancelled", ":duties", ":stats", ":ended")
     with arena.stores.redis.client() as raw:
         breaches = [("", f"the undocumented key {key}") for key in undocumented_keys(raw)]
     with arena.client() as client:

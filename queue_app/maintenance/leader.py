@@ -42,6 +42,8 @@ DUTIES: tuple[Duty, ...] = (
 
 #: Seconds between two looks of the leader at whether something is due; fewer when the lease is very short.
 LOOK = 1.0
+#: Seconds within which a process that has started seeks to lead.
+FIRST = 0.5
 #: Seconds between two notes of runs in which there was nothing to do.
 KEEP = 5.0
 
@@ -77,7 +79,9 @@ class Leader:
 
     def run(self) -> None:
         """Seek to lead, and do the duties, until told to stop."""
-        while not self._stop.wait(self._pause()):
+        pause = FIRST * random.random()  # not all workers of a deployment in the same moment
+        while not self._stop.wait(pause):
+            pause = self._pause()
             try:
                 self.step()
             except connection.Unavailable as error:

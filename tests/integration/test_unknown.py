@@ -69,6 +69,18 @@ def test_who_is_set_aside_can_be_asked() -> None:
     assert (first.id, second.id) == (aside, waits)
 
 
+def test_the_cancelled_keep_nobody_waiting(clean_redis: redis.Redis) -> None:
+    """Very many of them are in front; whoever offers wants one job, and finds it at the first try."""
+    child = Child()
+    ids = jobs(2_203)
+    child.claim(3_000)
+    unknown.park(child.client, "default", child.holder, NEED, ids)
+    operate.cancel(ids[:2_200])
+    assert unknown.offer(child.client, "default", NEED, 1) == 1
+    assert drain() == ids[2_200:2_201]
+    assert unknown.offer(child.client, "default", NEED, 9) == 2
+
+
 def test_the_cancelled_are_neither_offered_nor_kept(clean_redis: redis.Redis) -> None:
     ids = jobs(4)
     park(*ids)
