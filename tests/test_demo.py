@@ -26,8 +26,6 @@ from tests.support.processes import die_with_parent, free_port
 from tests.support.waiting import wait_until
 from tests.support.workers import ROOT
 
-pytestmark = on_sqlite_alone  # the demo has a database of its own
-
 
 class Run:
     """A run of a management command in a process of its own, marked by a variable in its environment.
@@ -141,6 +139,7 @@ def test_the_demo_runs_thousands_of_jobs_and_accounts_for_all(
     assert (tmp_path / "a b+c#d%20" / "worker.log").read_text().rstrip().endswith("stopped")
 
 
+@on_sqlite_alone
 def test_the_demo_says_when_its_worker_ends(manage: Callable[..., Run], tmp_path: Path) -> None:
     run = manage("demo", "--folder", str(tmp_path / "demo"))
     pid = int(run.wait_for(r"--grace 5 \(process (\d+)\)").group(1))
@@ -150,6 +149,7 @@ def test_the_demo_says_when_its_worker_ends(manage: Callable[..., Run], tmp_path
     run.nothing_left()
 
 
+@on_sqlite_alone
 def test_the_demo_can_be_interrupted(manage: Callable[..., Run], tmp_path: Path) -> None:
     run = manage("demo", "--folder", str(tmp_path / "demo"))
     run.wait_for("runworker")
@@ -159,6 +159,7 @@ def test_the_demo_can_be_interrupted(manage: Callable[..., Run], tmp_path: Path)
     run.nothing_left()
 
 
+@on_sqlite_alone
 def test_a_demo_keeps_others_out_of_its_folder(tmp_path: Path) -> None:
     first = folders.DemoFolder(tmp_path / "demo")
     first.claim()
@@ -170,6 +171,7 @@ def test_a_demo_keeps_others_out_of_its_folder(tmp_path: Path) -> None:
     assert (first.media / "a").exists()
 
 
+@on_sqlite_alone
 def test_a_folder_that_is_not_the_demo_s_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "db.sqlite3").write_text("mine")
     with pytest.raises(
@@ -180,6 +182,7 @@ def test_a_folder_that_is_not_the_demo_s_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["db.sqlite3"]
 
 
+@on_sqlite_alone
 def test_what_the_last_run_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from jobqueue_project.demo.folder import DemoFolder;"
@@ -195,6 +198,7 @@ def test_what_the_last_run_left_is_removed_and_nothing_else(tmp_path: Path) -> N
     assert not list((tmp_path / "demo" / "media").iterdir())
 
 
+@on_sqlite_alone
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -295,6 +299,7 @@ def _log_in(browser: urllib.request.OpenerDirector, site: str, name: str, passwo
         return answer.read().decode()
 
 
+@on_sqlite_alone
 def test_serve_ends_when_one_of_its_processes_does(manage: Callable[..., Run], tmp_path: Path) -> None:
     stores = {
         "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}",
@@ -309,6 +314,7 @@ def test_serve_ends_when_one_of_its_processes_does(manage: Callable[..., Run], t
     run.nothing_left()
 
 
+@on_sqlite_alone
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -324,6 +330,7 @@ def test_wrong_options_of_serve_are_named(
     assert message in run.output and "Traceback" not in run.output
 
 
+@on_sqlite_alone
 def test_serve_says_which_store_is_missing(manage: Callable[..., Run], tmp_path: Path) -> None:
     for stores, message in (
         ({"DATABASE_URL": "postgresql://x@127.0.0.1:1/x"}, "The database cannot be used"),
@@ -338,6 +345,7 @@ def test_serve_says_which_store_is_missing(manage: Callable[..., Run], tmp_path:
         run.nothing_left()
 
 
+@on_sqlite_alone
 @pytest.mark.django_db
 def test_the_login_is_for_one_run_and_no_person_s_account_is_touched() -> None:
     users = get_user_model().objects
