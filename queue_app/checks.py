@@ -52,6 +52,26 @@ def check_runworker(app_configs: Any, **_: Any) -> list[CheckMessage]:
     return found
 
 
+@register("queue_app")
+def check_sqlite(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """Writers of a SQLite file wait for each other."""
+    from queue_app.models.bulk import write_alias
+
+    alias = write_alias()
+    database = settings.DATABASES.get(alias, {})
+    mode = str(database.get("OPTIONS", {}).get("transaction_mode") or "DEFERRED").upper()
+    if not str(database.get("ENGINE", "")).endswith("sqlite3") or mode in ("IMMEDIATE", "EXCLUSIVE"):
+        return []
+    return [
+        Warning(
+            f"DATABASES[{alias!r}] is SQLite with transactions that begin {mode}: where several processes write, those"
+            " that have read before fail at once with 'database is locked', whatever the timeout.",
+            hint="Set OPTIONS={'transaction_mode': 'IMMEDIATE', 'timeout': 20} for it.",
+            id="queue_app.W002",
+        )
+    ]
+
+
 def load_tasks_api() -> None:
     """Load the Tasks API if TASKS names our backend, so that its own system check is registered."""
     tasks = getattr(settings, "TASKS", None) or {}

@@ -39,7 +39,8 @@ NICKNAMES = {
     "@annually": "0 0 1 1 *",
 }
 _HELP = (
-    "Use minute, hour, day of month, month and day of week, such as '30 6 * * MON-FRI' or '*/15 * * * *', or one of"
+    "Use minute, hour, day of month, month and day of week, such as '30 6 * * MON-FRI' or '*/15 * * * *' (Sunday begins"
+    " a range, SUN-TUE, or ends it as 7, FRI-7), or one of"
     f" {', '.join(NICKNAMES)}."
 )
 

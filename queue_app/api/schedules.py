@@ -142,6 +142,7 @@ class ScheduleViewSet(StaffView, viewsets.ReadOnlyModelViewSet[Schedule]):
         data = _checked(fields(request, tuple(KINDS)), REQUIRED)
         schedule = Schedule(**data)
         _save(schedule, None)
+        schedules.tell("create schedule", schedule, request.user)
         page = self._page_of(schedule)
         headers = {"Location": page.data["url"]}
         return Response(page.data, status=status.HTTP_201_CREATED, headers=headers)
@@ -159,13 +160,17 @@ class ScheduleViewSet(StaffView, viewsets.ReadOnlyModelViewSet[Schedule]):
             setattr(schedule, name, value)
         with transaction.atomic(using=write_alias()):  # all of it, or nothing
             _save(schedule, list(data))
+            if data:
+                schedules.tell("change schedule", schedule, request.user)
             if paused != schedule.paused:
                 self._do(schedules.pause if paused else schedules.resume, schedule)
         return self._page_of(schedule)
 
     def destroy(self, request: Request, pk: str) -> Response:
         """Delete it; jobs that it has enqueued stay."""
-        self.get_object().delete()
+        schedule = self.get_object()
+        schedule.delete()
+        schedules.tell("delete schedule", schedule, request.user)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @action(detail=True, methods=["post"])

@@ -23,9 +23,13 @@ class StatsViewSet(StaffView, viewsets.ViewSet):
     """Figures of all queues. 503 while Redis, which keeps them, is away."""
 
     def list(self, request: Request) -> Response:
-        """The latest figures, throughput over the last `seconds`, and the samples of that time."""
-        refuse_unknown(request.query_params, ("seconds",))
-        return Response(_as_json(rates.over(_seconds(request.query_params.get("seconds")))))
+        """The latest figures and the throughput over the last `seconds`; on request, the samples of that time."""
+        given = request.query_params
+        refuse_unknown(given, ("seconds", "samples"))
+        seconds, samples = _seconds(given.get("seconds")), given.get("samples", "false")
+        if samples not in ("true", "false"):
+            raise ValidationError({"samples": [f"Use true or false, not {samples[:40]!r}."]})
+        return Response(_as_json(rates.over(seconds), samples == "true"))
 
 
 def _seconds(text: str | None) -> float:
@@ -42,9 +46,9 @@ def _seconds(text: str | None) -> float:
     return seconds
 
 
-def _as_json(found: rates.Rates) -> dict[str, Any]:
+def _as_json(found: rates.Rates, samples: bool) -> dict[str, Any]:
     last = found.samples[-1] if found.samples else None
-    return {
+    data: dict[str, Any] = {
         "at": clock.from_seconds(last.at) if last else None,
         "seconds": round(found.seconds, 3),
         "queues": [
@@ -61,12 +65,14 @@ def _as_json(found: rates.Rates) -> dict[str, Any]:
             }
             for line in found.lines
         ],
-        "samples": [
+    }
+    if samples:
+        data["samples"] = [
             {
                 "at": clock.from_seconds(sample.at),
                 "seconds": sample.seconds,
                 "queues": {name: asdict(one) for name, one in sample.queues.items()},
             }
             for sample in found.samples
-        ],
-    }
+        ]
+    return data

@@ -109,7 +109,7 @@ def keep(client: redis.Redis, sample: Sample) -> None:
     """Add a sample to those that are kept, of the `MOST` queues with the most going on."""
     busy = sorted((name for name in sample.queues), key=lambda name: sample.queues[name].size, reverse=True)
     chosen = {name: asdict(sample.queues[name]) for name in busy[:MOST] if sample.queues[name].size}
-    text = json.dumps([sample.at, sample.seconds, chosen], separators=(",", ":"))
+    text = json.dumps({"at": sample.at, "seconds": sample.seconds, "queues": chosen}, separators=(",", ":"))
     pipe = client.pipeline(transaction=True)
     pipe.lpush(keys.stats(), text)
     pipe.ltrim(keys.stats(), 0, KEEP - 1)
@@ -121,8 +121,9 @@ def kept(client: redis.Redis, count: int = KEEP) -> list[Sample]:
     texts: Iterable[Any] = client.lrange(keys.stats(), 0, count - 1)
     found = []
     for text in texts:
-        at, seconds, queues = json.loads(text)
-        found.append(Sample(at, seconds, {name: _figures(values) for name, values in queues.items()}))
+        one = json.loads(text)
+        queues = {name: _figures(values) for name, values in one["queues"].items()}
+        found.append(Sample(one["at"], one["seconds"], queues))
     return found[::-1]
 
 

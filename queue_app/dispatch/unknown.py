@@ -5,7 +5,6 @@ They wait like others (a cancellation finds them), but in no lane, so that nobod
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping, Sequence
 
 import redis
@@ -13,7 +12,7 @@ import redis
 from queue_app.dispatch import keys, scripts
 from queue_app.dispatch.holder import fence
 
-#: Jobs looked at in one call for cancelled ones.
+#: Jobs offered in one call by whoever works at all that there is.
 CHUNK = 1_000
 
 
@@ -55,23 +54,10 @@ def offer(client: redis.Redis, queue: str, need: str, count: int) -> int:
         count: most jobs to offer.
 
     Returns:
-        How many were offered.
+        How many were taken; 0: there is none left.
     """
-    return _offer(client, queue, need, count, "")
-
-
-def forget_cancelled(client: redis.Redis, queue: str, need: str) -> int:
-    """Forget jobs that were cancelled while they were set aside; looks at some, at random.
-
-    Returns:
-        How many there were.
-    """
-    return _offer(client, queue, need, CHUNK, repr(random.random()))
-
-
-def _offer(client: redis.Redis, queue: str, need: str, count: int, part: str) -> int:
     names = [keys.body(queue), keys.levels(queue), keys.unknown(queue), keys.unknown_of(queue, need)]
-    return int(scripts.offer(client, names, [keys.base(queue), need, count, part]))
+    return int(scripts.offer(client, names, [keys.base(queue), need, count]))
 
 
 def parked(client: redis.Redis, wanted: Mapping[str, Mapping[str, str]]) -> set[str]:

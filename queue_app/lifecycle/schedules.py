@@ -1,9 +1,10 @@
 """Schedules: what a tick enqueues, and what operators may do to a schedule.
 
 One rule says how a job of a schedule is made: as `task.using(queue_name=…, priority=…).enqueue(*args, **kwargs)` would
-make it, with the schedule's queue and priority where it has them, in the process that enqueues it. Where that process
-does not know the task, the job waits for a worker that does (P10), in the schedule's queue or `default`, with its
-priority or 0, and with the attempts and the time limit of the queue's row or the settings.
+make it, with the schedule's queue and priority where it has them, in the process that enqueues it. That process imports
+code of installed apps alone: any other module could hang, or end, whoever does the duties for all. Where it does not
+know the task, the job waits for a worker that does (P10), in the schedule's queue or `default`, with its priority or 0,
+and with the attempts and the time limit of the queue's row or the settings.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def enqueuer(task: str, queue: str | None, priority: int | None) -> Enqueue:
         Exception: what else the task's backend says against them.
     """
     try:
-        known = registry.resolve(task).task
+        known = registry.look_up(task).task
     except UnknownTask:
         return partial(_enqueue_unknown, task, check_queue(queue or "default"), priority_of(priority or 0))
     if not isinstance(known, Task) and not hasattr(known.get_backend(), "enqueue_many"):
@@ -95,7 +96,7 @@ def run_now(schedule: Schedule, *, user: Any = None) -> str:
         raise
     except Exception as error:  # the task's backend, or who listens to its signals
         raise InvalidJob(f"The schedule {schedule.name!r} cannot be enqueued: {error}") from error
-    _tell("run schedule", schedule, user)
+    tell("run schedule", schedule, user)
     return found[0]
 
 
@@ -116,11 +117,12 @@ def resume(schedule: Schedule, *, user: Any = None) -> Schedule:
 def _set_paused(schedule: Schedule, paused: bool, user: Any) -> Schedule:
     schedule.paused = paused
     schedule.save(using=write_alias(), update_fields=["paused"])
-    _tell("pause schedule" if paused else "resume schedule", schedule, user)
+    tell("pause schedule" if paused else "resume schedule", schedule, user)
     return schedule
 
 
-def _tell(verb: str, schedule: Schedule, user: Any) -> None:
+def tell(verb: str, schedule: Schedule, user: Any) -> None:
+    """Send the audit signal."""
     signals.operated.send_robust(
         sender=None, verb=verb, user=user, count=1, filter={"schedule": schedule.name}
     )

@@ -10,6 +10,7 @@ through the dispatch's own clock, although schedules are looked at every few sec
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,8 +32,10 @@ from queue_app.models.schedule import AHEAD, Missed
 
 #: Schedules in one transaction: eight parameters of each go into one statement, and SQLite may allow 999.
 CHUNK = 100
-#: Ticks of one schedule that one go enqueues, where all that were missed shall run.
-MOST = 100
+#: Ticks of one schedule that one go enqueues, where all that were missed shall run; of all in one transaction, about.
+MOST, JOBS = 100, 1_000
+#: Seconds after which the rest is left to the next call: other duties wait behind it.
+SECONDS = 2.0
 #: Seconds after its time from which on a tick is missed: more than a change of the leader takes.
 LATE = 60.0
 
@@ -44,6 +47,8 @@ _OUTAGES = (OperationalError, InterfaceError, IllegalTransition)
 #: A schedule's task, queue and priority, and how its calls are enqueued, or why they cannot be.
 Way = tuple[str, str | None, int | None]
 Ways = Mapping[Way, Enqueue | Exception]
+#: A place among the schedules that are due: when, and which.
+Place = tuple[datetime, UUID]
 
 
 class Ticked(NamedTuple):
@@ -51,11 +56,13 @@ class Ticked(NamedTuple):
 
     Attributes:
         jobs: how many it enqueued.
-        unfinished: whether some that were missed are left for the next one.
+        unfinished: whether some that were missed, or that its time was too short for, are left for the next one.
+        behind: where that one goes on; None: from the beginning.
     """
 
     jobs: int = 0
     unfinished: bool = False
+    behind: Place | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -76,34 +83,43 @@ class Plan:
     job_id: UUID | None = None
 
 
-def tick(*, check: Check = unchecked) -> Ticked:
-    """Enqueue the ticks of all schedules that are due, or will be within `AHEAD` seconds. A schedule of which that
-    cannot be done keeps its place, says why in `error`, and does not stop the others.
+def tick(after: Place | None = None, *, seconds: float = SECONDS, check: Check = unchecked) -> Ticked:
+    """Enqueue the ticks of schedules that are due, or will be within `AHEAD` seconds. A schedule of which that cannot
+    be done keeps its place, says why in `error`, and does not stop the others.
 
     Args:
+        after: go on behind this place.
+        seconds: how long to go on.
         check: asked before each batch of writes.
     """
-    due = (
-        Schedule.objects.using(write_alias()).filter(next_at__lte=_ahead_of(clock.now())).order_by("next_at")
-    )
-    found = list(due.values_list("pk", "task", "queue", "priority"))
-    done = Ticked()
-    for start in range(0, len(found), CHUNK):
-        part = found[start : start + CHUNK]
-        ways = _ways(part)  # before any row is locked: to find a task may mean to import it
-        check()
-        done = _sum([done, _tick_some([pk for pk, *_ in part], ways)])
-    return done
+    began, done = time.monotonic(), Ticked(behind=after)
+    while True:
+        due = Schedule.objects.using(write_alias()).filter(next_at__lte=_ahead_of(clock.now()))
+        if done.behind is not None:
+            at, pk = done.behind
+            due = due.filter(Q(next_at__gt=at) | Q(next_at=at, pk__gt=pk))
+        rows = due.order_by("next_at", "pk").values_list("next_at", "pk", "task", "queue", "priority")
+        part = list(rows[:CHUNK])
+        if part:
+            ways = _ways(part)  # before any row is locked: to find a task may mean to import it
+            check()
+            done = _sum([done, _tick_some([row[1] for row in part], ways)])
+        if len(part) < CHUNK:
+            return done._replace(behind=None)
+        last, pk = part[-1][:2]
+        done = done._replace(behind=(last, pk) if last else None)
+        if time.monotonic() - began >= seconds:
+            return done._replace(unfinished=True)
 
 
 def _sum(parts: Iterable[Ticked]) -> Ticked:
-    jobs, unfinished = zip(*parts, strict=True)
-    return Ticked(sum(jobs), any(unfinished))
+    found = list(parts)
+    return Ticked(sum(one.jobs for one in found), any(one.unfinished for one in found))
 
 
-def _ways(rows: Iterable[tuple[UUID, str, str | None, int | None]]) -> Ways:
+def _ways(rows: Iterable[tuple[datetime | None, UUID, str, str | None, int | None]]) -> Ways:
     found: dict[Way, Enqueue | Exception] = {}
-    for _, task, queue, priority in rows:
+    for *_, task, queue, priority in rows:
         if (way := (task, queue, priority)) in found:
             continue
         try:
@@ -140,13 +156,14 @@ def _enqueue_due(pks: Sequence[UUID], ways: Ways, errors: dict[UUID, Exception])
     skip = connections[using].features.has_select_for_update_skip_locked
     rows = Schedule.objects.using(using).select_for_update(skip_locked=skip).order_by("pk")
     plans: list[Plan] = []
+    most = max(1, min(MOST, JOBS // len(pks)))
     for row in rows.filter(pk__in=pks, next_at__lte=_ahead_of(now)):
         way = ways.get((row.task, row.queue, row.priority))
         if isinstance(way, Exception):
             errors[row.pk] = way
         elif way is not None:  # else it was edited just now
             try:
-                plans.append(Plan(row, way, row.call, *_ticks(row, now)))
+                plans.append(Plan(row, way, row.call, *_ticks(row, now, most)))
             except Exception as error:  # whatever somebody wrote into the row, the others go on
                 errors[row.pk] = error
     _enqueue(plans, now)
@@ -155,7 +172,7 @@ def _enqueue_due(pks: Sequence[UUID], ways: Ways, errors: dict[UUID, Exception])
     return Ticked(sum(len(plan.ticks) for plan in plans), any(plan.next_at <= now for plan in plans))
 
 
-def _ticks(row: Schedule, now: datetime) -> tuple[list[datetime], datetime]:
+def _ticks(row: Schedule, now: datetime, most: int) -> tuple[list[datetime], datetime]:
     """The ticks of a schedule that are to be enqueued, and the one after them."""
     following = partial(cron.next_after, row.cron, row.zone)
     first, missed = row.next_at or now, now - timedelta(seconds=LATE)
@@ -164,7 +181,7 @@ def _ticks(row: Schedule, now: datetime) -> tuple[list[datetime], datetime]:
     elif row.missed == Missed.SKIP and first < missed:
         first = following(missed)
     found: list[datetime] = []
-    while first <= _ahead_of(now) and len(found) < MOST:
+    while first <= _ahead_of(now) and len(found) < most:
         found.append(first)
         first = following(first)
     return found, first

@@ -53,7 +53,8 @@ def over(seconds: float, timeout: float = 5.0) -> Rates:
         StoreUnavailable: Redis cannot be reached.
     """
     try:
-        samples = figures.kept(connection.client(timeout))
+        # One each ten seconds; each change of the leader makes one more.
+        samples = figures.kept(connection.client(timeout), int(seconds / 5) + 5)
     except connection.Unavailable as error:
         raise StoreUnavailable(connection.explain(error)) from error
     return within(samples, seconds)

@@ -15,10 +15,12 @@ logger = logging.getLogger(__name__)
 _recent = Recent()
 _token = 0
 _behind: recover.Place | None = None
-_empty_since: float | None = None
+_empty_since, _looked_at = 0.0, float("-inf")
 
 #: Seconds between finding Redis empty and pushing: living workers announce what they run meanwhile.
 ANNOUNCING = 2.0
+#: Seconds without a look after which what was seen before no longer counts.
+GAP = 10.0
 #: Rows of the backlog looked at in one run: a hundredth of a core, and a million of them in a quarter of an hour.
 PART = 10_000
 
@@ -29,16 +31,21 @@ def rebuild(mandate: Mandate) -> int:
     Returns:
         How many jobs were put back.
     """
-    global _empty_since
+    global _empty_since, _looked_at
     if not mandate.lost:
-        _empty_since = None
+        _looked_at = float("-inf")
         return 0
-    if _empty_since is None:
-        _empty_since = time.monotonic()
-    if time.monotonic() - _empty_since < ANNOUNCING:
+    now = time.monotonic()
+    if now - _looked_at > GAP:  # a loss that is new, or that somebody else has looked after
+        _empty_since = now
+    _looked_at = now
+    if now - _empty_since < ANNOUNCING:
         return 0
+    _looked_at = float(
+        "-inf"
+    )  # if this is cut short by another loss, there is announcing to be waited for again
     count = recover.rebuild(mandate.client, mandate.check)
-    mandate.epoch, _empty_since = UNSEEN, None
+    mandate.epoch = UNSEEN
     if count:
         logger.warning("Redis had lost its data: %d waiting jobs were put back.", count)
     return count

@@ -14,7 +14,7 @@ from queue_app.maintenance.duty import Duty, Mandate
 #: and has not waited since then.
 FIRST = 100
 
-_token = 0
+_reign: tuple[int, str | None] = (0, None)
 _before: dict[str, Figures] = {}
 _at = 0.0
 
@@ -25,14 +25,15 @@ def run(mandate: Mandate) -> int:
     Returns:
         How many queues were looked at.
     """
-    global _token, _before, _at
+    global _reign, _before, _at
     if mandate.lost:  # what is not put back yet would seem to be gone
         mandate.unfinished = True
         return 0
     found = figures.count(mandate.client, sorted(queues.known(mandate.client)))
     now, counted = clock.seconds(), {name: copy(one) for name, one in found.items()}
-    # Of the time in which somebody else led nothing is known here.
-    seconds = max(0.0, now - _at) if mandate.token == _token else 0.0
+    # Of the time in which somebody else led, or Redis had lost its data, nothing is known here.
+    reign = (mandate.token, mandate.epoch)
+    seconds = max(0.0, now - _at) if reign == _reign else 0.0
     for name, one in found.items():
         one.since(_before.get(name, Figures()) if seconds else one)
     busiest = sorted(found, key=lambda name: found[name].size, reverse=True)[: figures.MOST]
@@ -41,7 +42,7 @@ def run(mandate: Mandate) -> int:
             found[name].oldest = _oldest(name, now)
     mandate.check()
     figures.keep(mandate.client, Sample(now, round(seconds, 3), found))
-    _token, _before, _at = mandate.token, counted, now
+    _reign, _before, _at = reign, counted, now
     return len(found)
 
 
@@ -51,4 +52,4 @@ def _oldest(queue: str, now: float) -> float | None:
     return round(max(0.0, now - min(since)), 3) if since else None
 
 
-STATS = Duty("stats", 10.0, run, "keeps the figures of all queues for an hour")
+STATS = Duty("stats", 10.0, run, "keeps the figures of the queues for an hour")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from queue_app.lifecycle import tick
 from queue_app.maintenance.duty import Duty, Mandate
 
+_behind: tick.Place | None = None
+
 
 def run(mandate: Mandate) -> int:
     """Enqueue what is due of all schedules.
@@ -14,8 +16,9 @@ def run(mandate: Mandate) -> int:
     """
     # Whether Redis has lost its data is not asked: what is written here are rows, as any enqueue writes them, and those
     # that are pushed before the rebuild are pushed once, as it leaves out what Redis knows.
-    done = tick.tick(check=mandate.check)
-    mandate.unfinished = done.unfinished
+    global _behind
+    done = tick.tick(_behind, check=mandate.check)
+    mandate.unfinished, _behind = done.unfinished, done.behind
     return done.jobs
 
 

@@ -22,6 +22,9 @@ from queue_app.names import check_queue, priority_of
 #: so that a schedule has at most one tick ahead.
 AHEAD = 10.0
 
+#: Seconds by which the clocks of two hosts may differ, and an edit on one not repeat a tick that the other enqueued.
+CLOCKS = 300.0
+
 #: What a schedule is due by: with one of them, its next tick changes.
 TIMING = ("cron", "zone", "paused")
 #: Written by the tick, and by nobody's save: what was read a while ago would move the schedule back.
@@ -301,7 +304,7 @@ class Schedule(models.Model):
     def _since(self) -> datetime:
         """Now; or the last tick, if it was enqueued ahead of its time: it must not be enqueued again."""
         now = clock.now()
-        if self.last_at is not None and now < self.last_at <= now + timedelta(seconds=AHEAD):
+        if self.last_at is not None and now < self.last_at <= now + timedelta(seconds=AHEAD + CLOCKS):
             return self.last_at
         return now
 

@@ -80,7 +80,7 @@ def test_pause_resume_run_and_who_did_it(api: APIClient) -> None:
         signals.operated.disconnect(dispatch_uid="t")
     assert (ran.status_code, ran.json()["job"]) == (201, str(Job.objects.get().pk))
     assert api.get(ran["Location"]).json()["task"] == "tests.tasks.noop"
-    verbs = ["pause schedule", "run schedule", "resume schedule", "pause schedule"]
+    verbs = ["pause schedule", "run schedule", "resume schedule", "pause schedule", "change schedule"]
     assert told == [(verb, "boss") for verb in verbs]
 
 

@@ -16,14 +16,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_nothing_was_sampled_yet(api: Any, clean_redis: redis.Redis) -> None:
-    assert api.get("/api/v1/stats/").json() == {"at": None, "seconds": 0.0, "queues": [], "samples": []}
+    assert api.get("/api/v1/stats/").json() == {"at": None, "seconds": 0.0, "queues": []}
 
 
 def test_figures_rates_and_samples(api: Any, clean_redis: redis.Redis) -> None:
     for n in range(4):
         one = Figures(waiting=5 - n, held=2, set_aside=1, oldest=3.5, ended={"succeeded": 100}, run_ms=500)
         figures.keep(connection.client(), Sample(1_000_000_000.0 + 10 * n, 10.0, {"default": one}))
-    data = api.get("/api/v1/stats/?seconds=20").json()
+    data = api.get("/api/v1/stats/?seconds=20&samples=true").json()
     assert (data["at"], data["seconds"], len(data["samples"])) == ("2001-09-09T01:47:10Z", 20.0, 2)
     assert data["queues"] == [
         {
@@ -39,6 +39,8 @@ def test_figures_rates_and_samples(api: Any, clean_redis: redis.Redis) -> None:
         }
     ]
     assert data["samples"][0]["queues"]["default"]["waiting"] == 3
+    assert "samples" not in api.get("/api/v1/stats/?seconds=20").json()
+    assert api.get("/api/v1/stats/?samples=yes").status_code == 400
 
 
 @pytest.mark.parametrize("seconds", ["0", "-5", "ten", "nan", "3601", ""])

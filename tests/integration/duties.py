@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from queue_app import clock
-from queue_app.dispatch import connection, figures, queues, unknown, workers
-from queue_app.lifecycle import dispatching, operate, recover
+from queue_app.dispatch import connection, figures, queues, workers
+from queue_app.lifecycle import dispatching, recover
 from queue_app.models import Job, Schedule
 from queue_app.states import JobState
 from tests import tasks
@@ -91,17 +91,6 @@ def _orphans(patch: pytest.MonkeyPatch) -> Look:
     return lambda: Job.objects.get(pk=job_id).attempt
 
 
-def _unknown(patch: pytest.MonkeyPatch) -> Look:
-    client = connection.client()
-    queues.note(client, ["default"])
-    child = Child()
-    ids = jobs(2)
-    child.claim(2)
-    unknown.park(client, "default", child.holder, "|no.task", ids)
-    operate.cancel(ids)
-    return lambda: unknown.needs(client, ["default"])
-
-
 def _cancel(patch: pytest.MonkeyPatch) -> Look:
     recover.rebuild(connection.client())
     found = jobs(2)
@@ -136,7 +125,6 @@ WORK: dict[str, Callable[[pytest.MonkeyPatch], Look]] = {
     "reap": _reap,
     "cancel": _cancel,
     "orphans": _orphans,
-    "unknown": _unknown,
     "stats": _stats,
     "tick": _tick,
     "prune": _prune,

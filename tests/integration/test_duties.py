@@ -308,3 +308,38 @@ def test_a_loss_of_the_data_takes_the_leadership_along(
         release.restore(client, [(i, "default") for i in ids], mandate.check)
     assert drain() == []
     assert Mandate(client, "a", workers.lead(client, "a", 60)).lost
+
+
+def test_a_rebuild_that_was_cut_short_waits_for_the_announcements_again(
+    monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+) -> None:
+    """Redis loses its data a second time while they are put back; what runs must be announced anew before the rest."""
+    from queue_app.maintenance import reconcile
+
+    monkeypatch.setattr(reconcile, "_looked_at", float("-inf"))
+    monkeypatch.setattr(reconcile, "_empty_since", 0.0)
+    monkeypatch.setattr(release, "CHUNK", 10)
+    jobs(35)
+    clean_redis.flushall()
+    client, now = connection.client(), [1_000.0]
+    monkeypatch.setattr(reconcile.time, "monotonic", lambda: now[0])
+    restore = queues.restore
+
+    def run() -> int:
+        return reconcile.rebuild(Mandate(client, "a", workers.lead(client, "a", 60)))
+
+    def and_flush(*args: Any) -> int:
+        count = restore(*args)
+        clean_redis.flushall()
+        return count
+
+    assert run() == 0
+    now[0] += reconcile.ANNOUNCING
+    with monkeypatch.context() as patch:
+        patch.setattr(queues, "restore", and_flush)
+        with pytest.raises(Deposed):
+            run()
+    now[0] += 0.1
+    assert run() == 0 and not drain()
+    now[0] += reconcile.ANNOUNCING
+    assert run() == 35

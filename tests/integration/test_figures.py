@@ -95,8 +95,11 @@ def test_samples_are_kept_for_an_hour_at_most(
 
 
 def test_a_sample_of_another_release_is_read(clean_redis: redis.Redis) -> None:
-    clean_redis.lpush("{jq}:stats", '[7.0, 9.0, {"default": {"waiting": 4, "invented_later": 1}}]')
-    ((one),) = figures.kept(connection.client())
+    default = '{"waiting": 4, "invented_later": 1}'
+    clean_redis.lpush(
+        "{jq}:stats", f'{{"at": 7.0, "seconds": 9.0, "new": 1, "queues": {{"default": {default}}}}}'
+    )
+    (one,) = figures.kept(connection.client())
     assert one.queues["default"].waiting == 4
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,6 +127,28 @@ def test_a_tick_that_was_enqueued_ahead_does_not_come_twice(at: At) -> None:
     again.save()
     assert row(schedule).next_at == moment("14:00:00")
     assert tick.tick().jobs == 0
+
+
+def test_an_edit_on_a_host_whose_clock_is_behind_repeats_no_tick(at: At) -> None:
+    """The leader's clock is half a minute fast: it has enqueued 12:00 already."""
+    schedule = ScheduleFactory()
+    write(schedule, next_at=moment("13:00:00"), last_at=moment("12:00:00"))
+    at("11:59:20")
+    edited = row(schedule)
+    edited.cron = "*/30 * * * *"
+    edited.save()
+    assert row(schedule).next_at == moment("12:30:00")
+
+
+def test_no_module_outside_the_installed_apps_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could hang, or end, the leader or the web server."""
+    (tmp_path / "outside.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    job_id = schedules.run_now(ScheduleFactory(task="outside.thing"))
+    assert Job.objects.get(pk=job_id).state == "queued"
+    assert "outside" not in sys.modules
 
 
 def test_after_a_clock_that_was_wrong_a_pause_puts_it_right(at: At) -> None:

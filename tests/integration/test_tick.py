@@ -195,9 +195,42 @@ def test_all_that_was_missed_is_made_up_for_in_parts(at: At, monkeypatch: pytest
     at("11:00:00")
     many = ScheduleFactory(cron="* * * * *", missed="all")
     at("11:10:30")
-    assert [tick.tick() for _ in range(4)] == [(4, True), (4, True), (2, False), (0, False)]
+    assert [tick.tick()[:2] for _ in range(4)] == [(4, True), (4, True), (2, False), (0, False)]
     assert row(many).next_at == moment("11:11:00")
     assert Job.objects.filter(run_after=None).count() == 10
+
+
+def test_very_many_are_taken_up_in_turn_and_other_duties_go_on(
+    at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tick, "CHUNK", 2)
+    monkeypatch.setattr(tick, "JOBS", 6)
+    at("11:00:00")
+    found = [ScheduleFactory(cron="* * * * *", missed="all") for _ in range(5)]
+    at("11:10:30")
+    client = redis_connection.client()
+    mandate = Mandate(client, "a", workers.lead(client, "a", 60))
+    monkeypatch.setattr(tick, "SECONDS", 0.0)
+    monkeypatch.setitem(tick.tick.__kwdefaults__, "seconds", 0.0)
+    made = []
+    while not made or mandate.unfinished:
+        made.append(duty.run(mandate))
+    assert sum(made) == 50 and max(made) == 6, "no more than a chunk at a time"
+    assert {row(schedule).next_at for schedule in found} == {moment("11:11:00")}
+
+
+def test_one_that_cannot_be_enqueued_takes_nobodys_turn(at: At, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They keep the earliest place of all, and the time is only enough for them."""
+    monkeypatch.setattr(tick, "CHUNK", 2)
+    broken = [ScheduleFactory() for _ in range(2)]
+    Schedule.objects.update(cron="never", next_at=moment("10:00:00"))
+    at("11:00:00")
+    good = ScheduleFactory(cron="* * * * *")
+    at("11:01:00")
+    first = tick.tick(seconds=0.0)
+    assert (first.jobs, first.unfinished) == (0, True)
+    assert tick.tick(first.behind, seconds=0.0).jobs == 1
+    assert row(good).last_at == moment("11:01:00") and all(row(one).error for one in broken)
 
 
 def test_the_duty_comes_again_at_once_while_something_is_left(

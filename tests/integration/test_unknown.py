@@ -69,29 +69,23 @@ def test_who_is_set_aside_can_be_asked() -> None:
     assert (first.id, second.id) == (aside, waits)
 
 
-def test_the_cancelled_keep_nobody_waiting(clean_redis: redis.Redis) -> None:
-    """Very many of them are in front; whoever offers wants one job, and finds it at the first try."""
-    child = Child()
-    ids = jobs(2_203)
-    child.claim(3_000)
-    unknown.park(child.client, "default", child.holder, NEED, ids)
-    operate.cancel(ids[:2_200])
-    assert unknown.offer(child.client, "default", NEED, 1) == 1
-    assert drain() == ids[2_200:2_201]
-    assert unknown.offer(child.client, "default", NEED, 9) == 2
-
-
 def test_the_cancelled_are_neither_offered_nor_kept(clean_redis: redis.Redis) -> None:
     ids = jobs(4)
     park(*ids)
     assert operate.cancel(ids[:2]).done == ids[:2]
     client = connection.client()
-    assert unknown.forget_cancelled(client, "default", NEED) == 2
     assert clean_redis.zcard(keys.unknown_of("default", NEED)) == 2
-    operate.cancel([ids[2]])
+    assert operate.cancel([ids[2]]).done == [ids[2]]
     assert unknown.offer(client, "default", NEED, 100) == 1
     assert drain() == [ids[3]]
     assert not clean_redis.exists(keys.unknown("default"))
+
+
+def test_when_all_were_cancelled_nothing_is_wanted_any_more(clean_redis: redis.Redis) -> None:
+    ids = jobs(2)
+    park(*ids)
+    assert operate.cancel(ids).done == ids
+    assert not clean_redis.exists(keys.unknown("default"), keys.unknown_of("default", NEED))
 
 
 def test_no_sweep_delivers_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
@@ -87,6 +88,24 @@ def test_the_system_check_says_the_same() -> None:
         (found,) = checks.check_settings(None)
     assert found.id == "queue_app.E001"
     assert "Did you mean 'LEASE'?" in found.msg
+
+
+@pytest.mark.parametrize(
+    "engine,options,expected",
+    [
+        ("sqlite3", {}, ["queue_app.W002"]),
+        ("sqlite3", {"transaction_mode": "deferred"}, ["queue_app.W002"]),
+        ("sqlite3", {"transaction_mode": "IMMEDIATE"}, []),
+        ("postgresql", {}, []),
+    ],
+)
+def test_writers_of_a_sqlite_file_must_wait_for_each_other(
+    engine: str, options: dict[str, Any], expected: list[str]
+) -> None:
+    databases = {"default": {"ENGINE": f"django.db.backends.{engine}", "OPTIONS": options}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "DATABASES", databases)
+        assert [found.id for found in checks.check_sqlite(None)] == expected
 
 
 def test_did_you_mean_is_silent_when_nothing_is_near() -> None:

@@ -10,6 +10,7 @@ and marked, so that it is not queued again when its child lets go of it.
 local base, withdraw, mark = ARGV[1], ARGV[2] ~= '0', ARGV[2] == '2'
 local names = redis.call('SMEMBERS', KEYS[2])
 local now = tonumber(redis.call('TIME')[1])
+local aside = withdraw and redis.call('SMEMBERS', base .. 'unknown') or {}
 local out = {}
 for i = 3, #ARGV do
   local id, found = ARGV[i], '-'
@@ -18,6 +19,7 @@ for i = 3, #ARGV do
     if withdraw then
       redis.call('HDEL', KEYS[1], id)
       redis.call('ZREM', base .. 'due', id)
+      for _, need in ipairs(aside) do redis.call('ZREM', base .. 'unknown:' .. need, id) end
     end
   else
     for _, name in ipairs(names) do
@@ -27,6 +29,9 @@ for i = 3, #ARGV do
   end
   if mark or (withdraw and (found == '+' or found == '-')) then redis.call('ZADD', KEYS[3], now, id) end
   out[#out + 1] = found
+end
+for _, need in ipairs(aside) do
+  if redis.call('EXISTS', base .. 'unknown:' .. need) == 0 then redis.call('SREM', base .. 'unknown', need) end
 end
 if withdraw then redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - 600) end
 return out
