@@ -3,62 +3,25 @@ hangs, or the process dies just before or after it. Everything comes right by it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import redis
-from django.conf import settings
 from django.db import transaction
 
 from queue_app.dispatch import keys
-from tests.integration.lives import World, effect, impatient
-from tests.support.faults import AFTER, BEFORE, DIES_AFTER, DIES_BEFORE, HANG, Stores
+from tests.integration.lives import World, effect
+from tests.integration.visits import all_modes, everywhere, modes, world_of
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
 
 pytestmark = committed
 
-#: Where nothing runs between two calls, dying before one is dying after the one before it.
-all_modes = pytest.mark.parametrize("mode", [BEFORE, AFTER, HANG, DIES_BEFORE, DIES_AFTER])
-modes = pytest.mark.parametrize("mode", [BEFORE, AFTER, HANG, DIES_AFTER])
-
 
 @pytest.fixture
 def world(redis_process: RedisServer, clean_redis: redis.Redis) -> Iterator[World]:
-    with impatient():
-        made = World(Stores(redis_process), clean_redis)
-        made.clear()
+    with world_of(World, redis_process, clean_redis) as made:
         yield made
-
-
-def everywhere(world: World, mode: str, life: Callable[[World], None]) -> list[str]:
-    """Live this life once for each of its calls, which fails, and look at what came of it.
-
-    Returns:
-        The names of the calls that failed.
-    """
-    fresh = type(world)
-    with world.stores.counting() as seen:
-        life(world)
-    calls = list(seen)
-    world.check()
-    for at in range(len(calls)):
-        if mode == HANG and calls[at].startswith("sql"):
-            continue  # for a database it ends as a failure does
-        if settings.DATABASES["default"]["ENGINE"].endswith("postgresql") and calls[at].startswith("redis"):
-            continue  # the SQLite leg visits these
-        world.clear()
-        world = fresh(world.stores, world.client)
-        try:
-            with world.stores.failing(at, mode):
-                life(world)
-            # How often a child looks for a retry that is not due yet differs, so the last ones may not be met.
-            assert world.stores.hit is not None or at > len(calls) * 0.8, "the fault was not met"
-            world.check()
-        except BaseException as error:
-            error.add_note(f"Call {at} of {len(calls)}, {calls[at]}, {mode}. Calls: {world.stores.seen}")
-            raise
-    return calls
 
 
 def life(world: World) -> None:

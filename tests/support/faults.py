@@ -37,7 +37,7 @@ TIMEOUT = 0.02
 _HANDSHAKE = {"HELLO", "CLIENT", "SELECT", "AUTH", "PING", "SCRIPT"}
 _NAMES = {
     getattr(scripts, name).sha: name
-    for name in ("push", "claim", "settle", "give_back", "restore", "find", "hold")
+    for name in ("push", "claim", "settle", "give_back", "restore", "find", "hold", "park", "offer", "fence")
 }
 
 
