@@ -85,11 +85,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Each leg runs what belongs to it: on PostgreSQL all that asks the database (the SQLite leg has run the rest),
-    on SQLite all but the tests of PostgreSQL itself."""
+    on SQLite all but the tests of PostgreSQL itself; with TEST_PART either those of whole workers, or the others."""
     if config.stash[_servers][1] is None:
         wanted = [item for item in items if "postgresql_process" not in getattr(item, "fixturenames", ())]
     else:
         wanted = [item for item in items if _asks_the_database(item)]
+    if part := os.environ.get("TEST_PART"):
+        here = config.rootpath / "tests" / "acceptance"
+        wanted = [item for item in wanted if (here in item.path.parents) == (part == "workers")]
     config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
     items[:] = wanted
 

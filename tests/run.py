@@ -16,29 +16,34 @@ import time
 from pathlib import Path
 from typing import IO
 
-LEGS = ("sqlite", "postgresql")
+#: What each leg sets. On PostgreSQL the tests of whole workers have a leg to themselves: they wait most of the time.
+LEGS = {
+    "sqlite": {"TEST_DATABASE": "sqlite"},
+    "postgresql": {"TEST_DATABASE": "postgresql", "TEST_PART": "all but workers"},
+    "workers": {"TEST_DATABASE": "postgresql", "TEST_PART": "workers"},
+}
 CANNOT_RUN = 77  # tests/conftest.py: the leg's servers are not on this machine
 ROOT = Path(__file__).resolve().parent.parent
 
 
 class Leg:
-    """pytest on one database, in a process of its own.
+    """One of `LEGS`: pytest on one database, in a process of its own.
 
     Args:
-        database: Which one.
+        name: Which one.
         arguments: Those of pytest.
         output: Where its output is kept until `show`; None prints it as it comes.
     """
 
-    def __init__(self, database: str, arguments: list[str], output: IO[bytes] | None) -> None:
-        self.database = database
+    def __init__(self, name: str, arguments: list[str], output: IO[bytes] | None) -> None:
+        self.name = name
         self.seconds = 0.0
         self._output = output
         self._began = time.monotonic()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *arguments],
             cwd=ROOT,
-            env=_environment() | {"TEST_DATABASE": database},
+            env=_environment() | LEGS[name],
             stdout=output,
             stderr=output and subprocess.STDOUT,
         )
@@ -48,7 +53,7 @@ class Leg:
         code = self._process.wait()
         self.seconds = time.monotonic() - self._began
         if self._output is not None:
-            print(f"── tests on {self.database} ──", flush=True)
+            print(f"── tests on {self.name} ──", flush=True)
             self._output.seek(0)
             shutil.copyfileobj(self._output, sys.stdout.buffer)
             sys.stdout.flush()
@@ -63,7 +68,7 @@ def _environment() -> dict[str, str]:
 
 def run_legs(arguments: list[str]) -> dict[str, tuple[str, float]]:
     """Run every leg; the first prints as it goes, the others, beside it, are shown when it has ended. Tests wait for
-    processes most of the time, so that two legs at once take little longer than one."""
+    processes most of the time, so that several legs at once take little longer than one."""
     first, *others = LEGS
     print(f"── tests on {first} ({', '.join(others)} at the same time, shown after it) ──", flush=True)
     with contextlib.ExitStack() as stack:
@@ -72,7 +77,7 @@ def run_legs(arguments: list[str]) -> dict[str, tuple[str, float]]:
         results = {}
         for leg in legs:
             result = leg.wait()
-            results[leg.database] = (result, leg.seconds)
+            results[leg.name] = (result, leg.seconds)
         return results
 
 

@@ -9,11 +9,11 @@ from queue_app.dispatch import connection, workers
 from queue_app.lifecycle import dispatching
 from tests import tasks
 from tests.acceptance.support import StartWorker, attempts, wait_for_end, wait_for_lines
-from tests.support.marks import committed, on_sqlite_alone
+from tests.support.marks import committed, on_postgresql_alone
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
 
-pytestmark = [committed, on_sqlite_alone]
+pytestmark = [committed, on_postgresql_alone]
 
 SHORT: dict[str, Any] = {"LEASE": 2.0}
 

@@ -13,11 +13,11 @@ from queue_app.lifecycle import dispatching
 from queue_app.models import Attempt, Job
 from tests import tasks
 from tests.acceptance.support import StartWorker, pids, wait_for_end
-from tests.support.marks import committed, on_sqlite_alone
+from tests.support.marks import committed, on_postgresql_alone
 from tests.support.processes import free_port
 from tests.support.servers import redis_server
 
-pytestmark = [committed, on_sqlite_alone]
+pytestmark = [committed, on_postgresql_alone]
 
 #: What is not pushed is found soon.
 QUICK: dict[str, Any] = {"SWEEP_GRACE": 1.0}

@@ -24,10 +24,10 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
-from tests.support.marks import committed, on_sqlite_alone
+from tests.support.marks import committed, on_postgresql_alone
 from tests.support.waiting import wait_until
 
-pytestmark = [committed, on_sqlite_alone]
+pytestmark = [committed, on_postgresql_alone]
 
 
 def held(client: redis.Redis) -> int:

@@ -9,9 +9,9 @@ import pytest
 from queue_app.models import Attempt, DeadLetter, Job
 from tests import tasks
 from tests.acceptance.support import StartWorker, attempts, lines, the_one, wait_for_end, wait_for_lines
-from tests.support.marks import committed, on_sqlite_alone
+from tests.support.marks import committed, on_postgresql_alone
 
-pytestmark = [committed, on_sqlite_alone]
+pytestmark = [committed, on_postgresql_alone]
 
 #: Seconds between the soft and the hard limit.
 QUICK = {"HARD_TIMEOUT_GRACE": 0.3}
