@@ -121,26 +121,32 @@ def pursue(*, limit: int = CHUNK, check: Check = unchecked) -> int:
     return count
 
 
-def drop(client: redis.Redis, holder: str, deliveries: list[Delivery]) -> set[str]:
-    """End those of a child's deliveries that have not begun and whose jobs were cancelled: without an attempt.
-
-    Returns:
-        The ids that must not be run.
+def forbidden(client: redis.Redis, deliveries: Iterable[Delivery]) -> list[Delivery]:
+    """Those of a child's deliveries, none of which has begun, that may not begin as far as Redis knows: their jobs were
+    cancelled. Unless the record says otherwise (`end_unstarted`).
 
     Raises:
-        Unavailable (see dispatch.connection), DatabaseError: it is not known which.
+        Unavailable (see dispatch.connection): nobody can say.
     """
     by_queue: dict[str, list[str]] = defaultdict(list)
-    for delivery in deliveries:
+    found = list(deliveries)
+    for delivery in found:
         by_queue[delivery.queue].append(delivery.id)
     marked = {job_id for queue, ids in by_queue.items() for job_id in queues.forbidden(client, queue, ids)}
-    if not marked:
-        return set()
-    gone = end_unstarted({d.id: d.number for d in deliveries if d.id in marked})
+    return [delivery for delivery in found if delivery.id in marked]
+
+
+def let_go(client: redis.Redis, holder: str, ended: Iterable[Delivery]) -> None:
+    """Tell Redis that a child holds these no longer.
+
+    Raises:
+        Unavailable (see dispatch.connection): it may know, or not.
+    """
+    by_queue: dict[str, list[str]] = defaultdict(list)
+    for delivery in ended:
+        by_queue[delivery.queue].append(delivery.id)
     for queue, ids in by_queue.items():
-        if ended := [job_id for job_id in ids if job_id in gone]:
-            queues.settle(client, queue, holder, ended)
-    return gone
+        queues.settle(client, queue, holder, ids)
 
 
 def end_unstarted(numbers: dict[str, int]) -> set[str]:

@@ -30,12 +30,14 @@ class Hands:
     Attributes:
         lock: held from before a claim until its deliveries are in `take`; and while things are put right.
         gone: ids of what must not begin any more, as far as it has not begun.
+        owed: those of them of which Redis may not know: when they are dropped, there is a doubt.
         since: when something was last claimed or put right, epoch seconds.
     """
 
     def __init__(self, holder: Holder) -> None:
         self.lock = threading.Lock()
         self.gone: set[str] = set()
+        self.owed: set[str] = set()
         self.since = 0.0
         self._holder = holder
         self._deliveries: dict[str, Delivery] = {}
@@ -72,6 +74,9 @@ class Hands:
                 del mine[d.id]
                 if self.gone:
                     self.gone.discard(d.id)
+                if self.owed and d.id in self.owed:
+                    self.owed.discard(d.id)
+                    self.doubt([d.queue])
 
     def has_another(self, delivery: Delivery) -> bool:
         """Whether a later delivery of the same job has been claimed here."""

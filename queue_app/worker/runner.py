@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from django.db import Error
+from django.db import Error, InterfaceError, OperationalError
 
 from queue_app import clock, conf
 from queue_app.dispatch import connection, queues
@@ -27,6 +27,7 @@ from queue_app.worker.recorder import Recorder
 from queue_app.worker.shared import Board
 from queue_app.worker.strangers import Strangers
 from queue_app.worker.timeouts import InMainThread, Interrupts, InThreads
+from queue_app.worker.unanswered import Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -180,16 +181,45 @@ class Runner:
                 if hands.doubtful:
                     with hands.lock:
                         hands.put_right(client)
-                hands.gone |= cancelling.drop(client, self._holder, unstarted)
+                if marked := cancelling.forbidden(client, unstarted):
+                    self._end(delivery, marked)
             except (Error, *connection.Unavailable) as error:
-                # It begins, and is interrupted; the next one asks again.
+                # What may be cancelled begins, and is interrupted; the next one asks again.
                 logger.warning("It is not known which claimed jobs must not begin: %s", error)
                 connections.refresh(close=True)
-                return False
+                return delivery.id in hands.gone
             finally:
                 self._unmarked.discard(delivery.id)
             self._heard = told
         return delivery.id in hands.gone
+
+    def _end(self, delivery: Delivery, marked: list[Delivery]) -> None:
+        """End what was cancelled and has not begun. From the moment that the record may say so, it must not begin,
+        whatever becomes of the answers: the record is asked for as long as it takes if the delivery is among them.
+
+        Raises:
+            Unavailable (see dispatch.connection), DatabaseError: ask again for the others.
+        """
+        numbers = {d.id: d.number for d in marked}
+        waiting = Waiting(self.recorder)
+        while True:
+            try:
+                ended = cancelling.end_unstarted(numbers)
+                break
+            except (OperationalError, InterfaceError) as error:
+                connections.refresh(close=True)
+                if delivery.id not in numbers:
+                    raise
+                if self._stopping():
+                    self.hands.gone.add(delivery.id)
+                    self.hands.owed.add(delivery.id)  # it is put right, and then ended, by whoever takes back
+                    raise
+                waiting.failed(error)
+        waiting.over()
+        self.hands.gone |= ended
+        self.hands.owed |= ended
+        cancelling.let_go(connection.client(), self._holder, [d for d in marked if d.id in ended])
+        self.hands.owed -= ended
 
     def heed_losses(self) -> None:
         """If the keeper says that Redis has lost its data, look at what it says that this child holds."""

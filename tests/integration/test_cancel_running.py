@@ -39,6 +39,14 @@ pytestmark = committed
 ID = "0199a5c0-0000-7000-8000-000000000001"
 
 
+def dropped(child: Child, deliveries: list[Delivery]) -> set[str]:
+    """A child ends those of its unstarted deliveries whose jobs were cancelled: their ids."""
+    marked = cancelling.forbidden(child.client, deliveries)
+    ended = cancelling.end_unstarted({d.id: d.number for d in marked})
+    cancelling.let_go(child.client, child.holder, [d for d in marked if d.id in ended])
+    return ended
+
+
 def requested(count: int = 1) -> tuple[Child, list[Delivery]]:
     """Jobs that a child has claimed, and that were cancelled then."""
     ids = jobs(count)
@@ -168,10 +176,10 @@ def test_a_child_drops_what_it_has_not_begun() -> None:
     child, deliveries = requested(3)
     (other,) = jobs(1)
     deliveries += child.claim()
-    assert cancelling.drop(child.client, child.holder, deliveries) == {d.id for d in deliveries[:3]}
+    assert dropped(child, deliveries) == {d.id for d in deliveries[:3]}
     assert set(states([d.id for d in deliveries[:3]])) == {"cancelled"} and not Attempt.objects.exists()
     assert child.held() == {other}
-    assert cancelling.drop(child.client, child.holder, deliveries[3:]) == set()
+    assert dropped(child, deliveries[3:]) == set()
 
 
 def test_a_child_does_not_end_what_is_another_ones_by_now() -> None:
@@ -182,7 +190,7 @@ def test_a_child_does_not_end_what_is_another_ones_by_now() -> None:
     other = Child(1, OTHER_WORKER)
     (delivery,) = other.claim()
     operate.cancel([job_id])
-    assert cancelling.drop(frozen.client, frozen.holder, stale) == set()
+    assert dropped(frozen, stale) == set()
     assert other.end(delivery) == {job_id}
     assert states([job_id]) == ["succeeded"]
 

@@ -3,13 +3,14 @@ does not know, and announcing what runs after Redis has lost its data."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
 import redis
-from django.db import DatabaseError
+from django.db import DatabaseError, OperationalError
 
 from queue_app import JobContext, clock, registry, task
 from queue_app.dispatch import connection, keys, workers
@@ -212,3 +213,56 @@ def announced(world: World) -> None:
 @modes
 def test_announcing_what_runs(world: World, mode: str) -> None:
     assert {"redis hold", "redis restore", "redis fence"} <= set(everywhere(world, mode, announced))
+
+
+@pytest.mark.parametrize(
+    ("call", "mode"),
+    [("redis settle", BEFORE), ("redis settle", AFTER), ("sql COMMIT", BEFORE), ("sql COMMIT", AFTER)],
+)
+def test_what_the_record_says_is_cancelled_does_not_begin(wavering: Wavering, call: str, mode: str) -> None:
+    """A child drops what was cancelled in its hands, and a store fails in the midst of that."""
+    with wavering.stores.asleep():
+        wavering.client.set(keys.epoch(), "there")
+    wavering.have(3)
+    child = wavering.child
+    first, *others = child._claim(3).deliveries
+    child._runner.backlog.extend(others)
+    wavering.cancel(first.id)
+    child.board.request(0)
+    order = ["redis ZMSCORE", "sql BEGIN", "sql SELECT", "sql UPDATE", "sql COMMIT", "redis settle"]
+    if os.environ.get("TEST_DATABASE") == "postgresql":
+        order.remove("sql BEGIN")
+    with wavering.stores.failing(order.index(call), mode):
+        child._runner.run_one(0, first)
+    assert wavering.stores.hit == call, wavering.stores.seen
+    job = Job.objects.get(pk=first.id)
+    assert (job.state, job.attempt) == ("cancelled", 0)
+    assert first.id not in [job_id for job_id, _ in runs]
+    _Slots(child._runner, child._told).run([])
+    wavering.check()
+
+
+def test_a_child_that_stops_while_the_record_is_away_begins_nothing_cancelled(
+    wavering: Wavering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was cancelled goes back with all that it holds, and ends elsewhere."""
+
+    def away(numbers: dict[str, int]) -> set[str]:
+        raise OperationalError("the server is away")
+
+    with wavering.stores.asleep():
+        wavering.client.set(keys.epoch(), "there")
+    wavering.have(1)
+    child = wavering.child
+    (first,) = child._claim(1).deliveries
+    wavering.cancel(first.id)
+    child.board.request(0)
+    child._stopping = True
+    with monkeypatch.context() as patch:
+        patch.setattr(cancelling, "end_unstarted", away)
+        child._runner.run_one(0, first)
+    assert not runs and child._runner.hands.doubtful
+    wavering.bury(child)
+    wavering.child = Finite(child.serial + 1, child.worker_id)
+    wavering.check()
+    assert Job.objects.get(pk=first.id).state == "cancelled" and not runs
