@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import redis
@@ -48,12 +48,14 @@ class Figures:
         """How much is going on; 0: the queue is idle."""
         return self.waiting + self.due_later + self.held + self.set_aside + sum(self.ended.values())
 
-    def since(self, before: Figures) -> None:
-        """Count what has ended from `before` on. Numbers that have become less began anew: Redis had lost them."""
-        if sum(self.ended.values()) >= sum(before.ended.values()):
-            left = {state: number - before.ended.get(state, 0) for state, number in self.ended.items()}
-            self.ended = {state: number for state, number in left.items() if number > 0}
-            self.run_ms = max(0, self.run_ms - before.run_ms)
+    def since(self, before: Figures) -> Figures:
+        """The same, with what has ended from `before` on. Numbers that have become less began anew: Redis had lost
+        them."""
+        if sum(self.ended.values()) < sum(before.ended.values()):
+            before = Figures()
+        left = {state: number - before.ended.get(state, 0) for state, number in self.ended.items()}
+        ended = {state: number for state, number in left.items() if number > 0}
+        return replace(self, ended=ended, run_ms=max(0, self.run_ms - before.run_ms))
 
 
 _FIELDS = {f.name for f in fields(Figures)}
@@ -105,11 +107,15 @@ def count(client: redis.Redis, queues: Sequence[str]) -> dict[str, Figures]:
     return found
 
 
+def busiest(queues: dict[str, Figures]) -> dict[str, Figures]:
+    """The `MOST` queues with the most going on, those first; idle ones left out."""
+    names = sorted(queues, key=lambda name: queues[name].size, reverse=True)
+    return {name: queues[name] for name in names[:MOST] if queues[name].size}
+
+
 def keep(client: redis.Redis, sample: Sample) -> None:
-    """Add a sample to those that are kept, of the `MOST` queues with the most going on."""
-    busy = sorted((name for name in sample.queues), key=lambda name: sample.queues[name].size, reverse=True)
-    chosen = {name: asdict(sample.queues[name]) for name in busy[:MOST] if sample.queues[name].size}
-    text = json.dumps({"at": sample.at, "seconds": sample.seconds, "queues": chosen}, separators=(",", ":"))
+    """Add a sample to those that are kept."""
+    text = json.dumps(asdict(sample), separators=(",", ":"))
     pipe = client.pipeline(transaction=True)
     pipe.lpush(keys.stats(), text)
     pipe.ltrim(keys.stats(), 0, KEEP - 1)

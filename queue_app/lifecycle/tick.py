@@ -92,24 +92,25 @@ def tick(after: Place | None = None, *, seconds: float = SECONDS, check: Check =
         seconds: how long to go on.
         check: asked before each batch of writes.
     """
-    began, done = time.monotonic(), Ticked(behind=after)
+    began, jobs, unfinished, behind = time.monotonic(), 0, False, after
     while True:
         due = Schedule.objects.using(write_alias()).filter(next_at__lte=_ahead_of(clock.now()))
-        if done.behind is not None:
-            at, pk = done.behind
+        if behind is not None:
+            at, pk = behind
             due = due.filter(Q(next_at__gt=at) | Q(next_at=at, pk__gt=pk))
         rows = due.order_by("next_at", "pk").values_list("next_at", "pk", "task", "queue", "priority")
         part = list(rows[:CHUNK])
         if part:
             ways = _ways(part)  # before any row is locked: to find a task may mean to import it
             check()
-            done = _sum([done, _tick_some([row[1] for row in part], ways)])
+            done = _tick_some([row[1] for row in part], ways)
+            jobs, unfinished = jobs + done.jobs, unfinished or done.unfinished
         if len(part) < CHUNK:
-            return done._replace(behind=None)
+            return Ticked(jobs, unfinished)
         last, pk = part[-1][:2]
-        done = done._replace(behind=(last, pk) if last else None)
+        behind = (last, pk) if last else None
         if time.monotonic() - began >= seconds:
-            return done._replace(unfinished=True)
+            return Ticked(jobs, True, behind)
 
 
 def _sum(parts: Iterable[Ticked]) -> Ticked:

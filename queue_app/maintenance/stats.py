@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
-
 from queue_app import clock
 from queue_app.dispatch import figures, queues
 from queue_app.dispatch.figures import Figures, Sample
@@ -30,19 +28,19 @@ def run(mandate: Mandate) -> int:
         mandate.unfinished = True
         return 0
     found = figures.count(mandate.client, sorted(queues.known(mandate.client)))
-    now, counted = clock.seconds(), {name: copy(one) for name, one in found.items()}
+    now = clock.seconds()
     # Of the time in which somebody else led, or Redis had lost its data, nothing is known here.
     reign = (mandate.token, mandate.epoch)
     seconds = max(0.0, now - _at) if reign == _reign else 0.0
-    for name, one in found.items():
-        one.since(_before.get(name, Figures()) if seconds else one)
-    busiest = sorted(found, key=lambda name: found[name].size, reverse=True)[: figures.MOST]
-    for name in busiest:
-        if found[name].waiting:
-            found[name].oldest = _oldest(name, now)
+    chosen = figures.busiest(
+        {name: one.since(_before.get(name, Figures()) if seconds else one) for name, one in found.items()}
+    )
+    for name, one in chosen.items():
+        if one.waiting:
+            one.oldest = _oldest(name, now)
     mandate.check()
-    figures.keep(mandate.client, Sample(now, round(seconds, 3), found))
-    _reign, _before, _at = reign, counted, now
+    figures.keep(mandate.client, Sample(now, round(seconds, 3), chosen))
+    _reign, _before, _at = reign, found, now
     return len(found)
 
 

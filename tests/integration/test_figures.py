@@ -146,5 +146,5 @@ def test_only_the_busiest_of_very_many_queues_are_kept(
 ) -> None:
     monkeypatch.setattr(figures, "MOST", 2)
     queues = {f"customer-{n}": Figures(waiting=n) for n in range(5)}
-    figures.keep(connection.client(), figures.Sample(1.0, 1.0, queues))
+    figures.keep(connection.client(), figures.Sample(1.0, 1.0, figures.busiest(queues)))
     assert list(figures.kept(connection.client())[0].queues) == ["customer-4", "customer-3"]

@@ -55,11 +55,11 @@ def test_a_queue_that_has_become_idle_is_shown_with_what_it_did() -> None:
 
 def test_what_ended_since() -> None:
     one = Figures(ended={"succeeded": 25, "failed": 5, "lost": 1}, run_ms=4_000)
-    one.since(Figures(ended={"succeeded": 10, "lost": 1}, run_ms=1_000))
+    one = one.since(Figures(ended={"succeeded": 10, "lost": 1}, run_ms=1_000))
     assert (one.ended, one.run_ms) == ({"succeeded": 15, "failed": 5}, 3_000)
 
 
 def test_numbers_that_began_anew_are_no_negative_rate() -> None:
     one = Figures(ended={"succeeded": 7}, run_ms=700)
-    one.since(Figures(ended={"succeeded": 900}, run_ms=90_000))
+    one = one.since(Figures(ended={"succeeded": 900}, run_ms=90_000))
     assert (one.ended, one.run_ms) == ({"succeeded": 7}, 700)
