@@ -12,6 +12,7 @@ import psycopg
 from redis import Redis
 
 from bench.usage import cpu_seconds
+from queue_app.lifecycle import rebuild
 from tests.support.servers import PostgresqlServer, RedisServer, postgresql_server, redis_server
 
 
@@ -48,7 +49,6 @@ class Stores:
 
     def reset(self) -> None:
         """Empty both; no worker may run. What was written before shall not trouble the next measure."""
-        from queue_app.lifecycle import recover
         from queue_app.models import Attempt, DeadLetter, Job
 
         tables = ", ".join(model._meta.db_table for model in (Job, Attempt, DeadLetter))
@@ -56,7 +56,7 @@ class Stores:
             connection.execute(f"TRUNCATE {tables}".encode())
             connection.execute("CHECKPOINT")
             client.flushall()
-            recover.rebuild(
+            rebuild.at_once(
                 client
             )  # of nothing: sets the epoch, so that the worker does not think that data was lost
 

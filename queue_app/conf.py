@@ -7,6 +7,7 @@ rebuilt when tests override the setting.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from math import isfinite
@@ -16,6 +17,8 @@ from urllib.parse import urlsplit
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+
+_is_name = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
 
 REDIS_SCHEMES = ("redis", "rediss", "unix", "embedded")
 
@@ -39,6 +42,11 @@ class Settings:
     )
     KEY_PREFIX: str = _setting(
         "jq", "First part of every Redis key; several installations can share one Redis."
+    )
+    SHARDS: dict[str, str] | None = _setting(  # noqa: RUF009 - a field, like the others
+        None,
+        "Queue, or pattern such as `mail*` → shard. The keys of a shard have one hash tag, so they are on one node of a"
+        " Redis Cluster. Queues that no pattern fits, and all if it is None, are in the shard `main`.",
     )
     PAYLOAD_LIMIT: int = _setting(262_144, "Most bytes of JSON that a job's arguments may have.", least=64)
     BODY_LIMIT: int = _setting(
@@ -182,6 +190,8 @@ def _check(name: str, value: Any) -> Any:
         return None
     if "Retentions" in kinds:
         return _check_retentions(name, value)
+    if kinds.startswith("dict"):
+        return _check_shards(name, value)
     if "str" in kinds:
         if not isinstance(value, str):
             raise ImproperlyConfigured(f"QUEUE_APP[{name!r}] must be a string, not {value!r}.")
@@ -200,6 +210,18 @@ def _check(name: str, value: Any) -> Any:
     if most is not None and value > most:
         raise ImproperlyConfigured(f"QUEUE_APP[{name!r}] is {value!r}; the most is {most}.")
     return value if kinds.startswith("int") else float(value)
+
+
+def _check_shards(name: str, value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ImproperlyConfigured(f"QUEUE_APP[{name!r}] must be a dict, not {value!r}.")
+    for pattern, shard in value.items():
+        if not isinstance(pattern, str) or not pattern or not isinstance(shard, str) or not _is_name(shard):
+            raise ImproperlyConfigured(
+                f"QUEUE_APP[{name!r}][{pattern!r}] is {shard!r}; use a queue or a pattern such as 'mail*', and a shard"
+                " of letters, digits, '_' and '-'."
+            )
+    return value
 
 
 def _check_retentions(name: str, value: Any) -> Retentions:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -20,11 +22,21 @@ class Fenced(RedisError):
     """A call of a child was refused: what the child holds has been put right since it was made (see holder.py)."""
 
 
+class DataLost(RedisError):
+    """Redis lost its data or went back in time; the leader drops what is stale and puts back what waits (epochs.py)."""
+
+
+class Full(RedisError):
+    """Redis is at its maxmemory. What frees memory still works; what needs more is tried again later."""
+
+
 #: Everything that means "not now": the caller goes on without Redis, or tries again later.
 Unavailable = (RedisError, OSError, StoreUnavailable)
 
 #: The longest that a blocking wait on the bell lasts, in seconds (DESIGN §5).
 LONGEST_WAIT = 5.0
+
+_run_id = re.compile(r"^run_id:(\w+)", re.MULTILINE).search
 
 _PASSWORD = re.compile(r"(://[^/@]*:)[^/]*@")
 
@@ -85,8 +97,49 @@ def _connect(url: str, timeout: float) -> redis.Redis:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Knows:
+    """What a connection knows of the server at its other end, asked when the connection was made.
+
+    Attributes:
+        run_id: names the life of the server process; empty where the server does not tell.
+        clock: seconds to add to this process's monotonic clock to get the time of Redis. It is too small by at most a
+            round trip.
+    """
+
+    run_id: str
+    clock: float
+
+    def argument(self, seen: int) -> str:
+        """The first argument of a guarded script (see lua/lib/life.lua)."""
+        return f"{self.run_id}|{seen}|{self.clock!r}"
+
+
+def _ask_server(connection: Any) -> Knows:
+    connection.send_packed_command(connection.pack_commands([("INFO", "server"), ("TIME",)]))
+    try:
+        found = _run_id(str(connection.read_response()))
+    except ResponseError as error:  # access control, or a proxy that does not know the command
+        if isinstance(error, ReadOnlyError):
+            raise
+        found = None
+    seconds, micros = connection.read_response()
+    return Knows(found[1] if found else "", int(seconds) + int(micros) / 1e6 - time.monotonic())
+
+
+def fresh(client: redis.Redis) -> Knows:
+    """What a new connection learns of the server."""
+    connection = client.connection_pool.make_connection()
+    try:
+        connection.connect()
+        return _ask_server(connection)
+    finally:
+        connection.disconnect()
+
+
 def take(client: redis.Redis) -> Any:
-    """This thread's own connection of a client's pool, for commands without the pool's accounts; `put` it back.
+    """This thread's own connection of a client's pool, for commands without the pool's accounts; `put` it back. Its
+    attribute `queue_app_knows` says which life of which server is at the other end.
 
     One that is not put back, because something was raised between a command and its answer, is closed when it is
     collected: its answer must not be taken for another's. One that the server closed meanwhile (its `timeout`, a
@@ -94,12 +147,15 @@ def take(client: redis.Redis) -> Any:
     """
     connection = _own.connections.pop(client.connection_pool, None)
     if connection is None:
-        return client.connection_pool.make_connection()
+        connection = client.connection_pool.make_connection()
     try:
         if connection.is_connected and connection.can_read():
             connection.disconnect()
     except Unavailable:
         connection.disconnect()
+    if not connection.is_connected:
+        connection.connect()
+        connection.queue_app_knows = _ask_server(connection)
     return connection
 
 
@@ -137,7 +193,9 @@ def explain(error: BaseException) -> str:
         return f"{where} is still loading its data."
     if isinstance(error, ReadOnlyError):
         return f"{where} is a read-only replica; point QUEUE_APP['REDIS_URL'] at the primary."
-    if isinstance(error, ResponseError) and str(error).startswith("OOM"):
+    if isinstance(error, DataLost):
+        return f"{where} lost its data or went back in time; what waits is being put back."
+    if isinstance(error, Full) or (isinstance(error, ResponseError) and str(error).startswith("OOM")):
         return f"{where} is out of memory; raise its maxmemory. Evicting keys is no way out: it loses jobs."
     reason = str(error) or type(error).__name__
     return f"{where} cannot be reached ({reason}); start it, or correct QUEUE_APP['REDIS_URL']."

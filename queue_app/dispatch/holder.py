@@ -23,13 +23,16 @@ class Holder(str):
 
     Attributes:
         fences: queue → the number that this child's calls carry; 0 where nothing was put right yet.
+        seen: shard → writes that it has seen counted, where the server's life has no name (see epochs.py).
     """
 
     fences: dict[str, int]
+    seen: dict[str, int]
 
     def __new__(cls, name: str) -> Holder:
         self = super().__new__(cls, name)
         self.fences = {}
+        self.seen = {}
         return self
 
 
@@ -38,9 +41,15 @@ def fence(holder: str, queue: str) -> int:
     return holder.fences.get(queue, 0) if isinstance(holder, Holder) else ALWAYS
 
 
+def seen(holder: str, queue: str) -> int:
+    """The writes that a child has seen counted in the shard of this queue."""
+    return holder.seen.get(keys.shard_of(queue), 0) if isinstance(holder, Holder) else 0
+
+
 def raise_fence(client: redis.Redis, queue: str, holder: str) -> None:
     """Keep out all calls of this child that have been made before. If it lives, its next ones carry the new number."""
     own = holder.fences.get(queue, 0) if isinstance(holder, Holder) else 0
-    number = int(scripts.fence(client, [keys.fence_of(queue, holder)], [own, STANDS]))
+    names = [keys.epoch_of(queue), keys.fence_of(queue, holder)]
+    number = int(scripts.revoke(client, names, [own, STANDS]))
     if isinstance(holder, Holder):
         holder.fences[queue] = number

@@ -1,40 +1,70 @@
-"""All Redis keys, in one place; nobody else formats one. DESIGN §5.
+"""All Redis keys, in one place; no other module formats one. DESIGN §5.
 
-Every key of a queue carries the same hash tag `{<prefix>:<queue>}`, so that its scripts work in Redis Cluster.
+All queues are in the shard `main` unless the setting SHARDS spreads them. All keys of a shard carry the same hash tag
+`{<prefix>:<shard>}`, so that a script may touch all of them in Redis Cluster.
 
-    {jq:<queue>}:body                  HASH  id → body of a job that waits (see body.py)
-    {jq:<queue>}:levels                ZSET  priorities that have lanes
-    {jq:<queue>}:lanes:<prio>          LIST  lanes with work, in turn
-    {jq:<queue>}:ready:<prio>:<lane>   LIST  ids: the dispatch itself
-    {jq:<queue>}:due                   ZSET  id → when it may start (epoch seconds), the near future alone
-    {jq:<queue>}:held:<holder>         HASH  id → claimed at (ms) '|' body: claimed by this child, not yet settled
-    {jq:<queue>}:holders               SET   names of children that may hold jobs: <worker id>.<serial>
-    {jq:<queue>}:fence:<holder>        STRING  calls of this child with a lower fence come too late; expires
-    {jq:<queue>}:cancelled             ZSET  id → when it was withdrawn; keeps a late push from starting it; trimmed
-    {jq:<queue>}:bell                  LIST  wakes blocked children; bounded
-    {jq:<queue>}:unknown               SET   what children lacked: <backend>|<task>, of each that has jobs set aside
-    {jq:<queue>}:unknown:<need>        ZSET  id → when it was set aside (epoch seconds), of jobs that wait for it
-    {jq:<queue>}:ended                 HASH  state of attempts → how many ended so; run_ms: how long they ran in all
-    {jq:<queue>}:paused                STRING  present while the queue is paused
-    {jq}:epoch                         STRING  missing after Redis lost its data
-    {jq}:queues                        SET   names of the queues that were ever pushed to or served
-    {jq}:workers                       HASH  worker id → heartbeat (epoch seconds) '|' queues
-    {jq}:control:<worker id>           LIST  ids of jobs that this worker shall interrupt; expires
-    {jq}:leader                        STRING  who does the maintenance '|' token of this leadership; expires
-    {jq}:fence                         STRING  counter: the token of the latest leadership
-    {jq}:stats                         LIST  JSON of the queues' figures, newest first; trimmed (dispatch/figures.py)
-    {jq}:duties                        HASH  duty → JSON of its last run (see maintenance/history.py)
+S is `{jq:<shard>}` here, and Q is `{jq:<shard>}:<queue>`.
 
-An id is in exactly one place: waiting (a body) or held by one child. That is what makes a repeated push harmless.
+    S:epoch                  STRING  life '|' name '|' phase of the data (see epochs.py)
+    S:epoch:count            STRING  writes counted, only where the server's run_id cannot be used
+    S:announced              SET     workers that have announced what they run since this epoch began
+    Q:body                   HASH    id → body of a job that waits (see body.py), or '@' holder
+    Q:levels                 ZSET    priorities that have lanes
+    Q:lanes:<prio>           LIST    lanes with work, in turn
+    Q:ready:<prio>:<lane>    LIST    ids: the dispatch itself
+    Q:due                    ZSET    id → when it may start (epoch seconds), the near future alone
+    Q:held:<holder>          HASH    id → claimed at (ms) '|' body: claimed by this child, not yet settled
+    Q:holders                SET     names of children that may hold jobs: <worker id>.<serial>
+    Q:fence:<holder>         STRING  calls of this child with a lower fence come too late; expires
+    Q:cancelled              ZSET    id → when it was withdrawn; keeps a late push from starting it; trimmed
+    Q:restored               ZSET    id → stamp of who restores it, or has; keeps late pushes out; trimmed
+    Q:pushed:<id>            STRING  the push that begins with this id was carried out; expires
+    Q:bell                   LIST    wakes blocked children; bounded
+    Q:unknown                SET     what children lacked: <backend>|<task>, of each that has jobs set aside
+    Q:unknown:<need>         ZSET    id → when it was set aside (epoch seconds), of jobs that wait for it
+    Q:ended                  HASH    state of attempts → how many ended so; run_ms: how long they ran in all
+    Q:paused                 STRING  present while the queue is paused
+    {jq}:layout              STRING  version of this list; keys of older ones were dropped
+    {jq}:queues              SET     names of the queues that were pushed to or served lately
+    {jq}:workers             HASH    worker id → heartbeat (epoch seconds) '|' queues
+    {jq}:control:<worker id> LIST    ids of jobs that this worker must interrupt; expires
+    {jq}:leader              STRING  who does the maintenance '|' token of this leadership; expires
+    {jq}:stats               LIST    JSON of the queues' figures, newest first; trimmed (dispatch/figures.py)
+    {jq}:duties              HASH    duty → JSON of its last run (see maintenance/history.py)
+
+An id that Redis knows has exactly one entry in `body`. It is the body of a job that waits, or names the child that
+holds it. So one look-up says whether Redis knows a job, however many children there are.
 """
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+
 from queue_app import conf
+
+#: The shard of every queue that the setting SHARDS does not name.
+MAIN = "main"
+
+
+def shard_of(queue: str) -> str:
+    """The shard of a queue: that of the first pattern of SHARDS that fits."""
+    for pattern, shard in (conf.get().SHARDS or {}).items():
+        if fnmatchcase(queue, pattern):
+            return shard
+    return MAIN
+
+
+def shards() -> list[str]:
+    """All shards there are, sorted."""
+    return sorted({MAIN, *(conf.get().SHARDS or {}).values()})
+
+
+def _shard(shard: str, rest: str) -> str:
+    return f"{{{conf.get().KEY_PREFIX}:{shard}}}:{rest}"
 
 
 def _queue(queue: str, rest: str) -> str:
-    return f"{{{conf.get().KEY_PREFIX}:{queue}}}:{rest}"
+    return f"{{{conf.get().KEY_PREFIX}:{shard_of(queue)}}}:{queue}:{rest}"
 
 
 def _all(rest: str) -> str:
@@ -42,8 +72,21 @@ def _all(rest: str) -> str:
 
 
 def base(queue: str) -> str:
-    """The common first part of a queue's keys, as the scripts take it: `{jq:<queue>}:`."""
+    """The common first part of a queue's keys, as the scripts take it: `{jq:<shard>}:<queue>:`."""
     return _queue(queue, "")
+
+
+def epoch(shard: str) -> str:
+    return _shard(shard, "epoch")
+
+
+def epoch_of(queue: str) -> str:
+    """The epoch of a queue's shard."""
+    return _shard(shard_of(queue), "epoch")
+
+
+def announced(shard: str) -> str:
+    return _shard(shard, "announced")
 
 
 def body(queue: str) -> str:
@@ -82,6 +125,10 @@ def cancelled(queue: str) -> str:
     return _queue(queue, "cancelled")
 
 
+def restored(queue: str) -> str:
+    return _queue(queue, "restored")
+
+
 def bell(queue: str) -> str:
     return _queue(queue, "bell")
 
@@ -102,8 +149,8 @@ def paused(queue: str) -> str:
     return _queue(queue, "paused")
 
 
-def epoch() -> str:
-    return _all("epoch")
+def layout() -> str:
+    return _all("layout")
 
 
 def queues() -> str:
@@ -122,13 +169,20 @@ def leader() -> str:
     return _all("leader")
 
 
-def fence() -> str:
-    return _all("fence")
-
-
 def stats() -> str:
     return _all("stats")
 
 
 def duties() -> str:
     return _all("duties")
+
+
+def all_of_prefix() -> str:
+    """A pattern for SCAN that fits every key of a shard, of this layout or an older one."""
+    return f"{{{conf.get().KEY_PREFIX}:*}}:*"
+
+
+def is_of_this_layout(key: str) -> bool:
+    """Whether a key that fits `all_of_prefix` belongs to a shard that there is."""
+    tag = key[1 : key.index("}")]
+    return tag.partition(":")[2] in shards()

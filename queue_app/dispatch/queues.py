@@ -2,61 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import redis
 
 from queue_app.dispatch import keys, scripts
 from queue_app.dispatch.body import Delivery
-from queue_app.dispatch.holder import fence
+from queue_app.dispatch.holder import Holder, fence, seen
 
 #: Jobs in one script call: enough to make round trips cheap, few enough to keep Redis answering others.
 CHUNK = 2_000
 #: Jobs in one call of those that follow one another without waiting: Redis works at one while the next is packed.
 PUSH_CHUNK = 500
+#: Seconds after their making within which jobs are pushed directly. Later their rows are read first (`restore`), since
+#: another process may have pushed them meanwhile. A restore is remembered for longer than this (find.lua).
+DIRECT = 10.0
 
 #: (id, when it may start in epoch seconds or 0 for now, body)
 Entry = tuple[str, float, str]
 
 
-def push(client: redis.Redis, queue: str, entries: Sequence[Entry]) -> int:
-    """Put jobs that Redis does not know into a queue.
+def push(client: redis.Redis, queue: str, entries: Sequence[Entry], made: float | None = None) -> int | None:
+    """Put new jobs into a queue.
 
     Args:
         entries: `(id, at, body)`; at is epoch seconds, 0 for now.
+        made: when they were made, on this process's monotonic clock, and before they could be seen by others. None:
+            they cannot have been pushed by another process.
 
     Returns:
-        How many were new.
+        How many were new to Redis; None when it is too late to push some of them without reading their rows.
+
+    Raises:
+        DataLost: Redis has stale data. The record has the jobs, and will have them pushed.
     """
-    return _send(client, queue, entries, scripts.push, _push_keys(queue))
+    until = "" if made is None else repr(made + DIRECT)
+    answers = scripts.push.each(client, _push_keys(queue), _batches(queue, until, entries))
+    return None if -1 in answers else sum(answers)
 
 
-def restore(client: redis.Redis, queue: str, entries: Sequence[Entry]) -> int:
-    """Push jobs from the record unless Redis knows them, waiting or held by any child.
+def restore(client: redis.Redis, by_queue: Mapping[str, tuple[Sequence[Entry], str]]) -> int:
+    """Push jobs from the record that `missing` said are unknown to Redis, if that is still so.
+
+    Args:
+        by_queue: queue → `(entries, stamp)`; the stamp is what `missing` gave before the rows were read.
 
     Returns:
-        How many were missing.
+        How many were pushed.
+
+    Raises:
+        DataLost: what runs is not known at present.
+        Full: there is no room for all of them.
     """
-    return _send(client, queue, entries, scripts.restore, [*_push_keys(queue), keys.holders(queue)])
+    calls = [
+        (_push_keys(queue), words)
+        for queue, (entries, stamp) in by_queue.items()
+        for words in _batches(queue, stamp, entries)
+    ]
+    return sum(scripts.many(client, scripts.restore, calls))
 
 
 def _queue_keys(queue: str) -> list[str]:
-    return [keys.body(queue), keys.levels(queue), keys.due(queue), keys.bell(queue)]
+    return [keys.epoch_of(queue), keys.body(queue), keys.levels(queue), keys.due(queue), keys.bell(queue)]
 
 
-@lru_cache(maxsize=256)
 def _push_keys(queue: str) -> list[str]:
-    return [*_queue_keys(queue), keys.cancelled(queue)]
+    return [*_queue_keys(queue), keys.cancelled(queue), keys.restored(queue)]
 
 
-def _send(
-    client: redis.Redis, queue: str, entries: Sequence[Entry], script: scripts.Script, names: list[str]
-) -> int:
+def _batches(queue: str, word: str, entries: Sequence[Entry]) -> Iterable[list[str]]:
     base = keys.base(queue)
-    parts = (entries[start : start + PUSH_CHUNK] for start in range(0, len(entries), PUSH_CHUNK))
-    return sum(script.each(client, names, ([base, *_words(part)] for part in parts)))
+    for start in range(0, len(entries), PUSH_CHUNK):
+        yield [base, word, *_words(entries[start : start + PUSH_CHUNK])]
 
 
 def _words(entries: Sequence[Entry]) -> list[str]:
@@ -78,23 +96,26 @@ def claim(
     Returns:
         The deliveries in the order to run them; the time on the clock used; when the next delayed job of the
         queue is due, or None.
+
+    Raises:
+        DataLost: what is stale was not dropped yet, or not all living workers have announced what they run.
     """
     answer = scripts.claim(
         client,
         [
-            keys.body(queue),
-            keys.levels(queue),
-            keys.due(queue),
-            keys.bell(queue),
+            *_queue_keys(queue),
             keys.held(queue, holder),
             keys.paused(queue),
             keys.holders(queue),
             keys.fence_of(queue, holder),
         ],
         [keys.base(queue), count, "" if now is None else repr(now), holder, fence(holder, queue)],
+        seen(holder, queue),
     )
     at = float(answer[0])
-    found = [Delivery(queue, answer[i], answer[i + 1], at) for i in range(2, len(answer), 2)]
+    if answer[2] and isinstance(holder, Holder):
+        holder.seen[keys.shard_of(queue)] = int(answer[2])
+    found = [Delivery(queue, answer[i], answer[i + 1], at) for i in range(3, len(answer), 2)]
     return found, at, float(answer[1]) if answer[1] else None
 
 
@@ -117,7 +138,7 @@ def settle(
         How many were still held by `holder`.
     """
     names = [*_queue_keys(queue), keys.held(queue, holder), keys.fence_of(queue, holder), keys.ended(queue)]
-    first, count = [keys.base(queue), fence(holder, queue)], 0
+    first, count = [keys.base(queue), holder, fence(holder, queue)], 0
     for start in range(0, len(ended), CHUNK):
         part = ended[start : start + CHUNK]
         count += scripts.settle(client, names, [*first, tally, len(part), *part])
@@ -135,32 +156,53 @@ def give_back(client: redis.Redis, queue: str, holder: str, ids: Sequence[str]) 
     Returns:
         How many were still held by `holder`.
     """
-    names = [keys.body(queue), keys.levels(queue), keys.bell(queue), keys.held(queue, holder)]
-    names.append(keys.fence_of(queue, holder))
-    return scripts.give_back(client, names, [keys.base(queue), fence(holder, queue), *ids])
+    names = [keys.epoch_of(queue), keys.body(queue), keys.levels(queue), keys.bell(queue)]
+    names += [keys.held(queue, holder), keys.fence_of(queue, holder)]
+    return int(scripts.give_back(client, names, [keys.base(queue), fence(holder, queue), *ids]))
 
 
-def pause(client: redis.Redis, queue: str, paused: bool) -> None:
-    """Stop or resume the claims of a queue."""
-    if paused:
-        client.set(keys.paused(queue), "1")
-    else:
-        pipe = client.pipeline(transaction=True)
-        pipe.delete(keys.paused(queue))
-        pipe.lpush(keys.bell(queue), "1")
-        pipe.execute()
+def pause(client: redis.Redis, queue: str, paused: bool) -> bool:
+    """Stop or resume the claims of a queue. Returns whether that changed something."""
+    return bool(scripts.pause(client, [keys.paused(queue), keys.bell(queue)], [int(paused)]))
+
+
+class Count(NamedTuple):
+    """How many jobs of a queue Redis has, and how many of those that wait a claim can reach.
+
+    Attributes:
+        waiting: may be claimed now.
+        held: are held by children.
+        due_later: wait for their time.
+        set_aside: wait for a worker that knows their task.
+        listed: ids in lanes; those of cancelled jobs may be among them.
+    """
+
+    waiting: int
+    held: int
+    due_later: int
+    set_aside: int
+    listed: int
+
+
+def count(client: redis.Redis, queues: Sequence[str]) -> dict[str, Count]:
+    """The counts of these queues; one round trip."""
+    calls = [
+        ([keys.body(q), keys.levels(q), keys.due(q), keys.holders(q), keys.unknown(q)], [keys.base(q)])
+        for q in queues
+    ]
+    found = {}
+    for queue, (known, held, due, aside, listed) in zip(
+        queues, scripts.many(client, scripts.audit, calls), strict=True
+    ):
+        found[queue] = Count(known - held - due - aside, held, due, aside, listed)
+    return found
 
 
 def depth(client: redis.Redis, queues: Sequence[str]) -> dict[str, dict[str, int]]:
     """For each queue, how many ids wait for their turn or time: `{"waiting": n, "due_later": m}`."""
-    pipe = client.pipeline(transaction=False)
-    for queue in queues:
-        pipe.hlen(keys.body(queue))
-        pipe.zcard(keys.due(queue))
-    answers = pipe.execute()
     return {
-        queue: {"waiting": answers[2 * i] - answers[2 * i + 1], "due_later": answers[2 * i + 1]}
-        for i, queue in enumerate(queues)
+        queue: {"waiting": one.waiting + one.set_aside, "due_later": one.due_later}
+        for queue, one in count(client, queues).items()
     }
 
 
@@ -195,8 +237,11 @@ def holders_of(
 
     Returns:
         For the ids that are held.
+
+    Raises:
+        DataLost: with `withdraw`, and it is not known at present what runs. Nothing was taken out.
     """
-    return _held(_find(client, queue, ids, "1" if withdraw else "0"))
+    return _held(_find(client, queue, ids, "withdraw" if withdraw else "look"))
 
 
 def forbid(client: redis.Redis, queue: str, ids: Sequence[str]) -> dict[str, Held]:
@@ -206,7 +251,7 @@ def forbid(client: redis.Redis, queue: str, ids: Sequence[str]) -> dict[str, Hel
     Returns:
         Who holds which, for the ids that are held.
     """
-    return _held(_find(client, queue, ids, "2"))
+    return _held(_find(client, queue, ids, "forbid"))
 
 
 def forbidden(client: redis.Redis, queue: str, ids: Sequence[str]) -> list[str]:
@@ -229,16 +274,46 @@ def _held(found: dict[str, str]) -> dict[str, Held]:
 
 
 def unknown(client: redis.Redis, queue: str, ids: Sequence[str]) -> list[str]:
-    """Those of `ids` that neither wait in Redis nor are held by a child, in the same order."""
-    return [i for i, at in _find(client, queue, ids, "0").items() if at == "-"]
+    """Those of `ids` that neither wait in Redis nor are held by a child, in the same order.
+
+    Raises:
+        DataLost: it is not known at present what runs.
+    """
+    return [i for i, at in _find(client, queue, ids, "check").items() if at == "-"]
+
+
+def missing(client: redis.Redis, by_queue: Mapping[str, Sequence[str]]) -> dict[str, tuple[list[str], str]]:
+    """The ids that Redis does not know, for a caller that reads their rows now and then restores them. Until that, and
+    for a minute after it, these jobs are not pushed directly any more. Two round trips, however many queues.
+
+    Args:
+        by_queue: queue → ids, at most CHUNK.
+
+    Returns:
+        Queue → its unknown ids, and the stamp for `restore`; queues without any left out.
+
+    Raises:
+        DataLost: it is not known at present what runs.
+    """
+    calls = [(_find_keys(queue), [keys.base(queue), "restore", *ids]) for queue, ids in by_queue.items()]
+    found: dict[str, tuple[list[str], str]] = {}
+    for (queue, ids), (stamp, *places) in zip(
+        by_queue.items(), scripts.many(client, scripts.find, calls), strict=True
+    ):
+        if unknown := [job_id for job_id, place in zip(ids, places, strict=True) if place == "-"]:
+            found[queue] = unknown, stamp
+    return found
+
+
+def _find_keys(queue: str) -> list[str]:
+    return [keys.epoch_of(queue), keys.body(queue), keys.cancelled(queue), keys.restored(queue)]
 
 
 def _find(client: redis.Redis, queue: str, ids: Sequence[str], mode: str) -> dict[str, str]:
-    names = [keys.body(queue), keys.holders(queue), keys.cancelled(queue)]
     found: dict[str, str] = {}
     for start in range(0, len(ids), CHUNK):
         part = ids[start : start + CHUNK]
-        answer = scripts.find(client, names, [keys.base(queue), mode, *part])
+        _, *answer = scripts.find(client, _find_keys(queue), [keys.base(queue), mode, *part])
         found.update(zip(part, answer, strict=True))
     return found
 
@@ -249,11 +324,15 @@ def hold(client: redis.Redis, queue: str, holder: str, at: float, bodies: dict[s
     Args:
         at: epoch seconds to be shown as the time of the claim.
         bodies: id → body.
+
+    Raises:
+        DataLost: stale data are still there; announce again when they were dropped.
     """
-    args: list[str] = [holder, str(int(at * 1000))]
+    args: list[str] = [keys.base(queue), holder, str(int(at * 1000))]
     for job_id, text in bodies.items():
         args += (job_id, text)
-    scripts.hold(client, [keys.body(queue), keys.held(queue, holder), keys.holders(queue)], args)
+    names = [keys.epoch_of(queue), keys.body(queue), keys.held(queue, holder), keys.holders(queue)]
+    scripts.hold(client, names, args)
 
 
 def holders(client: redis.Redis, queue: str) -> list[str]:
@@ -276,17 +355,28 @@ def discharge(client: redis.Redis, queue: str, holder: str) -> None:
     client.srem(keys.holders(queue), holder)
 
 
-def epoch(client: redis.Redis) -> str | None:
-    """The name of this life of Redis's data, given by whoever made good its last loss; None while nobody has."""
-    found = client.get(keys.epoch())
-    return None if found is None else str(found)
-
-
-def lost_its_data(client: redis.Redis) -> bool:
-    """Whether Redis is empty of us: after FLUSHALL, a restart without persistence, or at the very first start."""
-    return epoch(client) is None
-
-
 def is_paused(client: redis.Redis, queue: str) -> bool:
     """Whether Redis holds back the claims of a queue."""
-    return bool(client.exists(keys.paused(queue)))
+    return queue in paused(client, [queue])
+
+
+def paused(client: redis.Redis, queues: Sequence[str]) -> set[str]:
+    """Those of these queues whose claims Redis holds back; one round trip."""
+    _, answers = scripts.ask(client, *[("EXISTS", keys.paused(queue)) for queue in queues])
+    return {queue for queue, there in zip(queues, answers, strict=True) if there}
+
+
+def drop_old_keys(client: redis.Redis, cursor: int) -> tuple[int, int]:
+    """Remove keys of an older layout among the next thousand keys of the server.
+
+    Args:
+        cursor: where to go on; 0: from the beginning.
+
+    Returns:
+        Where to go on (0: that was all), and how many were removed.
+    """
+    cursor, found = client.scan(cursor, match=keys.all_of_prefix(), count=1_000)
+    old = [key for key in found if not keys.is_of_this_layout(str(key))]
+    if old:
+        client.unlink(*old)
+    return int(cursor), len(old)

@@ -3,59 +3,131 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import redis
 from redis.exceptions import NoScriptError, ResponseError
 
-from queue_app.dispatch.connection import Fenced, put, take
+from queue_app.dispatch.connection import DataLost, Fenced, Full, put, take
 
 _FOLDER = Path(__file__).with_name("lua")
+_uses = re.compile(r"^Uses +(.+)$", re.MULTILINE).search
+
+#: The first word of a refusal of a script, or of Redis → how it is raised.
+_REFUSALS: dict[str, type[Exception]] = {"FENCED": Fenced, "LOST": DataLost, "OOM": Full}
 
 
 class Script:
-    """One script file.
+    """One script file, after the parts of `lua/lib` that its header names under "Uses".
 
     Args:
         name: the file's name without `.lua`.
+
+    Attributes:
+        guarded: its first argument is what the connection knows of the server's life; `each` puts it there.
     """
 
     def __init__(self, name: str) -> None:
+        text = (_FOLDER / f"{name}.lua").read_text()
+        found = _uses(text)
+        parts = found[1].split() if found else []
         self.name = name
-        self.source = (_FOLDER / f"{name}.lua").read_text()
+        self.guarded = "life" in parts
+        self.source = "".join((_FOLDER / "lib" / f"{part}.lua").read_text() for part in parts) + text
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
-    def __call__(self, client: redis.Redis, keys: list[str], args: list[Any]) -> Any:
+    def __call__(self, client: redis.Redis, keys: list[str], args: list[Any], seen: int = 0) -> Any:
         """Run the script atomically on the server and return its answer."""
-        return self.each(client, keys, [args])[0]
+        return self.each(client, keys, [args], seen)[0]
 
-    def each(self, client: redis.Redis, keys: list[str], batches: Iterable[list[Any]]) -> list[Any]:
+    def each(
+        self, client: redis.Redis, keys: list[str], batches: Iterable[list[Any]], seen: int = 0
+    ) -> list[Any]:
         """Run the script for each batch of arguments, in order; one is on its way while another is answered.
 
         `client.execute_command` without its repetitions, instruments and call-backs, none of which a script has use
         for, and on a connection of this thread's own: together two thirds of the processor time of a call.
+
+        Args:
+            seen: writes that the caller has seen counted (see lib/life.lua); 0: it has not looked.
+
+        Raises:
+            DataLost, Fenced, Full: the script, or Redis, refused the call.
         """
         connection = take(client)
+        knows = connection.queue_app_knows.argument(seen) if self.guarded else ""
         sent: list[list[Any]] = []
         answers: list[Any] = []
         for args in batches:
-            connection.send_command("EVALSHA", self.sha, len(keys), *keys, *args)
-            sent.append(args)
+            whole = [len(keys), *keys, knows, *args] if knows else [len(keys), *keys, *args]
+            connection.send_command("EVALSHA", self.sha, *whole)
+            sent.append(whole)
             if len(sent) - len(answers) > 1:
                 answers.append(_answer(connection))
         while len(answers) < len(sent):
             answers.append(_answer(connection))
         for n, answer in enumerate(answers):
             if isinstance(answer, NoScriptError):
-                connection.send_command("EVAL", self.source, len(keys), *keys, *sent[n])
+                connection.send_command("EVAL", self.source, *sent[n])
                 answers[n] = _answer(connection)
         put(client, connection)
-        for answer in answers:
-            if isinstance(answer, ResponseError):
-                raise Fenced(*answer.args) if str(answer).startswith("FENCED") else answer
+        return _raised(answers)
+
+
+def many(client: redis.Redis, script: Script, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
+    """Run a script for many sets of keys in one round trip.
+
+    Args:
+        calls: `(keys, arguments)` of each call.
+
+    Returns:
+        The answers, in the order of the calls.
+    """
+    if not calls:
+        return []
+    first_keys, first_args = calls[0]
+    answers = [script(client, first_keys, first_args)]  # alone, so that Redis knows the script afterwards
+    if len(calls) == 1:
         return answers
+    connection = take(client)
+    knows = [connection.queue_app_knows.argument(0)] if script.guarded else []
+    packed = [("EVALSHA", script.sha, len(keys), *keys, *knows, *args) for keys, args in calls[1:]]
+    connection.send_packed_command(connection.pack_commands(packed))
+    answers += [_answer(connection) for _ in packed]
+    put(client, connection)
+    return _raised(answers)
+
+
+def with_commands(
+    client: redis.Redis, script: Script, keys: list[str], args: list[Any], commands: Sequence[tuple[Any, ...]]
+) -> tuple[Any, Any, list[Any]]:
+    """An unguarded script and plain commands after it; one round trip.
+
+    Returns:
+        The script's answer; what the connection knows of the server; the answers to the commands.
+    """
+    call = (len(keys), *keys, *args)
+    try:
+        knows, answers = ask(client, ("EVALSHA", script.sha, *call), *commands)
+    except NoScriptError:
+        knows, answers = ask(client, ("EVAL", script.source, *call), *commands)
+    return answers[0], knows, answers[1:]
+
+
+def ask(client: redis.Redis, *commands: tuple[Any, ...]) -> tuple[Any, list[Any]]:
+    """Plain commands on the connection that scripts use; one round trip.
+
+    Returns:
+        What that connection knows of the server (see connection.Knows), and the answers.
+    """
+    connection = take(client)
+    connection.send_packed_command(connection.pack_commands(commands))
+    answers = [_answer(connection) for _ in commands]
+    put(client, connection)
+    return connection.queue_app_knows, _raised(answers)
 
 
 def _answer(connection: Any) -> Any:
@@ -63,6 +135,15 @@ def _answer(connection: Any) -> Any:
         return connection.read_response()
     except ResponseError as error:
         return error
+
+
+def _raised(answers: list[Any]) -> list[Any]:
+    for answer in answers:
+        if isinstance(answer, ResponseError):
+            text = str(answer)
+            kind = _REFUSALS.get(text.partition(" ")[0])
+            raise kind(text) if kind else answer
+    return answers
 
 
 push = Script("push")
@@ -73,6 +154,12 @@ restore = Script("restore")
 find = Script("find")
 hold = Script("hold")
 lead = Script("lead")
-park = Script("park")
-fence = Script("fence")
+beat = Script("beat")
+interrupt = Script("interrupt")
+pause = Script("pause")
+set_aside = Script("set_aside")
 offer = Script("offer")
+revoke = Script("revoke")
+drop = Script("drop")
+epoch = Script("epoch")
+audit = Script("audit")

@@ -33,9 +33,9 @@ def park(client: redis.Redis, queue: str, holder: str, need: str, ids: Sequence[
     Returns:
         How many were still held by it.
     """
-    names = [keys.body(queue), keys.held(queue, holder), keys.unknown(queue), keys.unknown_of(queue, need)]
-    names.append(keys.fence_of(queue, holder))
-    return int(scripts.park(client, names, [need, fence(holder, queue), *ids]))
+    names = [keys.epoch_of(queue), keys.body(queue), keys.held(queue, holder)]
+    names += [keys.unknown(queue), keys.unknown_of(queue, need), keys.fence_of(queue, holder)]
+    return int(scripts.set_aside(client, names, [need, fence(holder, queue), *ids]))
 
 
 def needs(client: redis.Redis, queues: Iterable[str]) -> dict[str, list[str]]:
@@ -56,7 +56,8 @@ def offer(client: redis.Redis, queue: str, need: str, count: int) -> int:
     Returns:
         How many were taken; 0: there is none left.
     """
-    names = [keys.body(queue), keys.levels(queue), keys.unknown(queue), keys.unknown_of(queue, need)]
+    names = [keys.epoch_of(queue), keys.body(queue), keys.levels(queue)]
+    names += [keys.unknown(queue), keys.unknown_of(queue, need)]
     return int(scripts.offer(client, names, [keys.base(queue), need, count]))
 
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, cast
 
 import redis
 
-from queue_app.dispatch import keys, scripts
+from queue_app.dispatch import epochs, keys, scripts
+from queue_app.dispatch.epochs import Epoch
 
 #: Seconds for which a request to a worker is kept; a duty repeats those that were not heard.
 CONTROL_SECONDS = 60
@@ -46,12 +47,12 @@ def now(client: redis.Redis) -> float:
 def enlist(client: redis.Redis, worker_id: str, queues: Sequence[str] = ()) -> None:
     """List a worker that is not listed yet: its lease begins now. A child does so before its first claim, which may
     come before the keeper's first heartbeat."""
-    client.hsetnx(keys.workers(), worker_id, f"{now(client)!r}|{','.join(queues)}")
+    scripts.beat(client, [keys.workers(), keys.queues()], [worker_id, 0, *queues])
 
 
 def beat(client: redis.Redis, worker_id: str, queues: Sequence[str]) -> None:
-    """List a worker, or renew its heartbeat: the lease of all that its children hold."""
-    client.hset(keys.workers(), worker_id, f"{now(client)!r}|{','.join(queues)}")
+    """List a worker and the queues that it serves, or renew its heartbeat: the lease of all that its children hold."""
+    scripts.beat(client, [keys.workers(), keys.queues()], [worker_id, 1, *queues])
 
 
 def remove(client: redis.Redis, worker_id: str) -> None:
@@ -62,11 +63,9 @@ def remove(client: redis.Redis, worker_id: str) -> None:
 
 def interrupt(client: redis.Redis, worker_id: str, ids: Sequence[str]) -> None:
     """Ask a worker to interrupt jobs that its children hold."""
-    name = keys.control(worker_id)
-    pipe = client.pipeline(transaction=True)
-    pipe.rpush(name, *ids)
-    pipe.expire(name, CONTROL_SECONDS)
-    pipe.execute()
+    for start in range(0, len(ids), 4_000):
+        part = ids[start : start + 4_000]
+        scripts.interrupt(client, [keys.control(worker_id)], [CONTROL_SECONDS, *part])
 
 
 def to_interrupt(client: redis.Redis, worker_id: str, seconds: float) -> list[str]:
@@ -104,37 +103,42 @@ def held(client: redis.Redis, queue: str, holder_name: str) -> dict[str, tuple[f
     return result
 
 
-def lead(client: redis.Redis, worker_id: str, lease: float, token: int = 0) -> int:
-    """Be, or stay, the leader for `lease` seconds; one round trip.
+def lead(client: redis.Redis, worker_id: str, lease: float, token: int) -> bool:
+    """Begin to lead for `lease` seconds, unless another process leads.
 
     Args:
-        token: of the leadership to go on with; 0 to take a new one if nobody leads.
+        token: the fencing token: a number that no earlier leadership had.
 
     Returns:
-        The fencing token of the leadership; 0: somebody else leads, or the one of `token` is over.
+        Whether this process leads now.
     """
-    return _lead(client, worker_id, max(1, int(lease * 1000)), token)[0]
+    return bool(scripts.lead(client, [keys.leader()], [worker_id, _milliseconds(lease), token, 1]))
 
 
-def renew(client: redis.Redis, worker_id: str, lease: float, token: int) -> tuple[bool, str | None]:
+def renew(client: redis.Redis, worker_id: str, lease: float, token: int) -> tuple[bool, dict[str, Epoch]]:
     """Stay the leader for `lease` seconds more, and look whether Redis has its data; one round trip.
 
     Returns:
-        Whether the leadership of this token lasts; and, if so, the epoch (see `queues.epoch`).
+        Whether the leadership of this token lasts; and the epochs of all shards.
     """
-    found, epoch = _lead(client, worker_id, max(1, int(lease * 1000)), token)
-    return bool(found), epoch or None
+    shards = keys.shards()
+    leads, knows, answers = scripts.with_commands(
+        client,
+        scripts.lead,
+        [keys.leader()],
+        [worker_id, _milliseconds(lease), token, 0],
+        epochs.commands(shards),
+    )
+    return bool(leads), epochs.understood(shards, knows, answers)
 
 
-def _lead(client: redis.Redis, worker_id: str, milliseconds: int, token: int) -> tuple[int, str]:
-    names = [keys.leader(), keys.fence(), keys.epoch()]
-    found, epoch = scripts.lead(client, names, [worker_id, milliseconds, token or ""])
-    return int(found), str(epoch)
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
 
 
 def resign(client: redis.Redis, worker_id: str, token: int) -> None:
     """Let another worker lead at once, if this leadership has not ended by itself."""
-    _lead(client, worker_id, 0, token)
+    scripts.lead(client, [keys.leader()], [worker_id, 0, token, 0])
 
 
 def leader(client: redis.Redis) -> tuple[str, int] | None:

@@ -35,7 +35,7 @@ def end_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
 
     Those that nobody has claimed are taken out of Redis and end now, so that a claim and a cancellation cannot both
     win. Of the others it is noted that they shall end; their workers hear of it when the transaction has committed.
-    So it is of all as long as Redis has lost its data: who runs what is only known again when that is made good.
+    During a rebuild every job is only marked: it is not known what runs.
 
     Returns:
         Those that ended, and those that were asked to end.
@@ -52,15 +52,17 @@ def end_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
             waiting[job.queue].append(job)
         else:
             asked.append(job)
-    if (
-        waiting
-        and queues.lost_its_data(connection.client())
-        and Worker.objects.using(using).living().exists()
-    ):
-        asked += [job for part in waiting.values() for job in part]
-        waiting.clear()
     for queue, part in waiting.items():
-        held = queues.holders_of(connection.client(), queue, [str(job.pk) for job in part], withdraw=True)
+        found = [str(job.pk) for job in part]
+        try:
+            held = set(queues.holders_of(connection.client(), queue, found, withdraw=True))
+        except connection.DataLost:
+            # It is not known what runs. Without a living worker nothing does, and tombstones keep it so.
+            if Worker.objects.using(using).living().exists():
+                held = set(found)
+            else:
+                queues.forbid(connection.client(), queue, found)
+                held = set()
         for job in part:
             (asked if str(job.pk) in held else ended).append(job)
     rows, now = Job.objects.using(using), clock.now()

@@ -122,30 +122,38 @@ def near(at: float) -> bool:
     return at <= clock.seconds() + conf.get().DUE_HORIZON
 
 
-def push_quietly(by_queue: dict[str, list[Entry]]) -> bool:
+def push_quietly(by_queue: dict[str, list[Entry]], made: float) -> set[str]:
     """Push after a commit; on failure say so once and go on.
 
+    Args:
+        made: when the oldest of them were made, on this process's monotonic clock.
+
     Returns:
-        Whether Redis took them.
+        The queues with jobs that are too old to be pushed without reading their rows.
     """
     global _retry_at
     if _retry_at and clock.seconds() < _retry_at:
-        return False
+        return set()
+    late = set()
     try:
         client = connection.client(PUSH_TIMEOUT)
         for queue, entries in by_queue.items():
-            queues.push(client, queue, entries)
+            if queues.push(client, queue, entries, made) is None:
+                late.add(queue)
         announce(client, by_queue)
+    except (connection.DataLost, connection.Full) as error:
+        logger.debug("The leader will push these jobs: %s", error)  # it answers, and is no reason to wait
+        return set()
     except connection.Unavailable as error:
         _retry_at = clock.seconds() + BREAK
         redis_failed(error)
-        return False
-    except Exception:  # whatever it is, the rows are committed and the caller must not suffer
+        return set()
+    except Exception:  # the rows are committed, and the caller must not suffer
         logger.exception("Pushing to Redis failed; the reconciler will find the jobs.")
-        return False
+        return set()
     _retry_at = 0.0
     redis_answered()
-    return True
+    return late
 
 
 def announce(client: Any, names: Iterable[str]) -> None:
@@ -160,9 +168,9 @@ def announce(client: Any, names: Iterable[str]) -> None:
 
 
 def redis_failed(error: BaseException) -> None:
-    """Note that Redis is away; the first time in a row, say so. A call that was refused (`Fenced`) was answered."""
+    """Note that Redis is away; the first time in a row, say so. A call that was refused was answered."""
     global _down_since
-    if isinstance(error, connection.Fenced):
+    if isinstance(error, connection.Fenced | connection.DataLost | connection.Full):
         return
     if _down_since is None:
         _down_since = clock.seconds()

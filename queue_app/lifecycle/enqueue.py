@@ -6,6 +6,7 @@ P1: a committed enqueue runs, a rolled-back one never does, and Redis being away
 from __future__ import annotations
 
 import logging
+import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from queue_app import clock, ids, signals
 from queue_app.dispatch.queues import Entry
-from queue_app.lifecycle import dispatching, queue_defaults
+from queue_app.lifecycle import dispatching, queue_defaults, release
 from queue_app.models import bulk
 from queue_app.models.bulk.rows import NewJobs
 
@@ -48,11 +49,16 @@ class Request:
 
 
 class Batch(NamedTuple):
-    """What is to be pushed of one enqueue."""
+    """What is to be pushed of one enqueue.
+
+    Attributes:
+        made: when its rows were written, on this process's monotonic clock: before other processes could see them.
+    """
 
     queue: str
     run_after: datetime | None
     entries: list[Entry]
+    made: float
 
 
 def enqueue(
@@ -79,15 +85,17 @@ def enqueue(
 
     connection = bulk.write_connection()
     insert = bulk.for_vendor(connection).insert_jobs
+    made = time.monotonic()
     if len(jobs) <= CHUNK:
         insert(connection, jobs, prepare)
     else:
         with transaction.atomic(using=connection.alias):
             for start in range(0, len(jobs), CHUNK):
                 insert(connection, jobs.part(start, start + CHUNK), None if start else prepare)
+            made = time.monotonic()
     if signals.jobs_enqueued.receivers:
         signals.jobs_enqueued.send_robust(sender=None, queue=jobs.queue, ids=jobs.ids)
-    _push_on_commit(connection, Batch(jobs.queue, jobs.run_after, entries))
+    _push_on_commit(connection, Batch(jobs.queue, jobs.run_after, entries, made))
     return jobs
 
 
@@ -166,12 +174,17 @@ class _Push:
 def push(batches: list[Batch]) -> None:
     """Give committed jobs to Redis, except those whose time is far off: the record keeps these."""
     by_queue: dict[str, list[Entry]] = {}
+    made = time.monotonic()
     for batch in batches:
         if batch.run_after is not None and not dispatching.near(batch.run_after.timestamp()):
             continue
+        made = min(made, batch.made)
         if batch.queue in by_queue:
             by_queue[batch.queue] += batch.entries
         else:
             by_queue[batch.queue] = batch.entries
-    if by_queue:
-        dispatching.push_quietly(by_queue)
+    if not by_queue:
+        return
+    # After a long transaction, or a pause of this process, others may have pushed them already.
+    if late := dispatching.push_quietly(by_queue, made):
+        release.restore_quietly([(entry[0], queue) for queue in late for entry in by_queue[queue]])

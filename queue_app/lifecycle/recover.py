@@ -13,7 +13,7 @@ from uuid import UUID
 import redis
 
 from queue_app import clock, conf, ids, signals
-from queue_app.dispatch import keys, queues, workers
+from queue_app.dispatch import queues, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.holder import raise_fence
 from queue_app.dispatch.queues import Entry
@@ -21,9 +21,9 @@ from queue_app.lifecycle import cancelling, dispatching, release, settle
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.lifecycle.release import Check, unchecked
 from queue_app.lifecycle.sweep import queues_that_wait, waiting_in
-from queue_app.models import Job, Queue, Worker, bulk
+from queue_app.models import Job, Worker
 from queue_app.models.bulk import write_alias
-from queue_app.states import UNFINISHED, AttemptState, DeadReason, JobState
+from queue_app.states import UNFINISHED, AttemptState, DeadReason
 
 #: Makes an outcome of a delivery whose process died while it ran, given when it started (epoch seconds).
 Verdict = Callable[[Delivery, float | None], Outcome]
@@ -232,43 +232,6 @@ def announce_running(client: redis.Redis, holder: str, running: Iterable[tuple[s
     for job in Job.objects.using(write_alias()).filter(pk__in=numbers).only("queue", "state", "attempt"):
         if job.is_finished or job.attempt + 1 != numbers[job.pk][0]:
             queues.settle(client, job.queue, holder, [str(job.pk)])
-    return count
-
-
-def rebuild(client: redis.Redis, check: Check = unchecked) -> int:
-    """Put back all that waits, in order, in batches, while new work flows. Living workers must have announced what
-    they run (`announce_running`) before.
-
-    Returns:
-        How many jobs were put back.
-    """
-    using = write_alias()
-    sync_pauses(client, check)
-    rows = Job.objects.using(using).filter(state=JobState.QUEUED).order_by("-priority", "id")
-    found = bulk.for_vendor(bulk.write_connection()).ids_and_queues(rows).iterator(chunk_size=release.CHUNK)
-    count = release.restore(client, found, check)
-    count += release.load_due(client, limit=1_000_000, check=check)
-    names = set(Job.objects.using(using).waiting_now().values_list("queue", flat=True).distinct())
-    names |= set(Job.objects.using(using).timed().values_list("queue", flat=True).distinct())
-    check()
-    if names:
-        queues.note(client, names)
-    client.set(keys.epoch(), ids.new_text())
-    return count
-
-
-def sync_pauses(client: redis.Redis, check: Check = unchecked) -> int:
-    """Let Redis hold back what the rows say is paused, and nothing else (it may have been away when it was said).
-
-    Returns:
-        How many queues were put right.
-    """
-    count = 0
-    for name, paused in Queue.objects.using(write_alias()).values_list("name", "paused"):
-        if queues.is_paused(client, name) != paused:
-            check()
-            queues.pause(client, name, paused)
-            count += 1
     return count
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from itertools import islice
 from uuid import UUID
 
 import redis
+from django.db import Error
 
 from queue_app import clock, conf
 from queue_app.dispatch import connection, queues
@@ -15,6 +18,8 @@ from queue_app.lifecycle import dispatching
 from queue_app.models import Job
 from queue_app.models.bulk import write_alias
 from queue_app.states import TIMED, JobState
+
+logger = logging.getLogger(__name__)
 
 #: Rows looked at in one go.
 CHUNK = 2_000
@@ -54,7 +59,8 @@ def restore(client: redis.Redis, found: Iterable[tuple[UUID | str, str]], check:
     """Push jobs unless Redis knows them, waiting or held, or their rows have moved on meanwhile.
 
     Redis is asked first and the rows are read after that: a job that Redis no longer knows because it was settled
-    had its row changed before, so it is seen as finished and not run again. What was cancelled is left out.
+    had its row changed before, so it is seen as finished and not run again. What was cancelled is left out. Redis
+    stamps what it does not know, so that of several processes that push one job only one does (dispatch/lua/find.lua).
 
     Args:
         found: (id, queue) of rows that were waiting a moment ago.
@@ -62,35 +68,46 @@ def restore(client: redis.Redis, found: Iterable[tuple[UUID | str, str]], check:
 
     Returns:
         How many were missing.
+
+    Raises:
+        DataLost: it is not known at present what runs; nothing is pushed until it is.
+        Full: Redis has no room for them. They stay in the record.
     """
-    by_queue: dict[str, list[str]] = defaultdict(list)
     count = 0
-    for pk, queue in found:
-        batch = by_queue[queue]
-        batch.append(str(pk))
-        if len(batch) >= CHUNK:
-            count += _restore_some(client, queue, batch, check)
-            batch.clear()
-    return count + sum(
-        _restore_some(client, queue, batch, check) for queue, batch in by_queue.items() if batch
+    rows = iter(found)
+    while part := list(islice(rows, CHUNK)):
+        count += _restore_some(client, part, check)
+    return count
+
+
+def _restore_some(client: redis.Redis, part: list[tuple[UUID | str, str]], check: Check) -> int:
+    """The same of at most CHUNK jobs: a few round trips, however many queues they are in."""
+    by_queue: dict[str, list[str]] = defaultdict(list)
+    for pk, queue in part:
+        by_queue[queue].append(str(pk))
+    missing = queues.missing(client, by_queue)
+    wanted = [job_id for job_ids, _ in missing.values() for job_id in job_ids]
+    if not wanted:
+        return 0
+    entries = {entry[0]: entry for entry in dispatching.entries_of_waiting(wanted)}
+    check()
+    return queues.restore(
+        client,
+        {
+            queue: ([entries[job_id] for job_id in job_ids if job_id in entries], stamp)
+            for queue, (job_ids, stamp) in missing.items()
+        },
     )
 
 
-def _restore_some(client: redis.Redis, queue: str, ids: list[str], check: Check) -> int:
-    missing = queues.unknown(client, queue, ids)
-    if not missing:
-        return 0
-    entries = dispatching.entries_of_waiting(missing)
-    check()
-    return queues.restore(client, queue, entries)
-
-
-def restore_quietly(found: list[tuple[UUID, str]]) -> None:
-    """`restore` after a commit: a failure of Redis is noted, and left to the reconciler."""
+def restore_quietly(found: Iterable[tuple[UUID | str, str]]) -> None:
+    """`restore` after a commit: a failure of a store is noted, and left to the reconciler."""
     try:
         restore(connection.client(dispatching.PUSH_TIMEOUT), found)
     except connection.Unavailable as error:
         dispatching.redis_failed(error)
+    except Error as error:
+        logger.warning("Committed jobs could not be read, and are left to the sweep: %s", str(error).strip())
 
 
 def say_queued(*, limit: int = SAY, check: Check = unchecked) -> int:

@@ -10,10 +10,8 @@ import redis
 
 from queue_app import conf
 from queue_app.dispatch import workers
+from queue_app.dispatch.epochs import WHOLE, Epoch
 from queue_app.exceptions import Deposed
-
-#: An epoch that no data have: nobody has looked yet.
-UNSEEN = ""
 
 
 def term() -> float:
@@ -28,10 +26,10 @@ class Mandate:
 
     Attributes:
         leader_id: who leads.
-        token: a number that no earlier leadership had; one more than that of the leadership before.
-        stop: set when the process shall end.
+        token: a number that no earlier leadership had.
+        stop: set when the process is to end.
         unfinished: set by a duty that left work behind because its time was up: it is then due again at once.
-        epoch: of the data in Redis, as last seen (see dispatch.queues.epoch); `UNSEEN` before.
+        urgent: set by a duty whose next run must not wait for the leader's usual pause.
     """
 
     client: redis.Redis
@@ -39,15 +37,25 @@ class Mandate:
     token: int
     stop: threading.Event = field(default_factory=threading.Event)
     unfinished: bool = False
-    epoch: str | None = UNSEEN
+    urgent: bool = False
+    _epochs: dict[str, Epoch] = field(default_factory=dict)
+
+    @property
+    def epochs(self) -> dict[str, Epoch]:
+        """Shard → the epoch of its data in Redis, as of the last check (see dispatch/epochs.py). No round trip."""
+        if not self._epochs:
+            self.check()
+        return self._epochs
 
     @property
     def lost(self) -> bool:
-        """Whether Redis has lost its data and the rebuild comes first: until then nobody knows who holds what. As of
-        the last check, without a round trip; a loss after it takes the leadership along, so the next check raises."""
-        if self.epoch == UNSEEN:
-            self.check()
-        return self.epoch is None
+        """Whether the rebuild comes first: Redis has lost data, and it is not known yet what runs."""
+        return not all(epoch.is_open for epoch in self.epochs.values())
+
+    @property
+    def whole(self) -> bool:
+        """Whether Redis has all that it should have."""
+        return all(not epoch.lost and epoch.phase == WHOLE for epoch in self.epochs.values())
 
     def check(self) -> None:
         """Prove that this leadership still lasts, and prolong it; to be called before each batch of writes. One round
@@ -59,10 +67,9 @@ class Mandate:
         """
         if self.stop.is_set():
             raise Deposed("This process was told to stop.")
-        leads, epoch = workers.renew(self.client, self.leader_id, term(), self.token)
+        leads, self._epochs = workers.renew(self.client, self.leader_id, term(), self.token)
         if not leads:
             raise Deposed()
-        self.epoch = epoch
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,16 +17,16 @@ from django.db import Error
 from queue_app import clock, conf
 from queue_app.dispatch import connection, workers
 from queue_app.exceptions import Deposed
-from queue_app.lifecycle import dispatching
-from queue_app.maintenance import cancel, history, promote, prune, reap, reconcile, stats, tick
-from queue_app.maintenance.duty import UNSEEN, Duty, Mandate, term
+from queue_app.lifecycle import dispatching, tokens
+from queue_app.maintenance import cancel, history, promote, prune, reap, rebuild, reconcile, stats, tick
+from queue_app.maintenance.duty import Duty, Mandate, term
 from queue_app.maintenance.history import History
 from queue_app.worker import connections
 
 logger = logging.getLogger(__name__)
 
 DUTIES: tuple[Duty, ...] = (
-    reconcile.REBUILD,  # before anything is promoted
+    rebuild.REBUILD,  # before anything is promoted
     reap.REAP,
     cancel.CANCEL,
     tick.TICK,
@@ -41,6 +41,8 @@ DUTIES: tuple[Duty, ...] = (
 
 #: Seconds between two looks of the leader at whether something is due; fewer when the lease is very short.
 LOOK = 1.0
+#: The same, in the midst of a rebuild.
+URGENT = 0.1
 #: Seconds within which a process that has started seeks to lead.
 FIRST = 0.5
 #: Seconds between two notes of runs in which there was nothing to do.
@@ -74,19 +76,26 @@ class Leader:
         self._token = 0
         self._unwritten: set[str] = set()
         self._news = False
+        self._urgent = False
         self._write_at = 0.0
 
     def run(self) -> None:
         """Seek to lead, and do the duties, until told to stop."""
         pause = FIRST * random.random()  # not all workers of a deployment in the same moment
         while not self._stop.wait(pause):
-            pause = self._pause()
+            self._urgent = False
             try:
                 self.step()
             except connection.Unavailable as error:
                 dispatching.redis_failed(error)
+            except Error as error:
+                logger.debug(
+                    "The leadership cannot be taken: %s", error
+                )  # the heartbeat says that the database is away
+                connections.refresh(close=True)
             except Exception:
                 logger.exception("Leading failed.")
+            pause = self._pause()
         if self._token:
             with contextlib.suppress(*connection.Unavailable):  # the leadership ends by itself
                 workers.resign(connection.client(), self._id, self._token)
@@ -94,7 +103,9 @@ class Leader:
 
     def _pause(self) -> float:
         often = conf.get().LEASE / 5
-        return min(LOOK, often) if self._token else often * (0.75 + random.random() / 2)
+        if self._token:
+            return URGENT if self._urgent else min(LOOK, often)
+        return often * (0.75 + random.random() / 2)
 
     def step(self) -> None:
         """Renew the leadership, or seek it; do what is due.
@@ -122,27 +133,41 @@ class Leader:
         """Keep what was done; runs in which there was nothing to do are kept together, every few seconds."""
         now = time.monotonic()
         if self._news or now >= self._write_at:
-            history.write(client, self._histories, self._unwritten)
+            with contextlib.suppress(connection.Full):  # the next time tells
+                history.write(client, self._histories, self._unwritten)
             self._unwritten.clear()
             self._news, self._write_at = False, now + KEEP
 
     def _lead(self, client: redis.Redis) -> Mandate | None:
-        """Stay the leader, or become it, if nobody else leads: the mandate, if so."""
-        epoch: str | None = UNSEEN
+        """Stay the leader, or become it if no other process leads: the mandate, if so."""
         if self._token:
-            leads, epoch = workers.renew(client, self._id, term(), self._token)
-            if not leads:
+            mandate = Mandate(client, self._id, self._token, self._stop)
+            try:
+                mandate.check()
+                return mandate
+            except Deposed:
+                if self._stop.is_set():
+                    return None
                 self._lead_no_more()
-        if not self._token and (token := workers.lead(client, self._id, term())):
-            # The duties go on where the leader before left off, and are all due: nobody knows since when.
-            # What is known here besides is of a time before Redis lost its data.
-            self._histories |= history.read(client)
-            self._due.clear()
-            self._unwritten.clear()
-            self._write_at = 0.0
-            self._token, epoch = token, UNSEEN
-            self._changed(token)
-        return Mandate(client, self._id, self._token, self._stop, epoch=epoch) if self._token else None
+        return self._begin(client)
+
+    def _begin(self, client: redis.Redis) -> Mandate | None:
+        leader = workers.leader(client)
+        if leader is not None and leader[0] != self._id:
+            return None
+        connections.refresh()
+        token = tokens.next_token()
+        if not workers.lead(client, self._id, term(), token):
+            return None
+        # The duties go on where the leader before left off, and are all due. What is known here besides is of a time
+        # before Redis lost its data.
+        self._histories |= history.read(client)
+        self._due.clear()
+        self._unwritten.clear()
+        self._write_at = 0.0
+        self._token = token
+        self._changed(token)
+        return Mandate(client, self._id, token, self._stop)
 
     def _lead_no_more(self) -> None:
         self._token = 0
@@ -159,13 +184,19 @@ class Leader:
         found = self._histories.setdefault(duty.name, History())
         self._unwritten.add(duty.name)
         at, began, count, error = clock.seconds(), time.monotonic(), 0, ""
-        mandate.unfinished = False
+        mandate.unfinished = mandate.urgent = False
         self._due[duty.name] = began + duty.interval + duty.jitter * random.random()
         try:
             connections.refresh()
             count = duty.run(mandate)
             if mandate.unfinished:
                 self._due[duty.name] = 0.0
+            self._urgent |= mandate.urgent
+        except (connection.DataLost, connection.Full) as refused:
+            # Redis answers. The rebuild comes first, or memory must be freed; the duty goes on after that.
+            error = connection.explain(refused)
+            mandate.urgent = isinstance(refused, connection.DataLost)
+            self._urgent |= mandate.urgent
         except connection.Unavailable as lost:
             found.note(mandate, self._host, at, time.monotonic() - began, 0, connection.explain(lost))
             self._news = True

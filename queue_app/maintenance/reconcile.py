@@ -3,52 +3,20 @@
 from __future__ import annotations
 
 import logging
-import time
 
-from queue_app.lifecycle import recover
+from queue_app.lifecycle import rebuild, recover
 from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.lifecycle.sweep import Recent
-from queue_app.maintenance.duty import UNSEEN, Duty, Mandate
+from queue_app.maintenance.duty import Duty, Mandate
 
 logger = logging.getLogger(__name__)
 
 _recent = Recent()
 _token = 0
 _behind: recover.Place | None = None
-_empty_since, _looked_at = 0.0, float("-inf")
 
-#: Seconds between finding Redis empty and pushing: living workers announce what they run meanwhile.
-ANNOUNCING = 2.0
-#: Seconds without a look after which what was seen before no longer counts.
-GAP = 10.0
 #: Rows of the backlog looked at in one run: a hundredth of a core, and a million of them in a quarter of an hour.
 PART = 10_000
-
-
-def rebuild(mandate: Mandate) -> int:
-    """If Redis lost its data, put back all that waits.
-
-    Returns:
-        How many jobs were put back.
-    """
-    global _empty_since, _looked_at
-    if not mandate.lost:
-        _looked_at = float("-inf")
-        return 0
-    now = time.monotonic()
-    if now - _looked_at > GAP:  # a loss that is new, or that somebody else has looked after
-        _empty_since = now
-    _looked_at = now
-    if now - _empty_since < ANNOUNCING:
-        return 0
-    _looked_at = float(
-        "-inf"
-    )  # if this is cut short by another loss, there is announcing to be waited for again
-    count = recover.rebuild(mandate.client, mandate.check)
-    mandate.epoch = UNSEEN
-    if count:
-        logger.warning("Redis had lost its data: %d waiting jobs were put back.", count)
-    return count
 
 
 def sweep(mandate: Mandate) -> int:
@@ -60,7 +28,7 @@ def sweep(mandate: Mandate) -> int:
     global _token
     if mandate.lost:
         return 0  # the rebuild comes first, and does the same
-    if mandate.token > _token + 1 or mandate.token < _token:  # another one led in between
+    if mandate.token != _token:  # another one may have led in between
         _recent.forget()
     _token = mandate.token
     return _said(_recent.run(mandate.client, check=mandate.check))
@@ -75,7 +43,7 @@ def backlog(mandate: Mandate) -> int:
     global _behind
     if mandate.lost:
         return 0
-    recover.sync_pauses(mandate.client, mandate.check)
+    rebuild.sync_pauses(mandate.client, mandate.check)
     count, _behind = recover.sweep(mandate.client, limit=PART, after=_behind, check=mandate.check)
     return _said(count)
 
@@ -97,7 +65,6 @@ def orphans(mandate: Mandate) -> int:
     return redeliver_orphans(mandate.client, check=mandate.check)
 
 
-REBUILD = Duty("rebuild", 0.8, rebuild, "pushes all that waits when Redis has lost its data")
 #: With SWEEP_GRACE, and the time until the leader looks again, less than 10 s.
 SWEEP = Duty("sweep", 3.0, sweep, "pushes new rows that were committed but never pushed")
 BACKLOG = Duty("backlog", 8.0, backlog, "looks for more of them in the backlog, and sets pauses right")

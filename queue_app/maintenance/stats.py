@@ -12,7 +12,7 @@ from queue_app.maintenance.duty import Duty, Mandate
 #: and has not waited since then.
 FIRST = 100
 
-_reign: tuple[int, str | None] = (0, None)
+_reign: tuple[int, tuple[str, ...]] = (0, ())
 _before: dict[str, Figures] = {}
 _at = 0.0
 
@@ -24,13 +24,13 @@ def run(mandate: Mandate) -> int:
         How many queues were looked at.
     """
     global _reign, _before, _at
-    if mandate.lost:  # what is not put back yet would seem to be gone
+    if not mandate.whole:  # what is not put back yet would seem to be gone
         mandate.unfinished = True
         return 0
     found = figures.count(mandate.client, sorted(queues.known(mandate.client)))
     now = clock.seconds()
     # Of the time in which somebody else led, or Redis had lost its data, nothing is known here.
-    reign = (mandate.token, mandate.epoch)
+    reign = (mandate.token, tuple(epoch.name for epoch in mandate.epochs.values()))
     seconds = max(0.0, now - _at) if reign == _reign else 0.0
     chosen = figures.busiest(
         {name: one.since(_before.get(name, Figures()) if seconds else one) for name, one in found.items()}

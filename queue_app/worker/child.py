@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two tries to claim while Redis is away: first, and at most; jittered.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
+#: Seconds between two tries to claim after Redis lost its data, about.
+LOST_PAUSE = 0.2
 
 
 class _Woken(BaseException):
@@ -112,6 +114,11 @@ class Child:
                 return
             try:
                 claimed = self._claim(count)
+            except connection.DataLost:
+                # Of several queues, some may have been claimed from. Claims begin again within seconds.
+                self._runner.hands.doubt(self._config.queues.names)
+                self._sleep(LOST_PAUSE * (0.5 + random.random()))
+                continue
             except connection.Unavailable as error:
                 dispatching.redis_failed(error)
                 # What was claimed may have been lost on the way.

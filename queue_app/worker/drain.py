@@ -11,11 +11,11 @@ import time
 import redis
 
 from queue_app import clock, conf
-from queue_app.dispatch import connection, queues, unknown, workers
+from queue_app.dispatch import connection, epochs, queues, unknown, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.holder import Holder
 from queue_app.lifecycle import claim as claiming
-from queue_app.lifecycle import dispatching, recover, release
+from queue_app.lifecycle import dispatching, rebuild, recover, release
 from queue_app.models import Worker
 from queue_app.models.bulk import write_alias
 from queue_app.worker.config import WorkerConfig
@@ -89,14 +89,13 @@ def _put_in_order(client: redis.Redis, own_id: str) -> None:
     """What the leader does for workers. Where there are any it is left to them: a rebuild before they have announced
     what they run, or a burial right after Redis stood still, would take their jobs from them."""
     others = Worker.objects.using(write_alias()).living().exists()
-    if queues.lost_its_data(client):
-        deadline = time.monotonic() + PATIENCE
-        while others and queues.lost_its_data(client):
-            if time.monotonic() > deadline:
-                return
-            time.sleep(0.1)
-        if not others:
-            recover.rebuild(client)
+    deadline = time.monotonic() + PATIENCE
+    while others and not epochs.all_open(client):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.1)
+    if not others:
+        rebuild.at_once(client)
     release.load_due(client)
     recover.sweep(client)
     if not others:

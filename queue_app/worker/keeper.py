@@ -13,11 +13,13 @@ import signal
 import threading
 import time
 
+import redis
 from django.db import Error, connections
 
 from queue_app import conf, registry, signals
-from queue_app.dispatch import connection, queues, workers
+from queue_app.dispatch import connection, epochs, workers
 from queue_app.dispatch.body import Delivery
+from queue_app.dispatch.epochs import Epoch
 from queue_app.exceptions import Cancelled, UnknownTask
 from queue_app.lifecycle import recover
 from queue_app.lifecycle.outcome import Outcome
@@ -34,8 +36,8 @@ from queue_app.worker.shared import Board
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at whether Redis has lost its data.
-LOOK = 1.0
+#: Seconds between two looks at whether Redis has lost its data; and while it has, until it is known what runs.
+LOOK, LOOK_AGAIN = 1.0, 0.2
 #: Seconds that a stopping worker tries to bury its dead while a store is away.
 PATIENCE = 3.0
 #: Seconds between two tries to bury a child while a store is away.
@@ -60,7 +62,8 @@ class Keeper:
         self._orphaned = False
         self._deadline = 0.0
         self._unable_since: float | None = None
-        self._epoch: str | None = ""  # as last seen; empty: not yet
+        self._epochs_are_lost = False
+        self._counts: dict[str, int] = {}  # shard → writes counted, as last seen
         self._places: dict[int, int] = {}  # serial → place on the board
         self._registrar = Registrar(config)
         self._stop_duties = threading.Event()
@@ -85,8 +88,8 @@ class Keeper:
         while not self._over():
             now = time.monotonic()
             if now >= next_look:
-                self._look_at_redis()
-                next_look = now + LOOK * (0.75 + random.random() / 4)  # not in step with other workers
+                pause = self._look_at_redis()
+                next_look = now + pause * (0.75 + random.random() / 4)  # not in step with other workers
             if now >= next_write:
                 self._registrar.write(self._last_claim(), self._all_busy())
                 next_write = now + period
@@ -121,17 +124,45 @@ class Keeper:
             )
         return not self._living and not self._dead
 
-    def _look_at_redis(self) -> None:
-        """If it lost its data, also if that was made good while this process was held up: announce what runs."""
+    def _look_at_redis(self) -> float:
+        """If it lost its data or went back in time, also if that was made good while this process was held up or before
+        it was started: announce what runs.
+
+        Returns:
+            Seconds until the next look.
+        """
         try:
-            epoch = queues.epoch(connection.client())
+            client = connection.client()
+            found = epochs.read(client)
+            self._end_epochs_that_fell(client, found)
         except connection.Unavailable:
-            return
-        if epoch is None or (epoch != self._epoch and self._epoch != ""):
+            return LOOK
+        if any(epoch.lost for epoch in found.values()):
+            if not self._epochs_are_lost:
+                self._epochs_are_lost = True
+                self._mistrust()
+            self._registrar.hurry()
+            return LOOK_AGAIN  # stale data have to be dropped before anything is announced
+        self._epochs_are_lost = False
+        names = "|".join(epoch.name for epoch in found.values())
+        if not self._board.has_seen_epochs(names):
             self._registrar.hurry()
             if not self._announce():
-                return
-        self._epoch = epoch
+                return LOOK_AGAIN
+            try:
+                for shard, epoch in found.items():
+                    epochs.announce(client, shard, epoch.name, self._config.worker_id)
+            except connection.Unavailable:
+                return LOOK_AGAIN
+            self._board.see_epochs(names)
+        return LOOK
+
+    def _end_epochs_that_fell(self, client: redis.Redis, found: dict[str, Epoch]) -> None:
+        """Where the server's life has no name, its data went back in time if fewer writes are counted than before."""
+        for shard, epoch in found.items():
+            if epoch.life == epochs.UNNAMED and epoch.writes < self._counts.get(shard, 0):
+                epochs.end(client, shard, epoch)
+            self._counts[shard] = epoch.writes
 
     def _mistrust(self) -> None:
         for place in self._children():
@@ -144,7 +175,8 @@ class Keeper:
         Returns:
             Whether both stores have answered.
         """
-        self._mistrust()
+        if self._board.has_seen_any_epochs:
+            self._mistrust()
         try:
             database.refresh()
             for serial, place in self._places.items():
@@ -157,7 +189,8 @@ class Keeper:
             logger.warning("What is running could not be announced to Redis: %s", error)
             database.refresh(close=True)
             return False
-        self._mistrust()  # once more: what a child has dropped in between is held in its name
+        if self._board.has_seen_any_epochs:
+            self._mistrust()  # once more: what a child has dropped in between is held in its name
         return True
 
     def _children(self) -> dict[int, int]:

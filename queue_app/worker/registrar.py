@@ -12,7 +12,7 @@ from typing import Any
 from django.db import Error
 
 from queue_app import clock, conf, registry, signals
-from queue_app.dispatch import connection, queues, workers
+from queue_app.dispatch import connection, workers
 from queue_app.lifecycle import dispatching
 from queue_app.models import Worker
 from queue_app.models.bulk import write_alias
@@ -61,9 +61,7 @@ class Registrar:
 
     def _beat(self) -> bool:
         try:
-            client = connection.client()
-            workers.beat(client, self._config.worker_id, self._config.queues.names)
-            queues.note(client, self._config.queues.names)
+            workers.beat(connection.client(), self._config.worker_id, self._config.queues.names)
             dispatching.redis_answered()
         except connection.Unavailable as error:
             dispatching.redis_failed(error)

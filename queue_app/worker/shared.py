@@ -5,6 +5,7 @@ A child writes, others read. A torn read is possible and harmless: whoever acts 
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import struct
 import threading
@@ -17,6 +18,10 @@ _HEAD = struct.Struct("<dQB")
 _CANCEL = struct.Struct("<36sd")
 #: Of a slot: 1 while a job runs, its id, attempt number, start (epoch seconds), hard limit (monotonic; 0: none).
 _SLOT = struct.Struct("<B36sIdd")
+
+
+#: Bytes of the digest of the epochs that the keeper has seen.
+_DIGEST = 16
 
 
 class Running(NamedTuple):
@@ -53,6 +58,7 @@ class Board:
         #: what Redis held in the upper one.
         self.requests = memoryview(mmap.mmap(-1, max(children, 1) * 8)).cast("Q")
         self._counting = threading.Lock()
+        self._epochs = mmap.mmap(-1, _DIGEST)
 
     def clear(self, child: int) -> None:
         """Empty a place before a new child takes it."""
@@ -125,6 +131,20 @@ class Board:
         """Whether there was a loss between these two values of `requests`."""
         return told >> 32 != heard >> 32
 
+    # what the keeper has seen of Redis: written by it, read by the keeper that replaces it
+
+    def see_epochs(self, names: str) -> None:
+        """The children's jobs are known to Redis, in the data of these epochs."""
+        self._epochs[:] = _digest(names)
+
+    def has_seen_epochs(self, names: str) -> bool:
+        """Whether these were the last ones."""
+        return self._epochs[:] == _digest(names)
+
+    @property
+    def has_seen_any_epochs(self) -> bool:
+        return any(self._epochs[:])
+
     # cancelled jobs: written by the keeper, read by the child and the supervisor
 
     def cancel(self, child: int, slot: int, job_id: str, until: float) -> bool:
@@ -149,3 +169,7 @@ class Board:
             self._cancels, (child * self._slots + slot) * _CANCEL.size
         )
         return found
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=_DIGEST).digest()

@@ -15,7 +15,7 @@ from django.db import connection
 
 from queue_app.dispatch import connection as redis_connection
 from queue_app.dispatch import workers
-from queue_app.lifecycle import operate, recover
+from queue_app.lifecycle import operate, rebuild
 from queue_app.models import Attempt, DeadLetter, Job
 from tests import tasks
 from tests.acceptance.support import (
@@ -275,7 +275,7 @@ def test_nothing_that_is_done_ever_begins_while_two_workers_claim(
     parts = [ids[first + 1 : first + 2 * chunk : 2] for first in range(0, count, 2 * chunk)]
     random.Random(7).shuffle(parts)  # some find theirs waiting, some claimed, some ended
     answers: list[operate.Answer] = []
-    recover.rebuild(redis_connection.client())  # or, until a leader has done it, all are but asked to end
+    rebuild.at_once(redis_connection.client())  # or, until a leader has done it, all are but asked to end
 
     def cancel_parts() -> None:
         while parts:

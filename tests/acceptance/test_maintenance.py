@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from queue_app.dispatch import connection, figures, queues, workers
+from queue_app.dispatch import connection, epochs, figures, workers
 from queue_app.lifecycle import dispatching
 from queue_app.maintenance import history
 from queue_app.maintenance.leader import DUTIES
@@ -126,9 +126,9 @@ def test_runmaintenance_does_the_duties_of_workers_that_do_not(
     second = worker(settings=SHORT | {"MAINTENANCE": False})
     client = connection.client()
     wait_until(lambda: Worker.objects.count() == 2, 60, "both rows")
-    assert queues.lost_its_data(client) and workers.leader(client) is None
+    assert not epochs.all_open(client) and workers.leader(client) is None
     with monkeypatch.context() as patched:
-        patched.setattr(dispatching, "push_quietly", lambda by_queue: False)
+        patched.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
         job_id = tasks.noop.enqueue().id
     maintenance = runmaintenance()
     maintenance.wait_for("leading, token 1")
@@ -163,7 +163,7 @@ def test_runmaintenance_outlives_an_outage(
     process.wait_for("Lost the redis: ")
     redis_process.start()
     process.wait_for("no longer leading\nleading, token 1")
-    wait_until(lambda: not queues.lost_its_data(connection.client()), 60, "the rebuild")
+    wait_until(lambda: epochs.all_open(connection.client()), 60, "the rebuild")
     assert process.stop() == 0
     assert "Traceback" not in process.output()
 
@@ -195,7 +195,7 @@ def test_a_process_killed_between_commit_and_push_loses_nothing(
 ) -> None:
     """With the settings that everybody has; the sweep is due for it within 10 s (see test_sweep)."""
     process = worker()
-    wait_until(lambda: not queues.lost_its_data(connection.client()), 60, "the first rebuild")
+    wait_until(lambda: epochs.all_open(connection.client()), 60, "the first rebuild")
     code = """if True:
         import django, os, signal
         django.setup()

@@ -9,7 +9,7 @@ import redis
 from django.db import connections
 
 from queue_app import clock
-from queue_app.dispatch import connection, queues, workers
+from queue_app.dispatch import connection, epochs, workers
 from queue_app.lifecycle import dispatching
 from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.models import Attempt, Job
@@ -66,7 +66,7 @@ def test_a_long_job_outlives_flushall(worker: StartWorker, tmp_path: Path, clean
     wait_until(lambda: Job.objects.get(pk=job_id).state == "running", 10, "its row says running")
     clean_redis.flushall()
     client = connection.client()
-    wait_until(lambda: not queues.lost_its_data(client), 15, "the rebuild")
+    wait_until(lambda: epochs.all_open(client), 15, "the rebuild")
     Job.objects.filter(pk=job_id).update(last_attempted_at=clock.from_seconds(clock.seconds() - 3_600))
     assert redeliver_orphans(client) == 0
     (tmp_path / "release").touch()
@@ -83,7 +83,7 @@ def test_what_runs_is_announced_before_anything_is_pushed(
     job_id = tasks.wait_for_file.enqueue(str(tmp_path), "started", "release").id
     wait_for_lines(tmp_path, "started")
     clean_redis.flushall()
-    wait_until(lambda: not queues.lost_its_data(connection.client()), 15, "the rebuild")
+    wait_until(lambda: epochs.all_open(connection.client()), 15, "the rebuild")
     assert Job.objects.get(pk=job_id).state == "queued"
     other = tasks.noop.enqueue().id
     (tmp_path / "release").touch()

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from queue_app.client import waiting_for_task
-from queue_app.dispatch import connection, keys, queues
+from queue_app.dispatch import connection, epochs, keys
 from queue_app.lifecycle import enqueue, operate
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from tests import tasks
@@ -93,9 +93,7 @@ def test_many_of_a_newer_release_are_claimed_once_and_then_left_alone(
     busy = wait_for_end([tasks.noop.enqueue(n).id for n in range(20)])
     assert busy == ["succeeded"] * 20
     assert len(before) == 500 and clean_redis.zrange(aside, 0, -1, withscores=True) == before, "left alone"
-    wait_until(
-        lambda: not queues.lost_its_data(clean_redis), 60, "the first rebuild: until then cancel but asks"
-    )
+    wait_until(lambda: epochs.all_open(clean_redis), 60, "the first rebuild: until then cancel but asks")
     assert operate.cancel(ids[:100]).done == ids[:100]
     release(worker, tmp_path)
     assert wait_for_end(ids[100:]) == ["succeeded"] * 400
@@ -118,7 +116,7 @@ def test_set_aside_jobs_come_back_after_flushall(
     old = worker()
     old.wait_for(f"Job {job_id} waits for a worker that knows its task.")
     client = connection.client()
-    wait_until(lambda: not queues.lost_its_data(client), 60, "the first rebuild")
+    wait_until(lambda: epochs.all_open(client), 60, "the first rebuild")
     clean_redis.flushall()
     wait_until(lambda: waiting_for_task(Job.objects.all()), 60, "it is pushed, claimed and set aside again")
     release(worker, tmp_path)

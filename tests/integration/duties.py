@@ -10,7 +10,7 @@ import pytest
 
 from queue_app import clock
 from queue_app.dispatch import connection, figures, queues, workers
-from queue_app.lifecycle import dispatching, recover
+from queue_app.lifecycle import dispatching, rebuild, recover
 from queue_app.models import Job, Schedule
 from queue_app.states import JobState
 from tests import tasks
@@ -31,7 +31,7 @@ def _waiting() -> object:
 
 def _unpushed(patch: pytest.MonkeyPatch, task: Any = tasks.noop) -> None:
     with patch.context() as inner:
-        inner.setattr(dispatching, "push_quietly", lambda by_queue: False)
+        inner.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
         jobs(3, task=task)
 
 
@@ -41,21 +41,21 @@ def _rebuild(patch: pytest.MonkeyPatch) -> Look:
 
 
 def _sweep(patch: pytest.MonkeyPatch) -> Look:
-    recover.rebuild(connection.client())
+    rebuild.at_once(connection.client())
     _unpushed(patch)
     _later(patch, 20)
     return _waiting
 
 
 def _backlog(patch: pytest.MonkeyPatch) -> Look:
-    recover.rebuild(connection.client())
+    rebuild.at_once(connection.client())
     _unpushed(patch)
     _later(patch, 3_600)
     return _waiting
 
 
 def _promote(patch: pytest.MonkeyPatch) -> Look:
-    recover.rebuild(connection.client())
+    rebuild.at_once(connection.client())
     _unpushed(patch, tasks.noop.using(run_after=30))
     return _waiting
 
@@ -87,12 +87,12 @@ def _orphans(patch: pytest.MonkeyPatch) -> Look:
     )
     Job.objects.filter(pk=job_id).update(last_attempted_at=clock.now() - timedelta(hours=1))
     child.client.flushall()
-    recover.rebuild(child.client)
+    rebuild.at_once(child.client)
     return lambda: Job.objects.get(pk=job_id).attempt
 
 
 def _cancel(patch: pytest.MonkeyPatch) -> Look:
-    recover.rebuild(connection.client())
+    rebuild.at_once(connection.client())
     found = jobs(2)
     Child().claim(1)
     Job.objects.filter(pk__in=found).update(cancel_requested_at=clock.now())
@@ -111,7 +111,7 @@ def _prune(patch: pytest.MonkeyPatch) -> Look:
 
 
 def _stats(patch: pytest.MonkeyPatch) -> Look:
-    recover.rebuild(connection.client())
+    rebuild.at_once(connection.client())
     jobs(2)
     return lambda: figures.kept(connection.client())
 

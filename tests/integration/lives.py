@@ -13,8 +13,8 @@ import redis
 from django.db import DatabaseError, close_old_connections, connections
 
 from queue_app import JobContext, clock, ids, task
-from queue_app.dispatch import connection, keys, queues, workers
-from queue_app.lifecycle import dispatching, recover, release, settle
+from queue_app.dispatch import connection, epochs, keys, workers
+from queue_app.lifecycle import dispatching, rebuild, recover, release, settle
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.worker import recorder
 from queue_app.worker.child import Child
@@ -188,15 +188,15 @@ class World:
         """
         with self.stores.asleep(), pytest.MonkeyPatch.context() as patch:
             if not pushed:
-                patch.setattr(dispatching, "push_quietly", lambda by_queue: False)
+                patch.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
             found = effect.using(**options).enqueue_many([((), {"failures": failures})] * count)
             self.committed += [result.id for result in found]
 
     def duties(self) -> None:
         """What the leader does."""
         client = connection.client()
-        if queues.lost_its_data(client):
-            recover.rebuild(client)
+        if not epochs.all_open(client):
+            rebuild.at_once(client)
         else:
             clock.travel(lambda: time.time() + 60)  # what was just made is old enough
             try:

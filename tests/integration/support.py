@@ -12,8 +12,9 @@ from queue_app import clock, signals
 from queue_app.dispatch import connection, queues, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.holder import Holder
-from queue_app.lifecycle import settle
+from queue_app.lifecycle import settle, tokens
 from queue_app.lifecycle.outcome import Outcome
+from queue_app.maintenance.duty import Mandate
 from queue_app.models import Job
 from queue_app.states import AttemptState, DeadReason
 from tests import tasks
@@ -50,6 +51,13 @@ def stores_heard(when_lost: Callable[[], object] = lambda: None) -> Iterator[lis
     finally:
         signals.store_lost.disconnect(lost)
         signals.store_returned.disconnect(returned)
+
+
+def mandate_of(client: redis.Redis, leader_id: str = "a", seconds: float = 60) -> Mandate:
+    """The mandate of a leadership that begins now; of whoever led before it must be over."""
+    token = tokens.next_token()
+    assert workers.lead(client, leader_id, seconds, token)
+    return Mandate(client, leader_id, token)
 
 
 class Child:

@@ -12,7 +12,7 @@ from django.db import transaction
 from queue_app import clock
 from queue_app.dispatch import connection, keys, queues, workers
 from queue_app.exceptions import StoreUnavailable
-from queue_app.lifecycle import dispatching, enqueue, operate, recover, release
+from queue_app.lifecycle import dispatching, enqueue, operate, rebuild, recover, release
 from queue_app.models import Attempt, Job
 from queue_app.models.bulk.rows import NewJobs
 from tests import tasks
@@ -36,7 +36,7 @@ def test_the_cost_of_a_cancellation_does_not_depend_on_what_waits(clean_redis: r
         found = clean_redis.info("commandstats")
         return {name: stats["calls"] for name, stats in found.items() if "config" not in name}
 
-    recover.rebuild(connection.client())
+    rebuild.at_once(connection.client())
     cancel_one()  # the script is loaded
     alone = cancel_one()
     jobs(3_000)
@@ -167,7 +167,7 @@ def test_a_job_cancelled_while_the_sweep_looks_at_it_does_not_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(dispatching, "push_quietly", lambda by_queue: False)
+        patched.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
         (job_id,) = jobs(1)
     client = Child().client
     restore = queues.restore

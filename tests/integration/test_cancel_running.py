@@ -17,19 +17,18 @@ from django.db import transaction
 from queue_app import clock
 from queue_app.dispatch import connection, keys, queues, workers
 from queue_app.dispatch.body import Delivery
-from queue_app.lifecycle import cancelling, operate, recover, release, settle
+from queue_app.lifecycle import cancelling, operate, rebuild, recover, release, settle
 from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.lifecycle.recover import Cause
 from queue_app.maintenance import cancel as duty
-from queue_app.maintenance.duty import Mandate
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.models.bulk.rows import Start
 from queue_app.states import AttemptState, DeadReason
 from queue_app.worker.cancels import Cancels
 from queue_app.worker.shared import Board
 from tests import tasks
-from tests.integration.support import OTHER_WORKER, WORKER, Child, drain, failed, jobs, states
+from tests.integration.support import OTHER_WORKER, WORKER, Child, drain, failed, jobs, mandate_of, states
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
@@ -59,7 +58,7 @@ def requested(count: int = 1) -> tuple[Child, list[Delivery]]:
 def pursued(child: Child) -> int:
     """The duty is done once."""
     client = child.client
-    return duty.run(Mandate(client, WORKER, workers.lead(client, WORKER, 60)))
+    return duty.run(mandate_of(client, WORKER))
 
 
 def timed_out(d: Delivery) -> Outcome:
@@ -211,7 +210,7 @@ def test_rebuilding_leaves_it_out() -> None:
     child, (delivery,) = requested()
     (other,) = jobs(1)
     child.client.flushall()
-    assert recover.rebuild(child.client) == 1
+    assert rebuild.at_once(child.client) == 1
     assert drain() == [other]
     assert pursued(child) == 1
     assert states([delivery.id]) == ["cancelled"]
@@ -223,7 +222,7 @@ def test_while_redis_is_empty_the_duty_waits_for_those_who_know() -> None:
     assert pursued(child) == 0
     assert states([delivery.id]) == ["queued"]
     recover.announce_running(child.client, child.holder, [(delivery.id, 1, 1.7e9)])
-    recover.rebuild(child.client)
+    rebuild.at_once(child.client)
     assert pursued(child) == 0, "it runs: its worker is asked again"
     assert workers.to_interrupt(child.client, WORKER, 1) == [delivery.id]
     child.end(delivery, make=lambda d: failed(d, run_at=clock.seconds()))
@@ -261,7 +260,7 @@ def test_a_job_whose_row_says_running_is_asked_to_end_while_redis_is_away(redis_
     """Nobody need be asked whether it runs. Its worker hears of it from the duty, later."""
     (job_id,) = jobs(1)
     child = Child()
-    recover.rebuild(child.client)
+    rebuild.at_once(child.client)
     (delivery,) = child.claim()
     settle.mark_running([Start(job_id, delivery.number, clock.seconds(), None)], child.worker_id)
     redis_process.pause()

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import connection, connections, transaction
 
-from queue_app.lifecycle import operate, recover, release
+from queue_app.lifecycle import operate, rebuild, recover, release
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.states import DeadReason
 from tests import tasks
@@ -143,7 +143,7 @@ def test_rebuilds_and_sweeps_at_once_put_back_each_job_once() -> None:
     client.flushall()
 
     def work(n: int) -> None:
-        recover.rebuild(client)
+        rebuild.at_once(client)
         release.restore(client, Job.objects.values_list("pk", "queue"))
 
     together(6, work)

@@ -11,14 +11,14 @@ import redis
 from django.db import DatabaseError
 
 from queue_app import conf
-from queue_app.dispatch import connection, keys, queues, workers
+from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.exceptions import Deposed
-from queue_app.lifecycle import dispatching, recover, release
+from queue_app.lifecycle import dispatching, rebuild, release
 from queue_app.maintenance import history
 from queue_app.maintenance.duty import Duty, Mandate
 from queue_app.maintenance.leader import DUTIES, Leader
 from queue_app.models import Job
-from tests.integration.support import Child, drain, jobs
+from tests.integration.support import Child, drain, jobs, mandate_of
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
@@ -43,7 +43,7 @@ def depose(by: str = "b") -> int:
 def test_one_leads_until_it_resigns_and_every_leadership_has_a_token_of_its_own() -> None:
     client = connection.client()
     assert workers.leader(client) is None
-    first = workers.lead(client, "a", 60)
+    first = lead(client, "a", 60)
     assert first and workers.lead(client, "b", 60) == 0
     assert workers.lead(client, "a", 60, first) == first
     assert workers.leader(client) == ("a", first)
@@ -59,7 +59,7 @@ def test_a_leadership_that_lapsed_is_over_even_if_nobody_took_it() -> None:
     token = workers.lead(client, "a", 0.001)
     wait_until(lambda: not client.exists(keys.leader()), 60, "the end of a leadership of a millisecond")
     assert workers.lead(client, "a", 60, token) == 0
-    assert workers.lead(client, "a", 60) == token + 1
+    assert lead(client, "a", 60) == token + 1
 
 
 def test_a_leadership_prolonged_lasts_longer() -> None:
@@ -72,8 +72,8 @@ def test_a_leadership_prolonged_lasts_longer() -> None:
 def test_a_successor_under_the_same_name_deposes_its_predecessor() -> None:
     """A keeper that died is replaced within the same worker; should it still be there, it must stop."""
     client = connection.client()
-    old = workers.lead(client, "a", 60)
-    assert workers.lead(client, "a", 60) == old + 1
+    old = lead(client, "a", 60)
+    assert lead(client, "a", 60) == old + 1
     assert workers.lead(client, "a", 60, old) == 0
 
 
@@ -85,10 +85,10 @@ def test_a_deposed_leader_stops_in_the_middle(
 ) -> None:
     """It was frozen after a batch of its rebuild; meanwhile somebody else leads."""
     monkeypatch.setattr(release, "CHUNK", 10)
-    monkeypatch.setattr(dispatching, "push_quietly", lambda by_queue: False)
+    monkeypatch.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
     ids = jobs(35)
     client = connection.client()
-    mandate = Mandate(client, "a", workers.lead(client, "a", 60))
+    mandate = mandate_of(client, "a")
     restore, tokens = queues.restore, []
 
     def and_freeze(*args: Any) -> int:
@@ -98,10 +98,10 @@ def test_a_deposed_leader_stops_in_the_middle(
 
     monkeypatch.setattr(queues, "restore", and_freeze)
     with pytest.raises(Deposed):
-        recover.rebuild(client, mandate.check)
+        rebuild.at_once(client, mandate.check)
     assert drain() == ids[:10]
     assert tokens == [mandate.token + 1]
-    assert queues.lost_its_data(client), "the rebuild is not said to be done"
+    assert not epochs.all_open(client), "the rebuild is not said to be done"
 
 
 @pytest.mark.parametrize("duty", DUTIES, ids=lambda duty: duty.name)
@@ -115,14 +115,14 @@ def test_no_duty_writes_under_a_lapsed_mandate(
     monkeypatch.setattr(reconcile, "ANNOUNCING", 0.0)
     look: Callable[[], object] = WORK[duty.name](monkeypatch)
     client = connection.client()
-    mandate = Mandate(client, "a", workers.lead(client, "a", 60))
+    mandate = mandate_of(client, "a")
     before = look()
     depose()
     with pytest.raises(Deposed):
         duty.run(mandate)
     assert look() == before, "it did nothing"
     client.delete(keys.leader())
-    assert duty.run(Mandate(client, "a", workers.lead(client, "a", 60))) > 0
+    assert duty.run(mandate_of(client, "a")) > 0
     assert look() != before, "there was something to do"
 
 
@@ -177,7 +177,7 @@ def test_a_long_duty_keeps_the_leadership_by_its_checks(settings: Any) -> None:
 
 
 def test_every_run_is_noted_and_the_next_leader_goes_on_counting() -> None:
-    recover.rebuild(connection.client())
+    rebuild.at_once(connection.client())
     jobs(2)
     first = leader("a")
     first.step()
@@ -271,7 +271,7 @@ def test_an_outage_of_redis_is_kept_with_the_duty_that_met_it(redis_process: Red
 
 def test_an_idle_round_costs_few_round_trips(clean_redis: redis.Redis) -> None:
     """With nothing to do, and only the quickest duty due: one, which says all; now and then one more to note it."""
-    recover.rebuild(connection.client())
+    rebuild.at_once(connection.client())
     Child()
     one = leader("a")
     one.step()
@@ -291,10 +291,10 @@ def test_a_loss_of_the_data_takes_the_leadership_along(
     """Redis is emptied after a batch of the sweep: the rest is left to the rebuild, after those who run announce it."""
     monkeypatch.setattr(release, "CHUNK", 10)
     client = connection.client()
-    recover.rebuild(client)
-    monkeypatch.setattr(dispatching, "push_quietly", lambda by_queue: False)
+    rebuild.at_once(client)
+    monkeypatch.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
     ids = jobs(35)
-    mandate = Mandate(client, "a", workers.lead(client, "a", 60))
+    mandate = mandate_of(client, "a")
     assert not mandate.lost
     restore = queues.restore
 
@@ -307,7 +307,7 @@ def test_a_loss_of_the_data_takes_the_leadership_along(
     with pytest.raises(Deposed):
         release.restore(client, [(i, "default") for i in ids], mandate.check)
     assert drain() == []
-    assert Mandate(client, "a", workers.lead(client, "a", 60)).lost
+    assert mandate_of(client, "a").lost
 
 
 def test_a_rebuild_that_was_cut_short_waits_for_the_announcements_again(
@@ -326,7 +326,7 @@ def test_a_rebuild_that_was_cut_short_waits_for_the_announcements_again(
     restore = queues.restore
 
     def run() -> int:
-        return reconcile.rebuild(Mandate(client, "a", workers.lead(client, "a", 60)))
+        return reconcile.rebuild(mandate_of(client, "a"))
 
     def and_flush(*args: Any) -> int:
         count = restore(*args)

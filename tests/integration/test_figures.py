@@ -8,22 +8,21 @@ import pytest
 import redis
 
 from queue_app import clock
-from queue_app.dispatch import connection, figures, unknown, workers
+from queue_app.dispatch import connection, figures, unknown
 from queue_app.dispatch.figures import Figures
-from queue_app.lifecycle import operate, recover
+from queue_app.lifecycle import operate, rebuild
 from queue_app.maintenance import rates, stats
-from queue_app.maintenance.duty import Mandate
 from queue_app.models import Job
 from queue_app.states import DeadReason
 from tests import tasks
-from tests.integration.support import Child, failed, jobs
+from tests.integration.support import Child, failed, jobs, mandate_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def sample() -> int:
     client = connection.client()
-    return stats.STATS.run(Mandate(client, "a", workers.lead(client, "a", 60)))
+    return stats.STATS.run(mandate_of(client, "a"))
 
 
 def test_each_job_is_counted_in_one_place(clean_redis: redis.Redis) -> None:
@@ -56,7 +55,7 @@ def test_ends_of_attempts_are_counted_once(clean_redis: redis.Redis) -> None:
 def test_the_duty_samples_all_queues_and_says_who_waits_longest(
     monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
-    recover.rebuild(connection.client())
+    rebuild.at_once(connection.client())
     (old, retry, _) = jobs(3)
     now = clock.now()
     Job.objects.filter(pk=old).update(run_after=now - timedelta(seconds=5))  # an old id that waits since 5 s
@@ -70,7 +69,7 @@ def test_the_duty_samples_all_queues_and_says_who_waits_longest(
 
 
 def test_an_empty_queue_waits_for_nothing(clean_redis: redis.Redis) -> None:
-    recover.rebuild(connection.client())
+    rebuild.at_once(connection.client())
     child = Child()
     jobs(1)
     child.end(*child.claim(1))
@@ -104,10 +103,10 @@ def test_a_sample_of_another_release_is_read(clean_redis: redis.Redis) -> None:
 
 
 def test_rates_over_real_samples(monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis) -> None:
-    recover.rebuild(connection.client())
+    rebuild.at_once(connection.client())
     child = Child()
     jobs(8)
-    mandate = Mandate(child.client, "a", workers.lead(child.client, "a", 60))
+    mandate = mandate_of(child.client, "a")
     stats.STATS.run(mandate)
     child.end(*child.claim(6))
     monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 10)
@@ -120,7 +119,7 @@ def test_rates_over_real_samples(monkeypatch: pytest.MonkeyPatch, clean_redis: r
 
 
 def test_cancelled_jobs_wait_no_longer(clean_redis: redis.Redis) -> None:
-    recover.rebuild(connection.client())
+    rebuild.at_once(connection.client())
     ids = jobs(3)
     operate.cancel(ids[:2])
     assert figures.count(connection.client(), ["default"])["default"].waiting == 1
@@ -129,14 +128,14 @@ def test_cancelled_jobs_wait_no_longer(clean_redis: redis.Redis) -> None:
 def test_what_another_leader_saw_is_not_counted_again(
     monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
-    recover.rebuild(connection.client())
+    rebuild.at_once(connection.client())
     child = Child()
     jobs(5)
     child.end(*child.claim(3))
     client = connection.client()
     for leader in ("a", "b", "b"):
         clean_redis.delete("{jq}:leader")
-        stats.STATS.run(Mandate(client, leader, workers.lead(client, leader, 60)))
+        stats.STATS.run(mandate_of(client, leader))
     assert [s.seconds for s in figures.kept(client)] == [0.0] * 3, "each leadership begins anew"
     assert [s.queues["default"].ended for s in figures.kept(client)] == [{}] * 3
 

@@ -13,7 +13,7 @@ from queue_app import clock, signals
 from queue_app.dispatch import connection, keys, queues, unknown
 from queue_app.dispatch.holder import Holder, raise_fence
 from queue_app.lifecycle import claim as claiming
-from queue_app.lifecycle import recover, settle
+from queue_app.lifecycle import rebuild, recover, settle
 from queue_app.models import Attempt, Job
 from queue_app.worker.hands import Hands
 from queue_app.worker.recorder import Recorder
@@ -230,7 +230,7 @@ def test_a_backlog_that_others_got_meanwhile_does_not_begin(clean_redis: redis.R
     living = Finite()
     ids = claimed_by(living, 3)
     clean_redis.flushall()
-    recover.rebuild(connection.client())
+    rebuild.at_once(connection.client())
     others = Child(1, OTHER_WORKER).claim(2)
     if how == "told by its keeper":
         living.board.mistrust(0)

@@ -9,7 +9,7 @@ import redis
 
 from queue_app import clock, ids
 from queue_app.dispatch import connection, queues, workers
-from queue_app.lifecycle import recover
+from queue_app.lifecycle import rebuild
 from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.keeper import Keeper
 from queue_app.worker.messages import Line
@@ -28,7 +28,7 @@ def child() -> Child:
 @pytest.fixture
 def keeper(child: Child) -> Keeper:
     """Of a worker with one child, which runs one job."""
-    recover.rebuild(child.client)
+    rebuild.at_once(child.client)
     config = WorkerConfig(worker_id=child.worker_id, queues=QueueChoice(("default",), None))
     made = Keeper(
         config, Board(1, 1), Line(os.open(os.devnull, os.O_RDONLY)), Line(os.open(os.devnull, os.O_WRONLY))
@@ -54,7 +54,7 @@ def test_a_loss_is_announced_until_it_is_made_good(
     keeper._look_at_redis()
     assert child.held() == {job_id}
     assert keeper._board.is_mistrusted(keeper._board.requests[0], 0)
-    recover.rebuild(child.client)
+    rebuild.at_once(child.client)
     assert child.held() == {job_id} and Child(1, OTHER_WORKER).claim(1) == []
 
 
@@ -63,7 +63,7 @@ def test_a_loss_that_was_made_good_in_a_moment_is_noticed(
 ) -> None:
     job_id = run_one(keeper, child)
     clean_redis.flushall()
-    recover.rebuild(child.client)
+    rebuild.at_once(child.client)
     assert not child.held()
     keeper._look_at_redis()
     assert child.held() == {job_id}, "it runs: nobody else may begin it"
@@ -78,7 +78,7 @@ def test_what_somebody_else_has_begun_meanwhile_stays_theirs(
 ) -> None:
     job_id = run_one(keeper, child)
     clean_redis.flushall()
-    recover.rebuild(child.client)
+    rebuild.at_once(child.client)
     other = Child(1, OTHER_WORKER)
     other.claim(1)
     keeper._look_at_redis()
@@ -89,6 +89,6 @@ def test_the_name_of_a_life_of_the_data_is_never_used_twice() -> None:
     client = connection.client()
     seen = set()
     for _ in range(3):
-        recover.rebuild(client)
+        rebuild.at_once(client)
         seen.add(queues.epoch(client))
     assert len(seen) == 3 and workers.listed(client) == []

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from queue_app import clock, ids
-from queue_app.dispatch import connection, keys, queues, workers
+from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.holder import Holder
-from queue_app.lifecycle import cancelling, operate, recover, release
+from queue_app.lifecycle import cancelling, operate, rebuild, recover, release
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.states import FINAL, WAITING, DeadReason
@@ -91,7 +91,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.promised: set[str] = set()
         self.final: dict[str, tuple[str, int]] = {}
         self.beat()
-        recover.rebuild(connection.client())
+        rebuild.at_once(connection.client())
 
     # who does what
 
@@ -251,7 +251,7 @@ class Lifecycle(RuleBasedStateMachine):
                 recover.announce_running(connection.client(), child.holder, running)
 
     def rebuild(self) -> None:
-        recover.rebuild(connection.client())
+        rebuild.at_once(connection.client())
 
     @rule(fault=faults(12))
     def maintain(self, fault: Any) -> None:
@@ -259,7 +259,7 @@ class Lifecycle(RuleBasedStateMachine):
 
         def step() -> None:
             client = connection.client()
-            if queues.lost_its_data(client):
+            if not epochs.all_open(client):
                 self.announce()
                 self.rebuild()
             recover.sync_pauses(client)

@@ -11,7 +11,7 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from queue_app import clock, ids
-from queue_app.dispatch import connection, workers
+from queue_app.dispatch import connection
 from queue_app.exceptions import Deposed
 from queue_app.lifecycle import prune, release
 from queue_app.maintenance import prune as duty
@@ -19,6 +19,7 @@ from queue_app.maintenance.duty import Mandate
 from queue_app.models import Attempt, DeadLetter, Job, Queue, Worker
 from queue_app.states import JobState
 from tests.factories import JobFactory, WorkerFactory
+from tests.integration.support import mandate_of
 
 pytestmark = pytest.mark.django_db
 
@@ -129,7 +130,7 @@ def test_a_task_may_keep_longer_or_shorter_whatever_its_queue() -> None:
 
 def mandate() -> Mandate:
     client = connection.client()
-    return Mandate(client, "a", workers.lead(client, "a", 60))
+    return mandate_of(client, "a")
 
 
 @pytest.fixture

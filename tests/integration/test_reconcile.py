@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from queue_app import clock, conf
-from queue_app.dispatch import keys, queues
+from queue_app.dispatch import epochs, keys, queues
 from queue_app.dispatch.body import Delivery
-from queue_app.lifecycle import dispatching, operate, recover, release
+from queue_app.lifecycle import dispatching, operate, rebuild, recover, release
 from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.models import Attempt, Job, Queue
 from queue_app.states import JobState
@@ -39,10 +39,10 @@ def test_rebuild_puts_back_all_that_waits_in_order_and_only_once(clean_redis: re
     clean_redis.flushall()
     child = Child()
 
-    assert queues.lost_its_data(child.client)
-    assert recover.rebuild(child.client) == 4
-    assert not queues.lost_its_data(child.client)
-    assert recover.rebuild(child.client) == 0
+    assert not epochs.all_open(child.client)
+    assert rebuild.at_once(child.client) == 4
+    assert epochs.all_open(child.client)
+    assert rebuild.at_once(child.client) == 0
     assert drain() == [first, second, low]
     assert clean_redis.zrange(keys.due("default"), 0, -1) == [soon.encode()]
     assert states([far]) == ["scheduled"]
@@ -52,7 +52,7 @@ def test_rebuild_leaves_new_work_alone(clean_redis: redis.Redis) -> None:
     old = jobs(2)
     clean_redis.flushall()
     new = jobs(2)  # pushed before anybody has noticed
-    assert recover.rebuild(Child().client) == 2
+    assert rebuild.at_once(Child().client) == 2
     assert sorted(drain()) == sorted(old + new)
 
 
@@ -60,9 +60,9 @@ def test_rebuild_restores_pauses_and_the_list_of_queues(clean_redis: redis.Redis
     tasks.noop.using(queue_name="mail").enqueue()
     operate.pause("mail")
     client = Child().client
-    recover.rebuild(client)
+    rebuild.at_once(client)
     clean_redis.flushall()
-    recover.rebuild(client)
+    rebuild.at_once(client)
     assert clean_redis.exists(keys.paused("mail"))
     assert clean_redis.smembers(keys.queues()) == {b"mail"}
 
@@ -85,7 +85,7 @@ def test_rebuild_carries_large_payloads_retries_and_deaths(clean_redis: redis.Re
     child.end(delivery, make=lambda d: failed(d, run_at=clock.seconds() - 1))
     Job.objects.filter(pk=job_id).update(deaths=1)
     clean_redis.flushall()
-    recover.rebuild(Child().client)
+    rebuild.at_once(Child().client)
     (again,) = Child().claim()
     assert (again.number, again.failures, again.deaths, again.max_attempts) == (2, 1, 1, 9)
     assert again.args is None, "too large for Redis: the record keeps it"
@@ -98,7 +98,7 @@ def test_rebuild_carries_large_payloads_retries_and_deaths(clean_redis: redis.Re
 def unpushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Three jobs whose process died between the commit and the push, some time ago."""
     with monkeypatch.context() as patched:
-        patched.setattr(dispatching, "push_quietly", lambda by_queue: False)
+        patched.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
         ids = jobs(3)
     monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 60.0)
     return ids
@@ -113,7 +113,7 @@ def test_sweep_pushes_what_was_never_pushed(unpushed: list[str]) -> None:
 
 
 def test_sweep_leaves_young_rows_to_their_own_push(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatching, "push_quietly", lambda by_queue: False)
+    monkeypatch.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
     jobs(1)
     assert recover.sweep(Child().client) == (0, None)
 
@@ -264,7 +264,7 @@ def test_what_a_living_child_announces_after_the_loss_is_no_orphan(clean_redis: 
     announced = [(running, 1, started), (ended, 1, started), (waiting, 2, started)]
     assert recover.announce_running(child.client, child.holder, announced) == 1
     assert child.held() == {running}, "neither what has ended nor what the record expects otherwise"
-    recover.rebuild(child.client)
+    rebuild.at_once(child.client)
     assert redeliver_orphans(child.client) == 0
     assert drain() == [waiting]
     assert child.end(delivery) == {running}

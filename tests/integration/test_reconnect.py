@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from queue_app.dispatch import connection, queues
-from queue_app.lifecycle import operate, recover
+from queue_app.lifecycle import operate, rebuild
 from queue_app.worker import child as module
 from tests import tasks
 from tests.integration.draining import run_due
@@ -28,7 +28,7 @@ def test_tries_to_claim_come_less_often_and_with_jitter(
         pauses.append(seconds)
         if len(pauses) == 12:
             redis_process.start()
-            recover.rebuild(Child().client)
+            rebuild.at_once(Child().client)
 
     monkeypatch.setattr(Finite, "_sleep", sleep)
     redis_process.kill()

@@ -10,7 +10,7 @@ from django.db import OperationalError
 
 from queue_app import signals
 from queue_app.dispatch.body import Delivery
-from queue_app.lifecycle import recover, settle
+from queue_app.lifecycle import rebuild, settle
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.worker.hands import Hands
@@ -169,6 +169,6 @@ def test_a_redis_that_returns_empty_does_not_bring_back_what_is_recorded(
         recorder.put(succeeded(delivery))
     wait_until(lambda: states(ids) == ["succeeded", "succeeded", "queued"])
     redis_process.start()
-    recover.rebuild(child.client)
+    rebuild.at_once(child.client)
     recorder.stop()
     assert drain() == [ids[2]]

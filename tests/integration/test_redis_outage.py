@@ -11,7 +11,7 @@ from django.db import transaction
 
 from queue_app import clock, signals
 from queue_app.client import get_result
-from queue_app.lifecycle import dispatching, recover
+from queue_app.lifecycle import dispatching, rebuild, recover
 from queue_app.models import Job
 from queue_app.states import JobState
 from tests import dtasks, tasks
@@ -59,7 +59,7 @@ def test_enqueueing_goes_on_while_redis_is_dead(
     redis_process.start()
     later(monkeypatch)
     client = Child().client
-    assert recover.rebuild(client) == 6
+    assert rebuild.at_once(client) == 6
     assert drain() == known + ids
     tasks.noop.enqueue()
     assert heard == ["lost redis", "returned redis"]
@@ -85,7 +85,7 @@ def test_a_delayed_job_enqueued_meanwhile_is_loaded(
     redis_process.kill()
     job_id = tasks.noop.using(run_after=20).enqueue().id
     redis_process.start()
-    assert recover.rebuild(Child().client) == 1
+    assert rebuild.at_once(Child().client) == 1
     assert drain() == []
     assert states([job_id]) == ["scheduled"]
 

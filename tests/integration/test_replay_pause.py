@@ -12,7 +12,7 @@ from django.db import transaction
 
 from queue_app import clock, signals
 from queue_app.dispatch import keys, queues
-from queue_app.lifecycle import operate, recover
+from queue_app.lifecycle import operate, rebuild
 from queue_app.models import Attempt, DeadLetter, Job, Queue
 from queue_app.states import DeadReason, JobState
 from tests import tasks
@@ -87,7 +87,7 @@ def test_replay_works_while_redis_is_away_and_the_rebuild_delivers(redis_process
     assert operate.replay(jobs=[job_id]).done == [job_id]
     assert states([job_id]) == ["queued"]
     redis_process.start()
-    recover.rebuild(Child().client)
+    rebuild.at_once(Child().client)
     assert drain() == [job_id]
 
 
@@ -153,7 +153,7 @@ def test_a_pause_or_resume_while_redis_was_unreachable_is_made_up_for(
 ) -> None:
     """Unreachable, not emptied: the network was gone, and Redis still has what it had."""
     client = Child().client
-    recover.rebuild(client)
+    rebuild.at_once(client)
     (operate.resume if paused else operate.pause)("default")
     reachable = settings.QUEUE_APP  # type: ignore[attr-defined]
     settings.QUEUE_APP = reachable | {"REDIS_URL": "unix:///nowhere/redis.sock"}  # type: ignore[attr-defined]

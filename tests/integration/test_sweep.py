@@ -12,17 +12,16 @@ import redis
 from django.db import connection as database
 
 from queue_app import clock, conf, ids
-from queue_app.dispatch import connection, keys, queues, workers
+from queue_app.dispatch import connection, keys, queues
 from queue_app.exceptions import StoreUnavailable
-from queue_app.lifecycle import dispatching, recover, sweep
+from queue_app.lifecycle import dispatching, rebuild, recover, sweep
 from queue_app.lifecycle.sweep import Recent
 from queue_app.maintenance import leader, reconcile
-from queue_app.maintenance.duty import Mandate
 from queue_app.models import Job
 from queue_app.states import JobState
 from tests import tasks
 from tests.factories import JobFactory
-from tests.integration.support import drain, jobs
+from tests.integration.support import drain, jobs, mandate_of
 from tests.support.marks import committed
 
 pytestmark = committed
@@ -68,7 +67,7 @@ def lose(number: int = 1, at: float | None = None, queue: str = "default") -> li
         at: when their ids were made, if not now: their transaction was open since then.
     """
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(dispatching, "push_quietly", lambda by_queue: False)
+        patched.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
         if at is not None:
             made = ids.new_text
             patched.setattr(
@@ -199,14 +198,14 @@ def test_a_new_leader_looks_back_unless_nobody_else_led(
     monkeypatch.setattr(reconcile, "_recent", Recent())
     monkeypatch.setattr(reconcile, "_token", 0)
     client = connection.client()
-    recover.rebuild(client)
+    rebuild.at_once(client)
     jobs(1)
     travel(20)
 
     def found(token: int) -> int:
         client.delete(keys.leader())
         client.set(keys.fence(), token - 1)
-        return reconcile.sweep(Mandate(client, "a", workers.lead(client, "a", 60)))
+        return reconcile.sweep(mandate_of(client, "a"))
 
     assert found(1) == 0
     lose()

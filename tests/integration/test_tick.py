@@ -15,15 +15,15 @@ from django.test.utils import CaptureQueriesContext
 
 from queue_app import clock
 from queue_app.dispatch import connection as redis_connection
-from queue_app.dispatch import keys, queues, workers
+from queue_app.dispatch import epochs, keys, queues
 from queue_app.exceptions import Deposed
-from queue_app.lifecycle import recover, tick
+from queue_app.lifecycle import rebuild, tick
 from queue_app.maintenance import tick as duty
-from queue_app.maintenance.duty import Mandate
 from queue_app.maintenance.leader import LOOK, Leader
 from queue_app.models import Job, Schedule
 from queue_app.models.schedule import AHEAD
 from tests.factories import ScheduleFactory
+from tests.integration.support import mandate_of
 from tests.support.marks import committed
 
 pytestmark = pytest.mark.django_db
@@ -98,9 +98,9 @@ def test_ticks_are_rows_and_survive_an_empty_redis(at: At) -> None:
     ScheduleFactory()
     at("2030-01-01T11:59:55")  # later than by the clock of Redis
     client = redis_connection.client()
-    assert queues.lost_its_data(client)
-    assert duty.run(Mandate(client, "a", workers.lead(client, "a", 60))) == 1
-    recover.rebuild(client)
+    assert not epochs.all_open(client)
+    assert duty.run(mandate_of(client, "a")) == 1
+    rebuild.at_once(client)
     assert queues.depth(client, ["default"])["default"]["due_later"] == 1, "not pushed twice"
 
 
@@ -209,7 +209,7 @@ def test_very_many_are_taken_up_in_turn_and_other_duties_go_on(
     found = [ScheduleFactory(cron="* * * * *", missed="all") for _ in range(5)]
     at("11:10:30")
     client = redis_connection.client()
-    mandate = Mandate(client, "a", workers.lead(client, "a", 60))
+    mandate = mandate_of(client, "a")
     monkeypatch.setattr(tick, "SECONDS", 0.0)
     monkeypatch.setitem(tick.tick.__kwdefaults__, "seconds", 0.0)
     made = []
@@ -241,7 +241,7 @@ def test_the_duty_comes_again_at_once_while_something_is_left(
     ScheduleFactory(cron="* * * * *", missed="all")
     at("11:06:30")
     client = redis_connection.client()
-    mandate = Mandate(client, "a", workers.lead(client, "a", 60))
+    mandate = mandate_of(client, "a")
     assert (duty.run(mandate), mandate.unfinished) == (4, True)
     assert (duty.run(mandate), mandate.unfinished) == (2, False)
 

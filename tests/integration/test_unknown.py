@@ -7,7 +7,7 @@ import redis
 
 from queue_app.client import waiting_for_task
 from queue_app.dispatch import connection, keys, queues, unknown
-from queue_app.lifecycle import operate, recover
+from queue_app.lifecycle import operate, rebuild, recover
 from queue_app.models import Job
 from tests.integration.support import Child, drain, jobs
 from tests.support.marks import committed
@@ -106,6 +106,6 @@ def test_an_id_that_was_pushed_again_meanwhile_is_delivered_once(clean_redis: re
     park(job_id)
     clean_redis.hdel(keys.body("default"), job_id)
     client = connection.client()
-    recover.rebuild(client)
+    rebuild.at_once(client)
     assert unknown.offer(client, "default", NEED, 100) == 1
     assert drain() == [job_id]

@@ -35,10 +35,7 @@ LIVING, DYING = (BEFORE, AFTER, HANG), (DIES_BEFORE, DIES_AFTER)
 TIMEOUT = 0.02
 
 _HANDSHAKE = {"HELLO", "CLIENT", "SELECT", "AUTH", "PING", "SCRIPT"}
-_NAMES = {
-    getattr(scripts, name).sha: name
-    for name in ("push", "claim", "settle", "give_back", "restore", "find", "hold", "park", "offer", "fence")
-}
+_NAMES = {script.sha: script.name for script in vars(scripts).values() if isinstance(script, scripts.Script)}
 
 
 class Died(BaseException):

@@ -7,9 +7,13 @@ import re
 import redis
 
 # Documented in queue_app/dispatch/keys.py; the prefix may differ in tests that set KEY_PREFIX.
-QUEUE = r"\{[^{}:]+:[A-Za-z0-9_.\-]+\}:"
+SHARD = r"\{[^{}:]+:[A-Za-z0-9_\-]+\}:"
+QUEUE = SHARD + r"[A-Za-z0-9_.\-]+:"
 GLOBAL = r"\{[^{}:]+\}:"
 PATTERNS = [
+    SHARD + r"epoch",
+    SHARD + r"epoch:count",
+    SHARD + r"announced",
     QUEUE + r"body",
     QUEUE + r"levels",
     QUEUE + r"lanes:-?\d+",
@@ -19,17 +23,18 @@ PATTERNS = [
     QUEUE + r"holders",
     QUEUE + r"fence:.+",
     QUEUE + r"cancelled",
+    QUEUE + r"restored",
+    QUEUE + r"pushed:.+",
     QUEUE + r"bell",
     QUEUE + r"ended",
     QUEUE + r"paused",
     QUEUE + r"unknown",
     QUEUE + r"unknown:.+",
-    GLOBAL + r"epoch",
+    GLOBAL + r"layout",
     GLOBAL + r"queues",
     GLOBAL + r"workers",
     GLOBAL + r"control:[0-9a-f\-]+",
     GLOBAL + r"leader",
-    GLOBAL + r"fence",
     GLOBAL + r"duties",
     GLOBAL + r"stats",
 ]

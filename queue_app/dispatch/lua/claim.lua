@@ -1,49 +1,47 @@
 --[[ claim: hand out up to n jobs of a queue to one child, highest priority first, FIFO within, lanes in turn.
 
-KEYS  1 {q}:body  2 {q}:levels  3 {q}:due  4 {q}:bell  5 {q}:held:<holder>  6 {q}:paused
-      7 {q}:holders  8 {q}:fence:<holder>
-ARGV  1 base "{q}:"   2 n   3 now in epoch seconds, or "" for the clock of Redis   4 holder   5 its fence
-Out   an error when the fence stands higher; else { now as text (epoch seconds), next due time as text ("" if none), id, body, id, body … }
+Uses  full life fence lane
+KEYS  1 {s}:epoch  2 {q}:body  3 {q}:levels  4 {q}:due  5 {q}:bell  6 {q}:held:<holder>  7 {q}:paused
+      8 {q}:holders  9 {q}:fence:<holder>
+ARGV  1 what the caller knows of the server's life   2 base "{q}:"   3 n   4 now in epoch seconds, or "" for the clock
+      of Redis   5 holder   6 its fence
+Out   an error when the data were lost or the fence stands higher; else { now as text (epoch seconds), next due time as
+      text ("" if none), writes counted ("" where the server's life is known), id, body, id, body … }
 
-What is due is promoted first. An id without a body was cancelled: it is dropped here and costs nothing more.
-An id moves from `body` to `held` in this script, so it is never in neither nor in both.
+What is due is promoted first. An id without a body was cancelled: it is dropped here and costs nothing more. An id moves
+from `body` to `held` in this script, and its entry in `body` names the holder from then on.
 ]]
-if tonumber(redis.call('GET', KEYS[8]) or 0) > tonumber(ARGV[5]) then
-  return redis.error_reply('FENCED a call of this child that came too late')
-end
-local base, want = ARGV[1], tonumber(ARGV[2])
-local now = ARGV[3]
+allow_when_full()
+local refused = refuse_if_lost() or refuse_if_fenced(KEYS[9], ARGV[6])
+if refused then return refused end
+local base, want = ARGV[2], tonumber(ARGV[3])
+local now = ARGV[4]
 if now == '' then
   local t = redis.call('TIME')
   now = t[1] .. '.' .. string.format('%06d', t[2])
 end
-local out = {now, ''}
-if redis.call('EXISTS', KEYS[6]) == 1 then return out end
+local out = {now, '', redis.call('GET', KEYS[1] .. ':count') or ''}
+if redis.call('EXISTS', KEYS[7]) == 1 then return out end
 
-local due = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
+local due = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
 if due[2] and tonumber(due[2]) <= tonumber(now) then
   -- The time is up for some: promote them, each to the end of its lane.
-  local ids = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 1000)
-  local bodies = redis.call('HMGET', KEYS[1], unpack(ids))
+  local ids = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, 1000)
+  local bodies = redis.call('HMGET', KEYS[2], unpack(ids))
   for i, id in ipairs(ids) do
-    if bodies[i] then
-      local prio, lane = string.match(bodies[i], '^([^:]*):([^|]*)')
-      if redis.call('RPUSH', base .. 'ready:' .. prio .. ':' .. lane, id) == 1 then
-        redis.call('RPUSH', base .. 'lanes:' .. prio, lane)
-        redis.call('ZADD', KEYS[2], prio, prio)
-      end
-    end
+    if bodies[i] then add_to_lane(base, KEYS[3], bodies[i], id) end
   end
-  redis.call('ZREM', KEYS[3], unpack(ids))
-  due = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
+  redis.call('ZREM', KEYS[4], unpack(ids))
+  due = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
 end
 out[2] = due[2] or ''
 
 local stamp = string.format('%.0f', tonumber(now) * 1000) .. '|'
+local mine = '@' .. ARGV[5]
 local left = false
 local seen = {}
 local scanned = 0  -- bounds one call where very many were cancelled
-for _, prio in ipairs(redis.call('ZREVRANGE', KEYS[2], 0, -1)) do
+for _, prio in ipairs(redis.call('ZREVRANGE', KEYS[3], 0, -1)) do
   local lanes = base .. 'lanes:' .. prio
   while want > 0 and scanned < 20000 do
     local lane = redis.call('LPOP', lanes)
@@ -56,13 +54,14 @@ for _, prio in ipairs(redis.call('ZREVRANGE', KEYS[2], 0, -1)) do
     if ids then
       scanned = scanned + #ids
       if redis.call('EXISTS', list) == 1 then redis.call('RPUSH', lanes, lane) end
-      local bodies = redis.call('HMGET', KEYS[1], unpack(ids))
-      local gone, hold = {}, {}
+      local bodies = redis.call('HMGET', KEYS[2], unpack(ids))
+      local owners, hold = {}, {}
       for i, id in ipairs(ids) do
         local body = bodies[i]
-        if body and not seen[id] then
+        if body and not seen[id] and string.byte(body) ~= 64 then  -- 64 is '@': a child holds it
           seen[id] = true
-          gone[#gone + 1] = id
+          owners[#owners + 1] = id
+          owners[#owners + 1] = mine
           hold[#hold + 1] = id
           hold[#hold + 1] = stamp .. body
           out[#out + 1] = id
@@ -70,23 +69,23 @@ for _, prio in ipairs(redis.call('ZREVRANGE', KEYS[2], 0, -1)) do
           want = want - 1
         end
       end
-      if #gone > 0 then
-        redis.call('SADD', KEYS[7], ARGV[4])
-        redis.call('HDEL', KEYS[1], unpack(gone))
-        redis.call('HSET', KEYS[5], unpack(hold))
+      if #owners > 0 then
+        redis.call('SADD', KEYS[8], ARGV[5])
+        redis.call('HSET', KEYS[2], unpack(owners))
+        redis.call('HSET', KEYS[6], unpack(hold))
       end
     end
   end
   if redis.call('EXISTS', lanes) == 0 then
-    redis.call('ZREM', KEYS[2], prio)
+    redis.call('ZREM', KEYS[3], prio)
   elseif want <= 0 or scanned >= 20000 then
     left = true
     break
   end
 end
-if left or redis.call('ZCARD', KEYS[2]) > 0 then
-  if redis.call('EXISTS', KEYS[4]) == 0 then redis.call('LPUSH', KEYS[4], '1') end
+if left or redis.call('ZCARD', KEYS[3]) > 0 then
+  ring(KEYS[5], 1)
 else
-  redis.call('DEL', KEYS[4])
+  redis.call('DEL', KEYS[5])
 end
 return out

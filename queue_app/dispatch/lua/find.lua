@@ -1,37 +1,61 @@
---[[ find: who holds these jobs; on request, take those that no child holds out of the queue in the same step.
+--[[ find: where these jobs are. On request, take those that no child holds out of the queue in the same step.
 
-KEYS  1 {q}:body  2 {q}:holders  3 {q}:cancelled
-ARGV  1 base "{q}:"   2 "1" to withdraw, "2" to mark those that are held as well, "0" to do nothing   3… ids
-Out   for each id: "<claimed at, epoch ms>|<name of its holder>"; "+" when it waits (or waited, until it was withdrawn); "-" when unknown here
+Uses  full life
+KEYS  1 {s}:epoch  2 {q}:body  3 {q}:cancelled  4 {q}:restored
+ARGV  1 what the caller knows of the server's life   2 base "{q}:"   3 mode   4… ids
+      mode  look: as Redis has it, whatever life it is of     check: the same, unless the data were lost
+            restore: stamp those that are unknown; the stamp is what `restore` must present
+            withdraw: take out those that no child holds      forbid: withdraw, and mark those that are held as well
+Out   an error when the data were lost (modes check, restore, withdraw); else the stamp ("" in other modes), then for each
+      id: "<claimed at, epoch ms>|<name of its holder>"; "+" when it waits (or waited, until it was withdrawn); "-" when unknown
 
-A withdrawn id is remembered for ten minutes, so that a push that is under way cannot bring it back; one that is held
-and marked, so that it is not queued again when its child lets go of it.
+A withdrawn id is remembered for ten minutes, so that a push that is under way cannot bring it back. One that is held and
+marked is remembered so that it is not queued again when its child lets go of it.
 ]]
-local base, withdraw, mark = ARGV[1], ARGV[2] ~= '0', ARGV[2] == '2'
-local names = redis.call('SMEMBERS', KEYS[2])
-local now = tonumber(redis.call('TIME')[1])
+local base, mode = ARGV[2], ARGV[3]
+local forbid = mode == 'forbid'
+local withdraw = forbid or mode == 'withdraw'
+if withdraw then allow_when_full() end
+if mode ~= 'look' and not forbid then
+  local refused = refuse_if_lost(withdraw)
+  if refused then return refused end
+end
+local t = redis.call('TIME')
+local now = tonumber(t[1])
+local stamp = mode == 'restore' and string.format('%.0f', now * 1000000 + tonumber(t[2])) or ''
 local aside = withdraw and redis.call('SMEMBERS', base .. 'unknown') or {}
-local out = {}
-for i = 3, #ARGV do
-  local id, found = ARGV[i], '-'
-  if redis.call('HEXISTS', KEYS[1], id) == 1 then
-    found = '+'
-    if withdraw then
-      redis.call('HDEL', KEYS[1], id)
-      redis.call('ZREM', base .. 'due', id)
-      for _, need in ipairs(aside) do redis.call('ZREM', base .. 'unknown:' .. need, id) end
+local out, stamped = {stamp}, {}
+for first = 4, #ARGV, 6000 do
+  local ids = {unpack(ARGV, first, math.min(first + 5999, #ARGV))}
+  local there = redis.call('HMGET', KEYS[2], unpack(ids))
+  for n, id in ipairs(ids) do
+    local value, found = there[n], '-'
+    if value and string.byte(value) == 64 then  -- '@': a child holds it
+      local holder = string.sub(value, 2)
+      local held = redis.call('HGET', base .. 'held:' .. holder, id)
+      if held then found = string.match(held, '^%d+|') .. holder end
+    elseif value then
+      found = '+'
+      if withdraw then
+        redis.call('HDEL', KEYS[2], id)
+        redis.call('ZREM', base .. 'due', id)
+        for _, need in ipairs(aside) do redis.call('ZREM', base .. 'unknown:' .. need, id) end
+      end
     end
-  else
-    for _, name in ipairs(names) do
-      local held = redis.call('HGET', base .. 'held:' .. name, id)
-      if held then found = string.match(held, '^%d+|') .. name; break end
+    if forbid or (withdraw and (found == '+' or found == '-')) then redis.call('ZADD', KEYS[3], now, id) end
+    if stamp ~= '' and found == '-' then
+      stamped[#stamped + 1] = stamp
+      stamped[#stamped + 1] = id
     end
+    out[#out + 1] = found
   end
-  if mark or (withdraw and (found == '+' or found == '-')) then redis.call('ZADD', KEYS[3], now, id) end
-  out[#out + 1] = found
 end
 for _, need in ipairs(aside) do
   if redis.call('EXISTS', base .. 'unknown:' .. need) == 0 then redis.call('SREM', base .. 'unknown', need) end
 end
 if withdraw then redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - 600) end
+if stamp ~= '' then
+  redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', (now - 60) * 1000000)
+  for i = 1, #stamped, 4000 do redis.call('ZADD', KEYS[4], unpack(stamped, i, math.min(i + 3999, #stamped))) end
+end
 return out

@@ -1,23 +1,25 @@
 --[[ hold: a living child's running jobs are announced again after Redis lost its data.
 
-KEYS  1 {q}:body  2 {q}:held:<holder>  3 {q}:holders
-ARGV  1 holder   2 claimed at (epoch milliseconds)
-      3 then, for each job, two values: id, body
-Out   how many were announced; those that another child has got meanwhile are not
+Uses  full life
+KEYS  1 {s}:epoch  2 {q}:body  3 {q}:held:<holder>  4 {q}:holders
+ARGV  1 what the caller knows of the server's life   2 base "{q}:"   3 holder   4 claimed at (epoch milliseconds)
+      5 then, for each job, two values: id, body
+Out   an error while stale data are still there; else how many were announced (those that another child has got
+      meanwhile are not)
 ]]
-local prefix = string.sub(KEYS[2], 1, #KEYS[2] - #ARGV[1])
-local others, count = {}, 0
-for _, name in ipairs(redis.call('SMEMBERS', KEYS[3])) do
-  if name ~= ARGV[1] then others[#others + 1] = prefix .. name end
-end
-for i = 3, #ARGV, 2 do
-  local taken = false
-  for _, held in ipairs(others) do taken = taken or redis.call('HEXISTS', held, ARGV[i]) == 1 end
+allow_when_full()
+if not phase_of_life() then return redis.error_reply(LOST) end
+local base, mine, count = ARGV[2], '@' .. ARGV[3], 0
+for i = 5, #ARGV, 2 do
+  local id = ARGV[i]
+  local owner = redis.call('HGET', KEYS[2], id)
+  local taken = owner and owner ~= mine and string.sub(owner, 1, 1) == '@'
+    and redis.call('HEXISTS', base .. 'held:' .. string.sub(owner, 2), id) == 1
   if not taken then
-    redis.call('HSET', KEYS[2], ARGV[i], ARGV[2] .. '|' .. ARGV[i + 1])
-    redis.call('HDEL', KEYS[1], ARGV[i])
+    redis.call('HSET', KEYS[3], id, ARGV[4] .. '|' .. ARGV[i + 1])
+    redis.call('HSET', KEYS[2], id, mine)
     count = count + 1
   end
 end
-if count > 0 then redis.call('SADD', KEYS[3], ARGV[1]) end
+if count > 0 then redis.call('SADD', KEYS[4], ARGV[3]) end
 return count

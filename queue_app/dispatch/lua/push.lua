@@ -1,64 +1,45 @@
---[[ push: put jobs into a queue, ready or due. Idempotent: an id whose body waits already is left alone.
+--[[ push: put new jobs into a queue, ready or due, shortly after their commit. Idempotent.
 
-KEYS  1 {q}:body  2 {q}:levels  3 {q}:due  4 {q}:bell  5 {q}:cancelled
-ARGV  1 base "{q}:"
-      2 then, for each job, three values: id, at (epoch seconds; "0" = now), body ("<prio>:<lane>|…")
-Out   how many were new
+Uses  life lane
+KEYS  1 {s}:epoch  2 {q}:body  3 {q}:levels  4 {q}:due  5 {q}:bell  6 {q}:cancelled  7 {q}:restored
+ARGV  1 what the caller knows of the server's life; its third part: seconds from the caller's monotonic clock to Redis's
+      2 base "{q}:"   3 until when it counts as direct, on the caller's monotonic clock ("" = for ever)
+      4 then, for each job, three values: id, at (epoch seconds; "0" = now), body ("<prio>:<lane>|…")
+Out   how many were new; -1 when the push comes too late, so that `restore` has to read the rows first
 
-The caller sees to it that no child holds these ids (they are new, or were just taken back), or uses `restore`.
+Left alone are ids that Redis knows, ids that were cancelled, and ids that a restore has pushed or is about to push.
 ]]
-local base = ARGV[1]
-local now = redis.call('TIME')
-now = tonumber(now[1]) + tonumber(now[2]) / 1000000
-local added, ready, sooner = 0, 0, false
-local lists, order = {}, {}  -- list key → ids, in order
-local withdrawn = redis.call('EXISTS', KEYS[5]) == 1
-local head = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2]
-for first = 2, #ARGV, 6000 do
-  -- In portions: a script's stack holds some 8,000 values.
+if not phase_of_life() then return redis.error_reply(LOST) end
+local base = ARGV[2]
+local t = redis.call('TIME')
+local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
+if ARGV[3] ~= '' then
+  local offset = string.match(ARGV[1], '([^|]*)$')
+  local left = tonumber(ARGV[3]) + tonumber(offset) - now
+  if left <= 0 then return -1 end
+  -- The same call once more, repeated on its way, must not run jobs again that have ended.
+  local once = base .. 'pushed:' .. ARGV[4]
+  if not redis.call('SET', once, '', 'NX', 'PX', string.format('%.0f', left * 1000 + 1)) then return 0 end
+end
+local withdrawn = redis.call('EXISTS', KEYS[6]) == 1
+local restored = redis.call('EXISTS', KEYS[7]) == 1
+local jobs, seen = {}, {}
+for first = 4, #ARGV, 6000 do
   local last = math.min(first + 5999, #ARGV)
-  local ids, new = {}, {}
+  local ids = {}
   for i = first, last, 3 do ids[#ids + 1] = ARGV[i] end
-  local there = redis.call('HMGET', KEYS[1], unpack(ids))
-  local seen = {}
+  local there = redis.call('HMGET', KEYS[2], unpack(ids))
   for n, id in ipairs(ids) do
-    -- One that was cancelled between its commit and this push stays out.
-    if not there[n] and not seen[id] and not (withdrawn and redis.call('ZSCORE', KEYS[5], id)) then
+    if not there[n] and not seen[id]
+      and not (withdrawn and redis.call('ZSCORE', KEYS[6], id))
+      and not (restored and redis.call('ZSCORE', KEYS[7], id)) then
       seen[id] = true
       local i = first + 3 * (n - 1)
-      local at, body = ARGV[i + 1], ARGV[i + 2]
-      added = added + 1
-      new[#new + 1] = id
-      new[#new + 1] = body
-      if at ~= '0' and tonumber(at) > now then
-        redis.call('ZADD', KEYS[3], at, id)
-        if not head or tonumber(at) < tonumber(head) then head = at; sooner = true end
-      else
-        local list = string.sub(body, 1, string.find(body, '|', 1, true) - 1)
-        local batch = lists[list]
-        if not batch then batch = {}; lists[list] = batch; order[#order + 1] = list end
-        batch[#batch + 1] = id
-        ready = ready + 1
-      end
+      jobs[#jobs + 1] = id
+      jobs[#jobs + 1] = ARGV[i + 1]
+      jobs[#jobs + 1] = ARGV[i + 2]
     end
   end
-  if #new > 0 then redis.call('HSET', KEYS[1], unpack(new)) end
 end
-for _, list in ipairs(order) do
-  local key, batch = base .. 'ready:' .. list, lists[list]
-  local before = redis.call('EXISTS', key)
-  for i = 1, #batch, 4000 do
-    redis.call('RPUSH', key, unpack(batch, i, math.min(i + 3999, #batch)))
-  end
-  if before == 0 then
-    local prio, lane = string.match(list, '^([^:]*):(.*)$')
-    redis.call('RPUSH', base .. 'lanes:' .. prio, lane)
-    redis.call('ZADD', KEYS[2], prio, prio)
-  end
-end
-if ready > 0 or sooner then
-  -- A few tokens wake a few children; each that leaves work behind rings for the next (claim.lua).
-  local rung = redis.call('LLEN', KEYS[4])
-  for _ = rung + 1, math.min(math.max(ready, 1), 8) do redis.call('LPUSH', KEYS[4], '1') end
-end
-return added
+add_jobs(base, {body = KEYS[2], levels = KEYS[3], due = KEYS[4], bell = KEYS[5]}, jobs, now)
+return #jobs / 3

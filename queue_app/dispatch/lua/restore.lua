@@ -1,54 +1,73 @@
---[[ restore: push jobs from the record unless Redis knows them, waiting or held by any child.
+--[[ restore: push jobs whose rows were read after `find` had said that Redis does not know them.
 
-KEYS  1 {q}:body  2 {q}:levels  3 {q}:due  4 {q}:bell  5 {q}:cancelled  6 {q}:holders
-ARGV  1 base "{q}:"
-      2 then, for each job, three values: id, at (epoch seconds; "0" = now), body ("<prio>:<lane>|…")
-Out   how many were missing
+Uses  life lane
+KEYS  1 {s}:epoch  2 {q}:body  3 {q}:levels  4 {q}:due  5 {q}:bell  6 {q}:cancelled  7 {q}:restored
+ARGV  1 what the caller knows of the server's life   2 base "{q}:"   3 the stamp that `find` gave
+      4 then, for each job, three values: id, at (epoch seconds; "0" = now), body ("<prio>:<lane>|…")
+Out   how many were pushed
 
-Used after Redis lost its data, and for rows that were committed but never pushed. One that was withdrawn less than a
-minute ago is being cancelled and stays out; one withdrawn before that still waits in the record, so its cancellation
-was rolled back: its stale place in the queue is removed (the one scan of a list, and a rare one) and it goes in again.
+An id that does not carry the stamp any more is left alone: another restore came later, this one was carried out already,
+or it comes so late that its stamp was trimmed. A job that was withdrawn less than a minute ago is being cancelled and
+stays out. One withdrawn before that still waits in the record, so its cancellation was rolled back: its stale place in the
+queue is removed (the one scan of a list, and a rare one) and it goes in again.
 ]]
-local base = ARGV[1]
-local now = redis.call('TIME')
-now = tonumber(now[1]) + tonumber(now[2]) / 1000000
-local held = {}
-for _, holder in ipairs(redis.call('SMEMBERS', KEYS[6])) do held[#held + 1] = base .. 'held:' .. holder end
-local withdrawn = redis.call('EXISTS', KEYS[5]) == 1
-local added = 0
-for i = 2, #ARGV, 3 do
-  local id, at, body = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
-  local prio, lane = string.match(body, '^([^:]*):([^|]*)')
-  local known = redis.call('HEXISTS', KEYS[1], id)
-  for k = 1, #held do
-    if known == 1 then break end
-    known = redis.call('HEXISTS', held[k], id)
+local refused = refuse_if_lost()
+if refused then return refused end
+local base, stamp = ARGV[2], tonumber(ARGV[3])
+local t = redis.call('TIME')
+local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
+local withdrawn = redis.call('EXISTS', KEYS[6]) == 1
+local jobs, young, old = {}, {}, {}
+
+-- A direct push may still be on its way for ids made within ten minutes of now, by any host's clock.
+local function is_young(id)
+  local made = tonumber((string.gsub(string.sub(id, 1, 13), '-', '')), 16)
+  return not made or math.abs(now - made / 1000) < 600
+end
+
+local function is_known(id, value)
+  if not value then return false end
+  if string.sub(value, 1, 1) ~= '@' then return true end
+  return redis.call('HEXISTS', base .. 'held:' .. string.sub(value, 2), id) == 1
+end
+
+local function may_enter(id, body)
+  local when = withdrawn and redis.call('ZSCORE', KEYS[6], id)
+  if not when then return true end
+  if now - tonumber(when) < 60 then return false end
+  local prio, lane = route_of(body)
+  local list = base .. 'ready:' .. prio .. ':' .. lane
+  redis.call('ZREM', KEYS[6], id)
+  redis.call('ZREM', KEYS[4], id)
+  if redis.call('LREM', list, 0, id) > 0 and redis.call('EXISTS', list) == 0 then
+    redis.call('LREM', base .. 'lanes:' .. prio, 0, lane)
   end
-  if known == 0 and withdrawn then
-    local when = redis.call('ZSCORE', KEYS[5], id)
-    if when and now - tonumber(when) < 60 then
-      known = 1
-    elseif when then
-      redis.call('ZREM', KEYS[5], id)
-      redis.call('ZREM', KEYS[3], id)
-      local list = base .. 'ready:' .. prio .. ':' .. lane
-      if redis.call('LREM', list, 0, id) > 0 and redis.call('EXISTS', list) == 0 then
-        redis.call('LREM', base .. 'lanes:' .. prio, 0, lane)
+  return true
+end
+
+for first = 4, #ARGV, 6000 do
+  local ids = {}
+  for i = first, math.min(first + 5999, #ARGV), 3 do ids[#ids + 1] = ARGV[i] end
+  local there = redis.call('HMGET', KEYS[2], unpack(ids))
+  local stamps = redis.call('ZMSCORE', KEYS[7], unpack(ids))
+  for n, id in ipairs(ids) do
+    local i = first + 3 * (n - 1)
+    if stamps[n] and tonumber(stamps[n]) == stamp and not is_known(id, there[n]) and may_enter(id, ARGV[i + 2]) then
+      jobs[#jobs + 1] = id
+      jobs[#jobs + 1] = ARGV[i + 1]
+      jobs[#jobs + 1] = ARGV[i + 2]
+      if is_young(id) then
+        young[#young + 1] = string.format('%.0f', now * 1000000)
+        young[#young + 1] = id
+      else
+        old[#old + 1] = id
       end
     end
   end
-  if known == 0 then
-    redis.call('HSET', KEYS[1], id, body)
-    added = added + 1
-    if at > now then
-      redis.call('ZADD', KEYS[3], ARGV[i + 1], id)
-    elseif redis.call('RPUSH', base .. 'ready:' .. prio .. ':' .. lane, id) == 1 then
-      redis.call('RPUSH', base .. 'lanes:' .. prio, lane)
-      redis.call('ZADD', KEYS[2], prio, prio)
-    end
-  end
 end
-if added > 0 then
-  for _ = redis.call('LLEN', KEYS[4]) + 1, math.min(added, 8) do redis.call('LPUSH', KEYS[4], '1') end
+if #jobs > 0 then
+  add_jobs(base, {body = KEYS[2], levels = KEYS[3], due = KEYS[4], bell = KEYS[5]}, jobs, now)
+  for i = 1, #young, 4000 do redis.call('ZADD', KEYS[7], unpack(young, i, math.min(i + 3999, #young))) end
+  for i = 1, #old, 4000 do redis.call('ZREM', KEYS[7], unpack(old, i, math.min(i + 3999, #old))) end
 end
-return added
+return #jobs / 3

@@ -1,0 +1,136 @@
+"""Epochs: which data Redis has, and whether they are whole. One for each shard.
+
+An epoch begins when the leader has dropped what was stale. It names the life of the server process that holds the data
+(its run_id). Every script that hands out or takes jobs compares it with the server at the other end of its connection.
+The data are lost when the epoch is missing: after FLUSHALL, or a restart without data. They are lost as well when it
+names another life. A server that was restarted from a snapshot, or a replica that was promoted, may have gone back in
+time. An epoch goes through three phases:
+
+    closed   stale data were dropped: new jobs are pushed, living keepers announce what they run, nothing is claimed
+    filling  claims go on, while all that waits is put back from the record
+    whole    Redis has all that it should have
+
+Where the server's run_id is hidden, or differs from one connection to the next (proxies), its place is taken by `-` and
+a counter of writes. The counter may never fall below what a worker has seen. A loss can remain unnoticed there if only
+the writes of the last second are lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import redis
+
+from queue_app.dispatch import keys, scripts
+from queue_app.dispatch.connection import Knows, fresh
+
+#: The place of the run_id where none can be used.
+UNNAMED = "-"
+
+CLOSED, FILLING, WHOLE = "closed", "filling", "whole"
+
+
+class Epoch(NamedTuple):
+    """The data of a shard.
+
+    Attributes:
+        lost: they are missing, or of another life of the server.
+        life: run_id of the server that they are of, or `UNNAMED`; empty when there are none.
+        name: unique.
+        phase: `closed`, `filling` or `whole`.
+        writes: how many were counted, where the life is unnamed.
+    """
+
+    lost: bool
+    life: str = ""
+    name: str = ""
+    phase: str = ""
+    writes: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether jobs may be claimed."""
+        return not self.lost and self.phase != CLOSED
+
+
+def read(client: redis.Redis, shards: Iterable[str] | None = None) -> dict[str, Epoch]:
+    """The epochs of these shards, or of all; one round trip."""
+    names = keys.shards() if shards is None else list(shards)
+    knows, answers = scripts.ask(client, *commands(names))
+    return understood(names, knows, answers)
+
+
+def commands(shards: list[str]) -> list[tuple[str, str, str]]:
+    """The commands that ask for the epochs of these shards, for callers that ask something else as well."""
+    return [("MGET", keys.epoch(shard), keys.epoch(shard) + ":count") for shard in shards]
+
+
+def understood(shards: list[str], knows: Knows, answers: list[list[str | None]]) -> dict[str, Epoch]:
+    """The answers to `commands`."""
+    found: dict[str, Epoch] = {}
+    for shard, (text, count) in zip(shards, answers, strict=True):
+        life, _, rest = (text or "").partition("|")
+        name, _, phase = rest.partition("|")
+        lost = text is None or not (life in (UNNAMED, knows.run_id) or not knows.run_id)
+        found[shard] = Epoch(lost, life, name, phase, int(count or 0))
+    return found
+
+
+def all_open(client: redis.Redis) -> bool:
+    """Whether jobs of every shard may be claimed. If not, Redis has lost its data or gone back in time."""
+    return all(epoch.is_open for epoch in read(client).values())
+
+
+def drop(client: redis.Redis, queues: list[str]) -> int:
+    """Remove the stale data of these queues; one round trip.
+
+    Returns:
+        How many jobs there were.
+
+    Raises:
+        ResponseError: the data of the shard are not stale.
+    """
+    calls = [([keys.epoch_of(queue)], [keys.base(queue)]) for queue in queues]
+    return sum(scripts.many(client, scripts.drop, calls))
+
+
+def begin(client: redis.Redis, shard: str, name: str, life: str) -> bool:
+    """Begin an epoch, whose stale data were dropped. Returns whether this call did."""
+    return _enter(client, shard, CLOSED, name, life)
+
+
+def open_claims(client: redis.Redis, shard: str, epoch: Epoch) -> bool:
+    """Living workers have announced what they run. Returns whether this call opened the epoch."""
+    return _enter(client, shard, FILLING, epoch.name, epoch.life)
+
+
+def complete(client: redis.Redis, shard: str, epoch: Epoch) -> bool:
+    """All that waits was put back. Returns whether this call said so."""
+    return _enter(client, shard, WHOLE, epoch.name, epoch.life)
+
+
+def end(client: redis.Redis, shard: str, epoch: Epoch) -> bool:
+    """Part of the data is gone: all of them count as lost. Returns whether this call said so."""
+    return _enter(client, shard, "lost", epoch.name, epoch.life)
+
+
+def _enter(client: redis.Redis, shard: str, phase: str, name: str, life: str) -> bool:
+    return bool(scripts.epoch(client, [keys.epoch(shard), keys.announced(shard)], [phase, name, life]))
+
+
+def announce(client: redis.Redis, shard: str, name: str, worker_id: str) -> None:
+    """A worker has announced what it runs of this shard, in the epoch of this name."""
+    client.sadd(keys.announced(shard), f"{worker_id}|{name}")
+
+
+def announced(client: redis.Redis, shard: str, name: str) -> set[str]:
+    """The workers that have."""
+    members = (str(member).partition("|") for member in client.smembers(keys.announced(shard)))
+    return {worker_id for worker_id, _, of in members if of == name}
+
+
+def life_of_server(client: redis.Redis) -> str:
+    """The server's run_id as three new connections see it; `UNNAMED` where it is hidden, or differs."""
+    lives = {fresh(client).run_id for _ in range(3)}
+    return lives.pop() if len(lives) == 1 and "" not in lives else UNNAMED

@@ -1,0 +1,26 @@
+--[[ epoch: move the data of a shard from one phase to the next. See epochs.py.
+
+Uses  full life
+KEYS  1 {s}:epoch  2 {s}:announced
+ARGV  1 what the caller knows of the server's life   2 the phase to enter   3 the name of the epoch   4 its life, or "-"
+Out   1, or 0 when that is not the next phase of this epoch
+
+closed   the stale data were dropped: an epoch of this name begins
+filling  living workers have announced what they run: claims may begin
+whole    all that waits was put back
+lost     end the epoch of this name: part of its data is gone
+]]
+allow_when_full()
+local phase = phase_of_life()
+local to, name = ARGV[2], ARGV[3]
+if to == 'closed' then
+  if phase then return 0 end
+  redis.call('DEL', KEYS[2], KEYS[1] .. ':count')
+else
+  local current = string.match(redis.call('GET', KEYS[1]) or '', '^[^|]*|([^|]*)|')
+  if not phase or current ~= name then return 0 end
+  if to == 'lost' then return redis.call('DEL', KEYS[1]) end
+  if to == 'filling' and phase ~= 'closed' or to == 'whole' and phase ~= 'filling' then return 0 end
+end
+redis.call('SET', KEYS[1], ARGV[4] .. '|' .. name .. '|' .. to)
+return 1

@@ -1,0 +1,28 @@
+--[[ set_aside: take jobs that a child has claimed, and whose task its code does not know, out of all lanes.
+
+Uses  full life fence
+KEYS  1 {s}:epoch  2 {q}:body  3 {q}:held:<holder>  4 {q}:unknown  5 {q}:unknown:<need>  6 {q}:fence:<holder>
+ARGV  1 what the caller knows of the server's life   2 need: what a child must know, "<backend>|<task>"
+      3 fence of the caller   4… ids
+Out   an error when the fence stands higher; else how many were set aside (ids that this child no longer holds are skipped)
+
+They wait as before (their bodies are back), in no lane: no child claims them until `offer` puts them back.
+]]
+allow_when_full()
+local refused = refuse_if_fenced(KEYS[6], ARGV[3])
+if refused then return refused end
+phase_of_life()
+local now = redis.call('TIME')[1]
+local count = 0
+for i = 4, #ARGV do
+  local id = ARGV[i]
+  local held = redis.call('HGET', KEYS[3], id)
+  if held then
+    redis.call('HDEL', KEYS[3], id)
+    redis.call('HSET', KEYS[2], id, string.sub(held, string.find(held, '|', 1, true) + 1))
+    redis.call('ZADD', KEYS[5], now, id)
+    count = count + 1
+  end
+end
+if count > 0 then redis.call('SADD', KEYS[4], ARGV[2]) end
+return count

@@ -1,0 +1,158 @@
+"""Rebuild: what Redis is to have after it lost its data or went back in time. See dispatch/epochs.py for the phases."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import redis
+
+from queue_app import conf, ids
+from queue_app.dispatch import connection, epochs, keys, queues, workers
+from queue_app.lifecycle import release
+from queue_app.lifecycle.release import Check, unchecked
+from queue_app.models import Job, Queue, Worker, bulk
+from queue_app.models.bulk import write_alias
+from queue_app.states import JobState
+
+#: Queues in one round trip.
+QUEUES = 500
+
+
+def names_of_queues(client: redis.Redis) -> list[str]:
+    """All queues that may have something in Redis, sorted."""
+    using = write_alias()
+    names = queues.known(client)
+    for worker in workers.listed(client):
+        names.update(worker.queues)
+    names.update(Queue.objects.using(using).values_list("name", flat=True))
+    names.update(Job.objects.using(using).waiting_now().values_list("queue", flat=True).distinct())
+    names.update(Job.objects.using(using).timed().values_list("queue", flat=True).distinct())
+    return sorted(names)
+
+
+def begin(client: redis.Redis, shard: str, life: str, check: Check = unchecked) -> int:
+    """Drop the stale data of a shard, set its pauses right, and begin an epoch.
+
+    Args:
+        life: what the epoch is bound to (see epochs.life_of_server).
+        check: asked before each batch of writes.
+
+    Returns:
+        How many jobs were dropped. They come back from the record.
+    """
+    names = names_of_queues(client)
+    if names:
+        check()
+        queues.note(client, names)
+    count = 0
+    mine = [name for name in names if keys.shard_of(name) == shard]
+    for start in range(0, len(mine), QUEUES):
+        check()
+        count += epochs.drop(client, mine[start : start + QUEUES])
+    sync_pauses(client, check)
+    check()
+    epochs.begin(client, shard, ids.new_text(), life)
+    return count
+
+
+def silent_workers(client: redis.Redis, shard: str, name: str) -> set[str]:
+    """Living workers that have not announced yet what they run, in the epoch of this name."""
+    living = Worker.objects.using(write_alias()).living().values_list("pk", flat=True)
+    return {str(pk) for pk in living} - epochs.announced(client, shard, name)
+
+
+class Refill:
+    """Puts back all that waits, highest priority first, while new work flows.
+
+    Args:
+        shards: whose queues are filled.
+
+    Attributes:
+        done: nothing is left.
+        full: it ended because Redis has no room; the sweep goes on when there is some.
+    """
+
+    def __init__(self, shards: set[str]) -> None:
+        self.shards = shards
+        self.done = False
+        self.full = False
+        rows = Job.objects.using(write_alias()).filter(state=JobState.QUEUED).order_by("-priority", "id")
+        found = bulk.for_vendor(bulk.write_connection()).ids_and_queues(rows)
+        self._rows: Iterator[tuple[str, str]] = iter(found.iterator(chunk_size=release.CHUNK))
+
+    def run(self, client: redis.Redis, seconds: float, check: Check = unchecked) -> int:
+        """Go on for about so many seconds.
+
+        Returns:
+            How many jobs were put back.
+        """
+        until = time.monotonic() + seconds
+        count = 0
+        try:
+            while not self.done and time.monotonic() < until:
+                part = self._next_part()
+                check()
+                count += release.restore(client, part, check)
+                if not part:
+                    count += release.load_due(client, limit=1_000_000, check=check)
+                    self.done = True
+        except connection.Full:
+            self.full = self.done = True
+        return count
+
+    def _next_part(self) -> list[tuple[str, str]]:
+        part: list[tuple[str, str]] = []
+        for job_id, queue in self._rows:
+            if keys.shard_of(queue) in self.shards:
+                part.append((job_id, queue))
+                if len(part) == release.CHUNK:
+                    break
+        return part
+
+
+def at_once(client: redis.Redis) -> int:
+    """The whole rebuild in one go, for a process that is alone: no other worker lives.
+
+    Returns:
+        How many jobs were put back.
+    """
+    life = epochs.life_of_server(client)
+    for shard, epoch in epochs.read(client).items():
+        if epoch.lost:
+            begin(client, shard, life)
+    for shard, epoch in epochs.read(client).items():
+        if epoch.phase == epochs.CLOSED:
+            epochs.open_claims(client, shard, epoch)
+    filling = {shard: epoch for shard, epoch in epochs.read(client).items() if epoch.phase == epochs.FILLING}
+    if not filling:
+        return 0
+    count = Refill(set(filling)).run(client, float("inf"))
+    for shard, epoch in filling.items():
+        epochs.complete(client, shard, epoch)
+    return count
+
+
+def sync_pauses(client: redis.Redis, check: Check = unchecked) -> int:
+    """Let Redis hold back exactly the queues whose rows say so. It may have been away when that was said, and a row
+    may have been deleted while it was.
+
+    Returns:
+        How many queues were put right.
+    """
+    rows = Queue.objects.using(write_alias()).filter(paused=True)
+    wanted = set(rows.values_list("name", flat=True))
+    names = sorted(wanted | queues.known(client))
+    count = 0
+    for start in range(0, len(names), QUEUES):
+        part = names[start : start + QUEUES]
+        held_back = queues.paused(client, part)
+        for name in sorted(held_back ^ wanted.intersection(part)):
+            check()
+            count += queues.pause(client, name, name in wanted)
+    return count
+
+
+def limit_of_announcing() -> float:
+    """Seconds for which claims wait for living workers to announce what they run."""
+    return min(3.0, conf.get().LEASE)

@@ -1,0 +1,129 @@
+"""Rebuild: after Redis lost its data or went back in time, stale data go and what waits is put back from the record.
+
+Also removes keys that an older release left, once for each life of Redis's data.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import redis
+
+from queue_app.dispatch import epochs, keys, queues
+from queue_app.dispatch.epochs import Epoch
+from queue_app.lifecycle import rebuild
+from queue_app.lifecycle.rebuild import Refill
+from queue_app.maintenance.duty import Duty, Mandate
+
+logger = logging.getLogger(__name__)
+
+#: Seconds after which a run leaves the rest to the next, which comes at once: other duties wait behind it.
+SLICE = 1.0
+#: Version of the layout of keys; see dispatch/keys.py.
+LAYOUT = "2"
+
+
+class Rebuild:
+    """The state of a rebuild; begun anew by each leader."""
+
+    def __init__(self) -> None:
+        self._closed_at: dict[str, float] = {}  # epoch's name → when it was first seen closed (monotonic)
+        self._refill: Refill | None = None
+        self._refilling: tuple[str, ...] = ()  # the names of the epochs that are refilled
+        self._ended: set[str] = set()  # lives of epochs that ended
+        self._layout_cursor: int | None = None
+        self._layout_of: str | None = None  # name of the epoch for which the layout was looked at
+
+    def run(self, mandate: Mandate) -> int:
+        """Take the next steps of a rebuild, if one is needed.
+
+        Returns:
+            How many jobs were put back.
+        """
+        epochs_now = mandate.epochs
+        if all(epoch.phase == epochs.WHOLE and not epoch.lost for epoch in epochs_now.values()):
+            self._drop_old_layout(mandate, epochs_now)
+            return 0
+        mandate.unfinished = mandate.urgent = True
+        if lost := {shard: epoch for shard, epoch in epochs_now.items() if epoch.lost}:
+            self._begin(mandate, lost)
+            return 0
+        if closed := {shard: epoch for shard, epoch in epochs_now.items() if epoch.phase == epochs.CLOSED}:
+            self._open(mandate, closed)
+            return 0
+        return self._fill(mandate, {s: e for s, e in epochs_now.items() if e.phase == epochs.FILLING})
+
+    def _begin(self, mandate: Mandate, lost: dict[str, Epoch]) -> None:
+        life = epochs.life_of_server(mandate.client)
+        if (
+            life in self._ended
+        ):  # no process has the life of an earlier one: connections lead to several servers
+            life = epochs.UNNAMED
+        self._ended.update(epoch.life for epoch in lost.values() if epoch.life != life)
+        for shard, epoch in lost.items():
+            dropped = rebuild.begin(mandate.client, shard, life, mandate.check)
+            if epoch.life or dropped:
+                logger.warning(
+                    "Redis lost its data or went back in time; %d stale jobs were dropped.", dropped
+                )
+        mandate.check()
+
+    def _open(self, mandate: Mandate, closed: dict[str, Epoch]) -> None:
+        """Let claims begin when all living workers have announced what they run, or have had the time for it."""
+        now = time.monotonic()
+        for shard, epoch in closed.items():
+            since = self._closed_at.setdefault(epoch.name, now)
+            silent = rebuild.silent_workers(mandate.client, shard, epoch.name)
+            if silent and now - since < rebuild.limit_of_announcing():
+                continue
+            if silent:
+                logger.warning("%d workers did not announce in time what they run.", len(silent))
+            del self._closed_at[epoch.name]
+            epochs.open_claims(mandate.client, shard, epoch)
+        mandate.check()
+
+    def _fill(self, mandate: Mandate, filling: dict[str, Epoch]) -> int:
+        names = tuple(epoch.name for epoch in filling.values())
+        refill, self._refill = self._refill, None  # if this fails, it begins anew
+        if refill is None or self._refilling != names:
+            refill, self._refilling = Refill(set(filling)), names
+        count = refill.run(mandate.client, SLICE, mandate.check)
+        if not refill.done:
+            self._refill = refill
+            return count
+        if refill.full:
+            logger.warning(
+                "Redis is full: the other waiting jobs are put back as room is made. Raise its maxmemory."
+            )
+        for shard, epoch in filling.items():
+            epochs.complete(mandate.client, shard, epoch)
+        logger.info("What waits was put back into Redis.")
+        mandate.check()
+        return count
+
+    def _drop_old_layout(self, mandate: Mandate, epochs_now: dict[str, Epoch]) -> None:
+        """Remove keys of older layouts, some at a time."""
+        name = "|".join(epoch.name for epoch in epochs_now.values())
+        if self._layout_of == name:
+            return
+        client: redis.Redis = mandate.client
+        if self._layout_cursor is None and client.get(keys.layout()) == LAYOUT:
+            self._layout_of = name
+            return
+        until, cursor = time.monotonic() + SLICE / 2, self._layout_cursor or 0
+        while time.monotonic() < until:
+            mandate.check()
+            cursor, old = queues.drop_old_keys(client, cursor)
+            if old:
+                logger.info("%d keys that an older release left in Redis were removed.", old)
+            if not cursor:
+                self._layout_cursor, self._layout_of = None, name
+                client.set(keys.layout(), LAYOUT)
+                return
+        self._layout_cursor = cursor
+        mandate.unfinished = True
+
+
+#: Quick to begin: claims wait for it.
+REBUILD = Duty("rebuild", 0.8, Rebuild().run, "pushes all that waits when Redis has lost its data")
