@@ -72,6 +72,18 @@ def check_sqlite(app_configs: Any, **_: Any) -> list[CheckMessage]:
     ]
 
 
+@register("queue_app", deploy=True)
+def check_redis(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """Redis is configured so that nothing is lost. With --deploy alone: it asks the server."""
+    from queue_app.dispatch import connection, fitness
+
+    try:
+        found = fitness.complaints(connection.client(2.0))
+    except (*connection.Unavailable, ImproperlyConfigured):
+        return []  # it may not be there where checks are run
+    return [Warning(one.text, hint=one.hint, id=f"queue_app.W{one.number:03}") for one in found]
+
+
 def load_tasks_api() -> None:
     """Load the Tasks API if TASKS names our backend, so that its own system check is registered."""
     tasks = getattr(settings, "TASKS", None) or {}

@@ -11,7 +11,14 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, BusyLoadingError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.retry import Retry
 
 from queue_app import conf
@@ -26,8 +33,8 @@ class DataLost(RedisError):
     """Redis lost its data or went back in time; the leader drops what is stale and puts back what waits (epochs.py)."""
 
 
-class Full(RedisError):
-    """Redis is at its maxmemory. What frees memory still works; what needs more is tried again later."""
+#: Redis is at its maxmemory. What frees memory still works; what needs more is tried again later.
+Full = OutOfMemoryError
 
 
 #: Everything that means "not now": the caller goes on without Redis, or tries again later.
@@ -195,7 +202,7 @@ def explain(error: BaseException) -> str:
         return f"{where} is a read-only replica; point QUEUE_APP['REDIS_URL'] at the primary."
     if isinstance(error, DataLost):
         return f"{where} lost its data or went back in time; what waits is being put back."
-    if isinstance(error, Full) or (isinstance(error, ResponseError) and str(error).startswith("OOM")):
+    if isinstance(error, Full):
         return f"{where} is out of memory; raise its maxmemory. Evicting keys is no way out: it loses jobs."
     reason = str(error) or type(error).__name__
     return f"{where} cannot be reached ({reason}); start it, or correct QUEUE_APP['REDIS_URL']."

@@ -116,7 +116,7 @@ def busiest(queues: dict[str, Figures]) -> dict[str, Figures]:
 def keep(client: redis.Redis, sample: Sample) -> None:
     """Add a sample to those that are kept."""
     text = json.dumps(asdict(sample), separators=(",", ":"))
-    pipe = client.pipeline(transaction=True)
+    pipe = client.pipeline(transaction=False)
     pipe.lpush(keys.stats(), text)
     pipe.ltrim(keys.stats(), 0, KEEP - 1)
     pipe.execute()

@@ -16,8 +16,8 @@ from queue_app.dispatch.connection import DataLost, Fenced, Full, put, take
 _FOLDER = Path(__file__).with_name("lua")
 _uses = re.compile(r"^Uses +(.+)$", re.MULTILINE).search
 
-#: The first word of a refusal of a script, or of Redis → how it is raised.
-_REFUSALS: dict[str, type[Exception]] = {"FENCED": Fenced, "LOST": DataLost, "OOM": Full}
+#: The first word of a script's refusal → how it is raised.
+_REFUSALS: dict[str, type[Exception]] = {"FENCED": Fenced, "LOST": DataLost}
 
 
 class Script:
@@ -141,6 +141,8 @@ def _raised(answers: list[Any]) -> list[Any]:
     for answer in answers:
         if isinstance(answer, ResponseError):
             text = str(answer)
+            if "OOM command not allowed" in text:  # Redis 6 has words before it
+                raise Full(text)
             kind = _REFUSALS.get(text.partition(" ")[0])
             raise kind(text) if kind else answer
     return answers

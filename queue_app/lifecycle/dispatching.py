@@ -77,7 +77,7 @@ def entry_of_row(job: Job) -> Entry:
 
 def entries_of_waiting(ids: list[str]) -> list[Entry]:
     """The same of many, in the order of their ids here, from as little as the database has to give; without those that
-    wait no longer, or shall be cancelled."""
+    wait no longer, that are to be cancelled, or that another transaction has locked: it may be cancelling them."""
     database = bulk.write_connection()
     rows = bulk.for_vendor(database).read_waiting(database, ids, conf.get().BODY_LIMIT)
     found = {row.id: row for row in rows}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from uuid import UUID
 
 import redis
 
@@ -80,6 +81,7 @@ class Refill:
         rows = Job.objects.using(write_alias()).filter(state=JobState.QUEUED).order_by("-priority", "id")
         found = bulk.for_vendor(bulk.write_connection()).ids_and_queues(rows)
         self._rows: Iterator[tuple[str, str]] = iter(found.iterator(chunk_size=release.CHUNK))
+        self._left: list[tuple[UUID | str, str]] = []
 
     def run(self, client: redis.Redis, seconds: float, check: Check = unchecked) -> int:
         """Go on for about so many seconds.
@@ -93,16 +95,19 @@ class Refill:
             while not self.done and time.monotonic() < until:
                 part = self._next_part()
                 check()
-                count += release.restore(client, part, check)
+                count += release.restore(client, part, check, self._left)
                 if not part:
+                    count += release.restore(
+                        client, self._left, check
+                    )  # other transactions have ended by now
                     count += release.load_due(client, limit=1_000_000, check=check)
                     self.done = True
         except connection.Full:
             self.full = self.done = True
         return count
 
-    def _next_part(self) -> list[tuple[str, str]]:
-        part: list[tuple[str, str]] = []
+    def _next_part(self) -> list[tuple[UUID | str, str]]:
+        part: list[tuple[UUID | str, str]] = []
         for job_id, queue in self._rows:
             if keys.shard_of(queue) in self.shards:
                 part.append((job_id, queue))

@@ -55,7 +55,12 @@ def load_due(
     return restore(client, list(rows.values_list("pk", "queue")[:limit]), check)
 
 
-def restore(client: redis.Redis, found: Iterable[tuple[UUID | str, str]], check: Check = unchecked) -> int:
+def restore(
+    client: redis.Redis,
+    found: Iterable[tuple[UUID | str, str]],
+    check: Check = unchecked,
+    left: list[tuple[UUID | str, str]] | None = None,
+) -> int:
     """Push jobs unless Redis knows them, waiting or held, or their rows have moved on meanwhile.
 
     Redis is asked first and the rows are read after that: a job that Redis no longer knows because it was settled
@@ -65,6 +70,7 @@ def restore(client: redis.Redis, found: Iterable[tuple[UUID | str, str]], check:
     Args:
         found: (id, queue) of rows that were waiting a moment ago.
         check: asked before each batch of writes.
+        left: takes those that another transaction changes at this moment, or that no longer wait.
 
     Returns:
         How many were missing.
@@ -76,11 +82,16 @@ def restore(client: redis.Redis, found: Iterable[tuple[UUID | str, str]], check:
     count = 0
     rows = iter(found)
     while part := list(islice(rows, CHUNK)):
-        count += _restore_some(client, part, check)
+        count += _restore_some(client, part, check, left)
     return count
 
 
-def _restore_some(client: redis.Redis, part: list[tuple[UUID | str, str]], check: Check) -> int:
+def _restore_some(
+    client: redis.Redis,
+    part: list[tuple[UUID | str, str]],
+    check: Check,
+    left: list[tuple[UUID | str, str]] | None,
+) -> int:
     """The same of at most CHUNK jobs: a few round trips, however many queues they are in."""
     by_queue: dict[str, list[str]] = defaultdict(list)
     for pk, queue in part:
@@ -90,6 +101,8 @@ def _restore_some(client: redis.Redis, part: list[tuple[UUID | str, str]], check
     if not wanted:
         return 0
     entries = {entry[0]: entry for entry in dispatching.entries_of_waiting(wanted)}
+    if left is not None:
+        left += [(i, queue) for queue, (ids, _) in missing.items() for i in ids if i not in entries]
     check()
     return queues.restore(
         client,

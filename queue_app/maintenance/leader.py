@@ -43,6 +43,8 @@ DUTIES: tuple[Duty, ...] = (
 LOOK = 1.0
 #: The same, in the midst of a rebuild.
 URGENT = 0.1
+#: Seconds after which a duty is done again that Redis refused.
+REFUSED = 1.0
 #: Seconds within which a process that has started seeks to lead.
 FIRST = 0.5
 #: Seconds between two notes of runs in which there was nothing to do.
@@ -195,8 +197,8 @@ class Leader:
         except (connection.DataLost, connection.Full) as refused:
             # Redis answers. The rebuild comes first, or memory must be freed; the duty goes on after that.
             error = connection.explain(refused)
-            mandate.urgent = isinstance(refused, connection.DataLost)
-            self._urgent |= mandate.urgent
+            self._urgent |= isinstance(refused, connection.DataLost)
+            self._due[duty.name] = min(self._due[duty.name], began + REFUSED)
         except connection.Unavailable as lost:
             found.note(mandate, self._host, at, time.monotonic() - began, 0, connection.explain(lost))
             self._news = True

@@ -31,6 +31,7 @@ class Rebuild:
         self._closed_at: dict[str, float] = {}  # epoch's name → when it was first seen closed (monotonic)
         self._refill: Refill | None = None
         self._refilling: tuple[str, ...] = ()  # the names of the epochs that are refilled
+        self._restored = 0  # jobs put back by this rebuild
         self._ended: set[str] = set()  # lives of epochs that ended
         self._layout_cursor: int | None = None
         self._layout_of: str | None = None  # name of the epoch for which the layout was looked at
@@ -89,6 +90,7 @@ class Rebuild:
         if refill is None or self._refilling != names:
             refill, self._refilling = Refill(set(filling)), names
         count = refill.run(mandate.client, SLICE, mandate.check)
+        self._restored += count
         if not refill.done:
             self._refill = refill
             return count
@@ -98,7 +100,9 @@ class Rebuild:
             )
         for shard, epoch in filling.items():
             epochs.complete(mandate.client, shard, epoch)
-        logger.info("What waits was put back into Redis.")
+        if self._restored:
+            logger.warning("Redis had lost its data: %d waiting jobs were put back.", self._restored)
+        self._restored = 0
         mandate.check()
         return count
 

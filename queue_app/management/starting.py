@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.db import DatabaseError
 
-from queue_app.dispatch import connection
+from queue_app.dispatch import connection, fitness
 from queue_app.models import Job
 from queue_app.models.bulk import write_alias
+
+logger = logging.getLogger(__name__)
 
 
 def check_stores() -> None:
@@ -19,6 +23,8 @@ def check_stores() -> None:
     """
     check_redis()
     check_database()
+    for complaint in fitness.complaints(connection.client()):
+        logger.warning("%s %s", complaint.text, complaint.hint)
 
 
 def check_redis() -> None:

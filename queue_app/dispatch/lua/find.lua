@@ -57,5 +57,6 @@ if withdraw then redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - 600) end
 if stamp ~= '' then
   redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', (now - 60) * 1000000)
   for i = 1, #stamped, 4000 do redis.call('ZADD', KEYS[4], unpack(stamped, i, math.min(i + 3999, #stamped))) end
+  redis.call('EXPIRE', KEYS[4], 120)
 end
 return out

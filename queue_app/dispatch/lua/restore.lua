@@ -69,5 +69,6 @@ if #jobs > 0 then
   add_jobs(base, {body = KEYS[2], levels = KEYS[3], due = KEYS[4], bell = KEYS[5]}, jobs, now)
   for i = 1, #young, 4000 do redis.call('ZADD', KEYS[7], unpack(young, i, math.min(i + 3999, #young))) end
   for i = 1, #old, 4000 do redis.call('ZREM', KEYS[7], unpack(old, i, math.min(i + 3999, #old))) end
+  redis.call('EXPIRE', KEYS[7], 120)
 end
 return #jobs / 3

@@ -171,14 +171,18 @@ def mark_running(connection: BaseDatabaseWrapper, starts: list[Start], worker_id
 
 
 def read_waiting(connection: BaseDatabaseWrapper, job_ids: list[str], limit: int) -> list[Waiting]:
-    """What Redis is to carry of those of these jobs that wait, or wait for their next attempt.
+    """What Redis is to carry of those of these jobs that wait, or wait for their next attempt. Left out are rows that
+    another transaction has locked, as it may be cancelling them.
 
     Args:
         limit: longest payload that is read, in characters.
     """
     rows = Job.objects.using(connection.alias).filter(pk__in=[UUID(job_id) for job_id in job_ids])
     rows = rows.filter(state__in=sorted(DISPATCHED), cancel_requested_at=None)
-    return [_waiting(limit, *values) for values in rows.values_list(*_WAITING)]
+    with transaction.atomic(using=connection.alias):
+        # SQLite has no locks of rows. With IMMEDIATE transactions, as the docs ask for, this one waits for the others.
+        rows = rows.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
+        return [_waiting(limit, *values) for values in rows.values_list(*_WAITING)]
 
 
 _WAITING = (

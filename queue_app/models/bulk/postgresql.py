@@ -112,6 +112,7 @@ SELECT id::text, COALESCE(extract(epoch FROM run_after)::float8, 0), priority,
     CASE WHEN char_length(payload) <= %s THEN payload END
 FROM queue_app_job
 WHERE id = ANY (%b::uuid[]) AND state IN ({_DISPATCHED}) AND cancel_requested_at IS NULL
+FOR SHARE SKIP LOCKED
 """  # noqa: S608 - constants
 
 
@@ -275,7 +276,8 @@ def mark_running(connection: BaseDatabaseWrapper, starts: list[Start], worker_id
 
 
 def read_waiting(connection: BaseDatabaseWrapper, job_ids: list[str], limit: int) -> list[Waiting]:
-    """What Redis is to carry of those of these jobs that wait, or wait for their next attempt.
+    """What Redis is to carry of those of these jobs that wait, or wait for their next attempt. Left out are rows that
+    another transaction has locked, as it may be cancelling them.
 
     Args:
         limit: longest payload that is read, in characters.
