@@ -173,6 +173,13 @@ def put(client: redis.Redis, connection: Any) -> None:
     _own.connections[client.connection_pool] = connection
 
 
+def close(client: redis.Redis) -> None:
+    """Let this thread's next `take` connect anew."""
+    connection = _own.connections.pop(client.connection_pool, None)
+    if connection is not None:
+        connection.disconnect()
+
+
 def forget() -> None:
     """Drop this process's clients, so that the next use connects anew (an embedded server is started again)."""
     _own.connections.clear()

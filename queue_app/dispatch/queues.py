@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import redis
 
 from queue_app.dispatch import keys, scripts
 from queue_app.dispatch.body import Delivery
+from queue_app.dispatch.connection import close
 from queue_app.dispatch.holder import Holder, fence, seen
 
 #: Jobs in one script call: enough to make round trips cheap, few enough to keep Redis answering others.
@@ -39,7 +41,11 @@ def push(client: redis.Redis, queue: str, entries: Sequence[Entry], made: float 
     """
     until = "" if made is None else repr(made + DIRECT)
     answers = scripts.push.each(client, _push_keys(queue), _batches(queue, until, entries))
-    return None if -1 in answers else sum(answers)
+    if -1 not in answers:
+        return sum(answers)
+    if made is not None and time.monotonic() - made < DIRECT / 2:
+        close(client)  # it is not late: one of the clocks was changed, or this machine slept; compare them again
+    return None
 
 
 def restore(client: redis.Redis, by_queue: Mapping[str, tuple[Sequence[Entry], str]]) -> int:
