@@ -81,6 +81,10 @@ def test_a_replica_that_was_cut_off_answers_at_the_address_of_the_dead_primary(
             server.client().set("key", "new")
         assert server.client().get("key") == b"new"
         assert server.client().info("server")["run_id"] != old
+        snapshot = server.save()
+        server.kill()
+        server.start(snapshot)
+        assert server.client().get("key") == b"new"
         server.restart()
         assert server.client().dbsize() == 0
     assert not server.answers()

@@ -82,8 +82,9 @@ class RedisServer(Server):
         """Write what it holds now into a file of its folder, for a later `start`; the server goes on."""
         with self.client() as client:
             client.save()
+            place = Path(str(client.config_get("dir")["dir"]))  # a promoted replica has its own
         self._snapshots += 1
-        return (self.folder / DATA).rename(self.folder / f"snapshot-{self._snapshots}.rdb")
+        return (place / DATA).rename(self.folder / f"snapshot-{self._snapshots}.rdb")
 
     def start(self, snapshot: Path | None = None) -> None:
         """Start it.
