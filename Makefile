@@ -4,10 +4,10 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 PIP_INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check format bench chaos build clean
+.PHONY: help install demo serve test test-slow check format bench chaos build clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(VENV)/.installed  ## Make .venv and install requirements.txt into it
 
@@ -19,6 +19,9 @@ serve: $(VENV)/.installed  ## Web server, worker and Redis in one terminal; Ctrl
 
 test: $(VENV)/.installed-dev  ## All tests, on SQLite and on PostgreSQL; ARGS="-k name" is passed to pytest
 	@$(PY) -m tests.run $(ARGS)
+
+test-slow: $(VENV)/.installed-dev  ## The tests that take minutes, with what they print; ARGS as for test
+	@$(PY) -m tests.run --slow $(ARGS)
 
 check: $(VENV)/.installed-dev  ## Style, format, types, migrations, layers
 	$(PY) -m ruff check .

@@ -58,7 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
     stack = contextlib.ExitStack()
     config.add_cleanup(stack.close)
     try:
-        redis_one = stack.enter_context(redis_server())
+        redis_one = stack.enter_context(redis_server(tcp=True))
+        redis_one.url = redis_one.socket_url  # the port is for its replicas
         postgres = None
         if database == "postgresql":
             # A test run may lose its data in a power cut; the benches keep PostgreSQL's defaults.

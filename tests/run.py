@@ -1,5 +1,6 @@
-"""Run the tests on every database: `python -m tests.run [arguments of pytest]`.
+"""Run the tests on every database: `python -m tests.run [--slow] [arguments of pytest]`.
 
+With `--slow`, only the tests marked `slow` run, one leg after the other, and what they print is shown.
 A leg whose servers are not on this machine is skipped and shown at the end; with CI=true or
 REQUIRE_ALL_LEGS=1 that counts as a failure. Exit code: 0 if every leg passed, else 1.
 """
@@ -22,6 +23,9 @@ LEGS = {
     "postgresql": {"TEST_DATABASE": "postgresql", "TEST_PART": "all but workers"},
     "workers": {"TEST_DATABASE": "postgresql", "TEST_PART": "workers"},
 }
+#: The same for `--slow`. One after the other, as their figures would suffer from each other.
+SLOW_LEGS = {"sqlite": {"TEST_DATABASE": "sqlite"}, "postgresql": {"TEST_DATABASE": "postgresql"}}
+SLOW_ARGUMENTS = ["-m", "slow", "-s", "--durations=0", "--durations-min=1"]
 CANNOT_RUN = 77  # tests/conftest.py: the leg's servers are not on this machine
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,10 +36,17 @@ class Leg:
     Args:
         name: Which one.
         arguments: Those of pytest.
-        output: Where its output is kept until `show`; None prints it as it comes.
+        output: Where its output is kept until `wait`; None prints it as it comes.
+        variables: Its environment variables; None takes those of `LEGS`.
     """
 
-    def __init__(self, name: str, arguments: list[str], output: IO[bytes] | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: list[str],
+        output: IO[bytes] | None,
+        variables: dict[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.seconds = 0.0
         self._output = output
@@ -43,7 +54,7 @@ class Leg:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *arguments],
             cwd=ROOT,
-            env=_environment() | LEGS[name],
+            env=_environment() | (variables or LEGS[name]),
             stdout=output,
             stderr=output and subprocess.STDOUT,
         )
@@ -81,12 +92,25 @@ def run_legs(arguments: list[str]) -> dict[str, tuple[str, float]]:
         return results
 
 
+def run_slow_legs(arguments: list[str]) -> dict[str, tuple[str, float]]:
+    """Run the slow tests on each database, one leg after the other; each prints as it goes."""
+    results = {}
+    for name, variables in SLOW_LEGS.items():
+        print(f"── slow tests on {name} ──", flush=True)
+        leg = Leg(name, [*SLOW_ARGUMENTS, *arguments], None, variables)
+        result = leg.wait()
+        results[name] = (result, leg.seconds)
+    return results
+
+
 def main(arguments: list[str]) -> int:
     """Run all legs and print how each went."""
+    slow = "--slow" in arguments
+    arguments = [word for word in arguments if word != "--slow"]
     require_all = any(
         os.environ.get(name, "").lower() in ("1", "true", "yes") for name in ("CI", "REQUIRE_ALL_LEGS")
     )
-    results = run_legs(arguments)
+    results = run_slow_legs(arguments) if slow else run_legs(arguments)
     print("\nlegs", flush=True)
     for leg, (result, seconds) in results.items():
         print(f"  {leg:<12} {seconds:7.1f} s  {result}")
@@ -96,7 +120,7 @@ def main(arguments: list[str]) -> int:
         if require_all:
             print("!!! No skip is allowed here (CI or REQUIRE_ALL_LEGS is set). !!!")
     allowed = {"passed"} if require_all else {"passed", "SKIPPED"}
-    if arguments:
+    if arguments or slow:
         allowed.add("no test ran")  # a selection may hold none that asks the database
     if not any(result == "passed" for result, _ in results.values()):
         return 1

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import redis
 
 from tests.support.processes import ServerUnavailable
+from tests.support.replicas import replica_of
 from tests.support.servers import postgresql_server, redis_server
 from tests.support.waiting import wait_until
 from tests.support.workers import ROOT
@@ -43,6 +45,59 @@ def test_redis_on_tcp_takes_options() -> None:
     with redis_server(None, "--maxmemory", "10mb", tcp=True) as server:
         assert server.url.startswith("redis://127.0.0.1:")
         assert server.client().config_get("maxmemory") == {"maxmemory": str(10 * 1024 * 1024)}
+
+
+def test_redis_starts_from_a_snapshot_only_when_told_to(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+        server.client().set("key", "then")
+        snapshot = server.save()
+        server.client().set("key", "later")
+        server.save()
+        for _ in range(2):
+            server.kill()
+            server.start(snapshot)
+            assert server.client().get("key") == b"then"
+        server.restart()
+        assert server.client().dbsize() == 0
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_a_replica_that_was_cut_off_answers_at_the_address_of_the_dead_primary(
+    tmp_path: Path, tcp: bool
+) -> None:
+    with redis_server(tmp_path, tcp=True) as server:
+        if not tcp:
+            server.url = server.socket_url
+        elif int(server.client().info("server")["redis_version"].split(".")[0]) < 7:
+            pytest.skip("this Redis cannot take over a port")
+        old = server.client().info("server")["run_id"]
+        server.client().set("key", "then")
+        with replica_of(server) as replica:
+            server.client().set("key", "last")
+            replica.cut_off()
+            server.client().set("key", "later")
+            replica.promote()
+            assert server.client().get("key") == b"last"
+            server.client().set("key", "new")
+        assert server.client().get("key") == b"new"
+        assert server.client().info("server")["run_id"] != old
+        snapshot = server.save()
+        server.kill()
+        server.start(snapshot)
+        assert server.client().get("key") == b"new"
+        server.restart()
+        assert server.client().dbsize() == 0
+    assert not server.answers()
+
+
+def test_redis_with_limited_memory_refuses_writes(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server, server.client() as client:
+        server.limit_memory(1_000_000)
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            for number in range(100):
+                client.set(f"key {number}", "x" * 100_000)
+        server.limit_memory(None)
+        client.set("key", "value")
 
 
 def test_a_paused_redis_answers_again_when_resumed() -> None:

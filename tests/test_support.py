@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import redis
@@ -83,6 +84,23 @@ def test_a_leg_without_its_server_is_told_apart_from_a_failure(monkeypatch: pyte
     # No PostgreSQL is found by a user that cannot run any.
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p tests.support.without_postgresql")
     assert run.Leg("workers", ["-q", "tests/test_deployment.py"], None).wait() == "SKIPPED"
+
+
+def test_slow_tests_run_only_when_they_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "test_both.py").write_text(
+        "import pytest\n\n"
+        "@pytest.mark.slow\n@pytest.mark.django_db\ndef test_slow(): print('the figure is 7')\n\n"
+        "def test_quick(): pass\n"
+    )
+    monkeypatch.setattr(run, "SLOW_LEGS", {"sqlite": {"TEST_DATABASE": "sqlite"}})
+    arguments = ["-q", "-c", str(run.ROOT / "pyproject.toml"), "-p", "tests.conftest", str(tmp_path)]
+    assert run.Leg("sqlite", arguments, None).wait() == "passed"
+    assert "1 passed, 1 deselected" in capfd.readouterr().out
+    assert run.main(["--slow", *arguments]) == 0
+    said = capfd.readouterr().out
+    assert "the figure is 7" in said and "1 passed, 1 deselected" in said
 
 
 def test_all_legs_run_at_once_and_show_all_they_say(capfd: pytest.CaptureFixture[str]) -> None:

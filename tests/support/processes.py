@@ -112,6 +112,11 @@ class Server:
             self._process.wait()
             self._process = None
 
+    def take_over(self, other: Server) -> None:
+        """Have the process of another server from now on, which answers at this one's address; its own is dead."""
+        self.kill()
+        self._process, other._process = other._process, None
+
     def restart(self) -> None:
         """Start the server again at the same address, stopping it first if it runs."""
         self.stop()

@@ -32,15 +32,24 @@ from queue_app.dispatch import embedded
 from tests.support.processes import START_DEADLINE, Server, ServerUnavailable, free_port
 
 SOCKET_FOLDER_MAX = 80  # bytes of folder that leave room for the socket's name
+DATA = "dump.rdb"  # what a Redis writes its data to, in its folder, and reads when it starts
 
 
 class RedisServer(Server):
-    """A Redis that keeps nothing on disk. `url` is a `unix://` URL, or `redis://` if it was given a port."""
+    """A Redis that keeps nothing on disk, except for what `save` is told to. `url` is a `unix://` URL, or `redis://` if
+    it was given a port.
+
+    Attributes:
+        socket: Its Unix socket, also where `url` names a port.
+        port: Its TCP port, 0 for none.
+    """
 
     name = "Redis"
 
     def __init__(self, folder: Path, *options: str, port: int = 0) -> None:
-        path = folder / "redis.sock"
+        self.folder, self.port = folder, port
+        self.socket = path = folder / "redis.sock"
+        self._snapshots = 0
         try:
             binary = str(embedded.find_server())
         except Exception as error:
@@ -54,9 +63,46 @@ class RedisServer(Server):
             str(path),
             "--unixsocketperm",
             "700",
+            "--dir",
+            str(folder),
+            "--dbfilename",
+            DATA,
         ]
-        super().__init__([binary, *base, "--save", "", "--appendonly", "no", *options], folder / "redis.log")
-        self.url = f"redis://127.0.0.1:{port}/0" if port else f"unix://{path}?db=0"
+        # A replica shall not wait for others that might want the same copy.
+        base += ["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"]
+        super().__init__([binary, *base, *options], folder / "redis.log")
+        self.url = f"redis://127.0.0.1:{port}/0" if port else self.socket_url
+
+    @property
+    def socket_url(self) -> str:
+        """The URL through the Unix socket."""
+        return f"unix://{self.socket}?db=0"
+
+    def save(self) -> Path:
+        """Write what it holds now into a file of its folder, for a later `start`; the server goes on."""
+        with self.client() as client:
+            client.save()
+            place = Path(str(client.config_get("dir")["dir"]))  # a promoted replica has its own
+        self._snapshots += 1
+        return (place / DATA).rename(self.folder / f"snapshot-{self._snapshots}.rdb")
+
+    def start(self, snapshot: Path | None = None) -> None:
+        """Start it.
+
+        Args:
+            snapshot: what it holds then, of `save`; None starts it empty.
+        """
+        data = self.folder / DATA
+        data.unlink(missing_ok=True)  # of a replica that has written its copy there
+        if snapshot is not None:
+            shutil.copyfile(snapshot, data)
+        super().start()
+
+    def limit_memory(self, spare: int | None) -> None:
+        """Set `maxmemory` to so many bytes above what is used now; None takes the limit away."""
+        with self.client() as client:
+            used = int(client.info("memory")["used_memory"])
+            client.config_set("maxmemory", 0 if spare is None else used + spare)
 
     def client(self, **options: Any) -> redis.Redis:
         """A new client of this server."""
