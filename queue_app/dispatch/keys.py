@@ -76,6 +76,13 @@ def base(queue: str) -> str:
     return _queue(queue, "")
 
 
+def for_push(queue: str) -> list[str]:
+    """The keys of push.lua and restore.lua, in their order. Built at once, as they are needed for every enqueue."""
+    first = base(queue)
+    parts = ("body", "levels", "due", "bell", "cancelled", "restored")
+    return [epoch_of(queue), *[first + part for part in parts]]
+
+
 def epoch(shard: str) -> str:
     return _shard(shard, "epoch")
 

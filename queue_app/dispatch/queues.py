@@ -40,11 +40,13 @@ def push(client: redis.Redis, queue: str, entries: Sequence[Entry], made: float 
         DataLost: Redis has stale data. The record has the jobs, and will have them pushed.
     """
     until = "" if made is None else repr(made + DIRECT)
-    answers = scripts.push.each(client, _push_keys(queue), _batches(queue, until, entries))
+    answers = scripts.push.each(client, keys.for_push(queue), _batches(queue, until, entries))
     if -1 not in answers:
         return sum(answers)
     if made is not None and time.monotonic() - made < DIRECT / 2:
-        close(client)  # it is not late: one of the clocks was changed, or this machine slept; compare them again
+        close(
+            client
+        )  # it is not late: one of the clocks was changed, or this machine slept; compare them again
     return None
 
 
@@ -62,7 +64,7 @@ def restore(client: redis.Redis, by_queue: Mapping[str, tuple[Sequence[Entry], s
         Full: there is no room for all of them.
     """
     calls = [
-        (_push_keys(queue), words)
+        (keys.for_push(queue), words)
         for queue, (entries, stamp) in by_queue.items()
         for words in _batches(queue, stamp, entries)
     ]
@@ -71,10 +73,6 @@ def restore(client: redis.Redis, by_queue: Mapping[str, tuple[Sequence[Entry], s
 
 def _queue_keys(queue: str) -> list[str]:
     return [keys.epoch_of(queue), keys.body(queue), keys.levels(queue), keys.due(queue), keys.bell(queue)]
-
-
-def _push_keys(queue: str) -> list[str]:
-    return [*_queue_keys(queue), keys.cancelled(queue), keys.restored(queue)]
 
 
 def _batches(queue: str, word: str, entries: Sequence[Entry]) -> Iterable[list[str]]:

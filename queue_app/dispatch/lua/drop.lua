@@ -8,8 +8,8 @@ Out   how many jobs there were; an error when the data are of this life: they ar
 Kept are tombstones of cancelled jobs, fences and pauses. Ids that stay behind in a list that is not found here find no
 body when they are popped.
 ]]
-local phase, certain = phase_of_life()
-if phase or not certain then return redis.error_reply('CURRENT the data of this shard are not stale') end
+local current, certain = is_of_this_life(redis.call('GET', KEYS[1]))
+if current or not certain then return redis.error_reply('CURRENT the data of this shard are not stale') end
 local base = ARGV[2]
 local count = redis.call('HLEN', base .. 'body')
 local gone = {}

@@ -11,14 +11,15 @@ whole    all that waits was put back
 lost     end the epoch of this name: part of its data is gone
 ]]
 allow_when_full()
-local phase = phase_of_life()
+local epoch = redis.call('GET', KEYS[1])
+local current = is_of_this_life(epoch)
 local to, name = ARGV[2], ARGV[3]
 if to == 'closed' then
-  if phase then return 0 end
+  if current then return 0 end
   redis.call('DEL', KEYS[2], KEYS[1] .. ':count')
 else
-  local current = string.match(redis.call('GET', KEYS[1]) or '', '^[^|]*|([^|]*)|')
-  if not phase or current ~= name then return 0 end
+  local of, phase = string.match(epoch or '', '^[^|]*|([^|]*)|(.*)$')
+  if not current or of ~= name then return 0 end
   if to == 'lost' then return redis.call('DEL', KEYS[1]) end
   if to == 'filling' and phase ~= 'closed' or to == 'whole' and phase ~= 'filling' then return 0 end
 end

@@ -9,7 +9,7 @@ Out   an error when the fence stands higher; else how many were given back (ids 
 allow_when_full()
 local refused = refuse_if_fenced(KEYS[6], ARGV[3])
 if refused then return refused end
-phase_of_life()
+count_write()
 local base, count = ARGV[2], 0
 local marked = redis.call('EXISTS', base .. 'cancelled') == 1
 for i = #ARGV, 4, -1 do

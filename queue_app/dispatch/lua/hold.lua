@@ -8,7 +8,7 @@ Out   an error while stale data are still there; else how many were announced (t
       meanwhile are not)
 ]]
 allow_when_full()
-if not phase_of_life() then return redis.error_reply(LOST) end
+if not is_of_this_life(redis.call('GET', KEYS[1])) then return redis.error_reply(LOST) end
 local base, mine, count = ARGV[2], '@' .. ARGV[3], 0
 for i = 5, #ARGV, 2 do
   local id = ARGV[i]

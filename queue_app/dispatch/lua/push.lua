@@ -9,37 +9,30 @@ Out   how many were new; -1 when the push comes too late, so that `restore` has 
 
 Left alone are ids that Redis knows, ids that were cancelled, and ids that a restore has pushed or is about to push.
 ]]
-if not phase_of_life() then return redis.error_reply(LOST) end
+if not is_of_this_life(redis.call('GET', KEYS[1])) then return redis.error_reply(LOST) end
 local base = ARGV[2]
 local t = redis.call('TIME')
-local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
+local now = t[1] + t[2] / 1000000
 if ARGV[3] ~= '' then
-  local offset = string.match(ARGV[1], '([^|]*)$')
-  local left = tonumber(ARGV[3]) + tonumber(offset) - now
+  local left = ARGV[3] + string.match(ARGV[1], '^[^|]*|[^|]*|(.*)') - now
   if left <= 0 then return -1 end
   -- The same call once more, repeated on its way, must not run jobs again that have ended.
-  local once = base .. 'pushed:' .. ARGV[4]
-  if not redis.call('SET', once, '', 'NX', 'PX', string.format('%.0f', left * 1000 + 1)) then return 0 end
+  if not redis.call('SET', base .. 'pushed:' .. ARGV[4], '', 'NX', 'PX', math.ceil(left * 1000)) then return 0 end
 end
-local withdrawn = redis.call('EXISTS', KEYS[6]) == 1
-local restored = redis.call('EXISTS', KEYS[7]) == 1
-local jobs, seen = {}, {}
+local kept_out = redis.call('EXISTS', KEYS[6], KEYS[7]) > 0
+local chosen, seen = {}, {}
 for first = 4, #ARGV, 6000 do
-  local last = math.min(first + 5999, #ARGV)
   local ids = {}
-  for i = first, last, 3 do ids[#ids + 1] = ARGV[i] end
+  for i = first, math.min(first + 5999, #ARGV), 3 do ids[#ids + 1] = ARGV[i] end
   local there = redis.call('HMGET', KEYS[2], unpack(ids))
-  for n, id in ipairs(ids) do
+  for n = 1, #ids do
+    local id = ids[n]
     if not there[n] and not seen[id]
-      and not (withdrawn and redis.call('ZSCORE', KEYS[6], id))
-      and not (restored and redis.call('ZSCORE', KEYS[7], id)) then
+      and not (kept_out and (redis.call('ZSCORE', KEYS[6], id) or redis.call('ZSCORE', KEYS[7], id))) then
       seen[id] = true
-      local i = first + 3 * (n - 1)
-      jobs[#jobs + 1] = id
-      jobs[#jobs + 1] = ARGV[i + 1]
-      jobs[#jobs + 1] = ARGV[i + 2]
+      chosen[#chosen + 1] = first + 3 * (n - 1)
     end
   end
 end
-add_jobs(base, {body = KEYS[2], levels = KEYS[3], due = KEYS[4], bell = KEYS[5]}, jobs, now)
-return #jobs / 3
+add_jobs(base, KEYS[2], KEYS[3], KEYS[4], KEYS[5], chosen, now)
+return #chosen

@@ -17,7 +17,7 @@ local base, stamp = ARGV[2], tonumber(ARGV[3])
 local t = redis.call('TIME')
 local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
 local withdrawn = redis.call('EXISTS', KEYS[6]) == 1
-local jobs, young, old = {}, {}, {}
+local chosen, young, old = {}, {}, {}
 
 -- A direct push may still be on its way for ids made within ten minutes of now, by any host's clock.
 local function is_young(id)
@@ -53,9 +53,7 @@ for first = 4, #ARGV, 6000 do
   for n, id in ipairs(ids) do
     local i = first + 3 * (n - 1)
     if stamps[n] and tonumber(stamps[n]) == stamp and not is_known(id, there[n]) and may_enter(id, ARGV[i + 2]) then
-      jobs[#jobs + 1] = id
-      jobs[#jobs + 1] = ARGV[i + 1]
-      jobs[#jobs + 1] = ARGV[i + 2]
+      chosen[#chosen + 1] = i
       if is_young(id) then
         young[#young + 1] = string.format('%.0f', now * 1000000)
         young[#young + 1] = id
@@ -65,10 +63,10 @@ for first = 4, #ARGV, 6000 do
     end
   end
 end
-if #jobs > 0 then
-  add_jobs(base, {body = KEYS[2], levels = KEYS[3], due = KEYS[4], bell = KEYS[5]}, jobs, now)
+if #chosen > 0 then
+  add_jobs(base, KEYS[2], KEYS[3], KEYS[4], KEYS[5], chosen, now)
   for i = 1, #young, 4000 do redis.call('ZADD', KEYS[7], unpack(young, i, math.min(i + 3999, #young))) end
   for i = 1, #old, 4000 do redis.call('ZREM', KEYS[7], unpack(old, i, math.min(i + 3999, #old))) end
   redis.call('EXPIRE', KEYS[7], 120)
 end
-return #jobs / 3
+return #chosen

@@ -11,7 +11,7 @@ They wait as before (their bodies are back), in no lane: no child claims them un
 allow_when_full()
 local refused = refuse_if_fenced(KEYS[6], ARGV[3])
 if refused then return refused end
-phase_of_life()
+count_write()
 local now = redis.call('TIME')[1]
 local count = 0
 for i = 4, #ARGV do

@@ -16,7 +16,7 @@ last, so that a full Redis still lets go of jobs.
 allow_when_full()
 local refused = refuse_if_fenced(KEYS[7], ARGV[4])
 if refused then return refused end
-phase_of_life()
+count_write()
 local base, mine, f = ARGV[2], '@' .. ARGV[3], tonumber(ARGV[6])
 local count = 0
 

@@ -18,18 +18,19 @@ local function ring(bell, count)
   for _ = redis.call('LLEN', bell) + 1, math.min(count, 8) do redis.call('LPUSH', bell, '1') end
 end
 
--- Adds many jobs, ready or due. `jobs` is {id, at, body, id, at, body …}; all are new. Rings the bell.
-local function add_jobs(base, keys, jobs, now)
-  local ready, sooner = 0, 0
+-- Adds many jobs, ready or due, and rings the bell. `chosen` has the places in ARGV of their ids, each followed by the
+-- time and the body. All of them are new.
+local function add_jobs(base, body_key, levels, due, bell, chosen, now)
+  local ready, sooner, head = 0, 0, nil
   local lists, order, entries = {}, {}, {}
-  local head = redis.call('ZRANGE', keys.due, 0, 0, 'WITHSCORES')[2]
-  for i = 1, #jobs, 3 do
-    local id, at, body = jobs[i], jobs[i + 1], jobs[i + 2]
-    entries[#entries + 1] = id
-    entries[#entries + 1] = body
+  for n = 1, #chosen do
+    local i = chosen[n]
+    local id, at, body = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+    entries[2 * n - 1], entries[2 * n] = id, body
     if at ~= '0' and tonumber(at) > now then
-      redis.call('ZADD', keys.due, at, id)
-      if not head or tonumber(at) < tonumber(head) then head = at; sooner = 1 end
+      head = head or tonumber(redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')[2] or 'inf') or math.huge
+      redis.call('ZADD', due, at, id)
+      if tonumber(at) < head then head, sooner = tonumber(at), 1 end
     else
       local list = string.sub(body, 1, string.find(body, '|', 1, true) - 1)
       local batch = lists[list]
@@ -40,19 +41,18 @@ local function add_jobs(base, keys, jobs, now)
   end
   -- In portions: a script's stack holds some 8,000 values.
   for i = 1, #entries, 4000 do
-    redis.call('HSET', keys.body, unpack(entries, i, math.min(i + 3999, #entries)))
+    redis.call('HSET', body_key, unpack(entries, i, math.min(i + 3999, #entries)))
   end
   for _, list in ipairs(order) do
-    local key, batch = base .. 'ready:' .. list, lists[list]
-    local before = redis.call('EXISTS', key)
+    local batch, length = lists[list], 0
     for i = 1, #batch, 4000 do
-      redis.call('RPUSH', key, unpack(batch, i, math.min(i + 3999, #batch)))
+      length = redis.call('RPUSH', base .. 'ready:' .. list, unpack(batch, i, math.min(i + 3999, #batch)))
     end
-    if before == 0 then
+    if length == #batch then  -- the lane was empty
       local prio, lane = route_of(list)
       redis.call('RPUSH', base .. 'lanes:' .. prio, lane)
-      redis.call('ZADD', keys.levels, prio, prio)
+      redis.call('ZADD', levels, prio, prio)
     end
   end
-  if ready > 0 or sooner > 0 then ring(keys.bell, math.max(ready, sooner)) end
+  if ready > 0 or sooner > 0 then ring(bell, math.max(ready, sooner)) end
 end

@@ -6,25 +6,29 @@ what a caller has seen.
 ]]
 local LOST = 'LOST Redis has lost its data or gone back in time'
 
--- The phase of the data, or nil if they are not of this life. The second value is false if the caller cannot tell.
-local function phase_of_life()
+-- Whether the data are of this life. The second value is false if the caller cannot tell.
+local function is_of_this_life(epoch)
+  if not epoch then return false, true end
+  local life = string.match(ARGV[1], '^[^|]*|')
+  if string.sub(epoch, 1, #life) == life then return true, true end
+  if string.sub(epoch, 1, 1) ~= '-' then return life == '|', life ~= '|' end
+  local count = KEYS[1] .. ':count'
+  if tonumber(redis.call('GET', count) or 0) < tonumber(string.match(ARGV[1], '|(%d+)')) then return false, true end
+  redis.call('INCR', count)
+  return true, true
+end
+
+-- Counts this write, where writes are counted.
+local function count_write()
   local epoch = redis.call('GET', KEYS[1])
-  if not epoch then return nil, true end
-  local life, phase = string.match(epoch, '^([^|]*)|[^|]*|(%a+)$')
-  local known, seen = string.match(ARGV[1], '^([^|]*)|(%d*)')
-  if life == '-' then
-    local count = KEYS[1] .. ':count'
-    if tonumber(redis.call('GET', count) or 0) < (tonumber(seen) or 0) then return nil, true end
-    redis.call('INCR', count)
-    return phase, true
-  end
-  if known == '' then return phase, false end
-  if life ~= known then return nil, true end
-  return phase, true
+  if epoch and string.sub(epoch, 1, 1) == '-' then redis.call('INCR', KEYS[1] .. ':count') end
 end
 
 -- An error unless jobs may be taken: the data are of this life, and living workers have announced what they run.
 local function refuse_if_lost(must_be_certain)
-  local phase, certain = phase_of_life()
-  if not phase or phase == 'closed' or (must_be_certain and not certain) then return redis.error_reply(LOST) end
+  local epoch = redis.call('GET', KEYS[1])
+  local current, certain = is_of_this_life(epoch)
+  if not current or string.sub(epoch, -7) == '|closed' or (must_be_certain and not certain) then
+    return redis.error_reply(LOST)
+  end
 end
