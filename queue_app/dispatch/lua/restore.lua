@@ -6,8 +6,8 @@ ARGV  1 what the caller knows of the server's life   2 base "{q}:"   3 the stamp
       4 then, for each job, three values: id, at (epoch seconds; "0" = now), body ("<prio>:<lane>|…")
 Out   how many were pushed
 
-An id that does not carry the stamp any more is left alone: another restore came later, this one was carried out already,
-or it comes so late that its stamp was trimmed. A job that was withdrawn less than a minute ago is being cancelled and
+An id that does not carry the stamp any more is left alone: another restore came later, or this one was carried out
+already. All are left alone when the stamp is older than 30 s. A job that was withdrawn less than a minute ago is being cancelled and
 stays out. One withdrawn before that still waits in the record, so its cancellation was rolled back: its stale place in the
 queue is removed (the one scan of a list, and a rare one) and it goes in again.
 ]]
@@ -16,6 +16,8 @@ if refused then return refused end
 local base, stamp = ARGV[2], tonumber(ARGV[3])
 local t = redis.call('TIME')
 local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
+-- Rows that were read so long ago may have been cancelled since, and their tombstones count for a minute.
+if now * 1000000 - stamp > 30000000 then return 0 end
 local withdrawn = redis.call('EXISTS', KEYS[6]) == 1
 local chosen, young, old = {}, {}, {}
 
