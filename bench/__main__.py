@@ -1,4 +1,4 @@
-"""`python -m bench`: start the stores, measure, write the results and print them."""
+"""`python -m bench`: start the stores, measure, write the results and print them; or compare with another version."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from bench import stores as servers
+from bench.against import compare
 from bench.plan import MEASURES, Plan, quick, with_jobs
 from bench.progress import Progress
 from bench.worker import BenchError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:  # its import needs Django to be set up
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results.json"
 PARTIAL_RESULTS = ROOT / "var" / "bench.json"
+COMPARISON = ROOT / "var" / "against.json"
+ROUNDS = 10  # of a comparison
 LEAST_JOBS = 1_000
 WIDTH = 130  # columns of the table where there is no terminal
 
@@ -37,21 +40,35 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--only",
         type=_measures,
-        default=MEASURES,
         metavar="A,B",
-        help=f"of {','.join(MEASURES)} (default: all)",
+        help=f"of {','.join(MEASURES)} (default: all); with --against of {','.join(compare.MEASURES)}"
+        f" (default: {','.join(compare.DEFAULT)})",
     )
     parser.add_argument("--jobs", type=_jobs, metavar="N", help="no-op jobs of one drain (default: 60000)")
     parser.add_argument(
         "--full", action="store_true", help="drain the backlog of a million to its end as well"
     )
     parser.add_argument(
+        "--against", metavar="REF", help="compare this checkout with another commit, in turns, by pairs"
+    )
+    parser.add_argument(
+        "--rounds", type=_rounds, metavar="N", help="of --against: times each is measured (default: 10)"
+    )
+    parser.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help="where the figures go (default: bench/results.json; with --quick, --only or --jobs var/bench.json)",
+        help="where the figures go (default: bench/results.json; with --quick, --only or --jobs var/bench.json;"
+        " with --against var/against.json)",
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.rounds and not options.against:
+        parser.error("argument --rounds: it counts the rounds of --against REF, which is missing")
+    if options.against and (wrong := set(options.only or ()) - set(compare.MEASURES)):
+        parser.error(f"argument --only: --against does not compare {', '.join(sorted(wrong))}")
+    if options.only is None:
+        options.only = compare.DEFAULT if options.against else MEASURES
+    return options
 
 
 def _measures(text: str) -> tuple[str, ...]:
@@ -63,6 +80,12 @@ def _measures(text: str) -> tuple[str, ...]:
     if not names:
         raise argparse.ArgumentTypeError(f"name at least one of {', '.join(MEASURES)}")
     return tuple(name for name in MEASURES if name in names)
+
+
+def _rounds(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1000")
+    return int(text)
 
 
 def _jobs(text: str) -> int:
@@ -150,10 +173,14 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     plan = make_plan(options)
     whole = not options.quick and not options.jobs and plan.only == MEASURES
-    output = options.output or (RESULTS if whole else PARTIAL_RESULTS)
+    output = options.output or (COMPARISON if options.against else RESULTS if whole else PARTIAL_RESULTS)
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an orderly end: servers and folders go
     try:
-        run(plan, output, Console() if sys.stdout.isatty() else Console(width=WIDTH))
+        if options.against:
+            compare.compare(options.against, plan, options.rounds or ROUNDS, output, console)
+        else:
+            run(plan, output, console)
     except KeyboardInterrupt:
         print("bench: interrupted.", file=sys.stderr)
         return 130

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.against import verdict
+
 ROOT = Path(__file__).resolve().parent.parent
 #: Seconds that the tiny run may take on a machine that is busy with other things.
 DEADLINE = 150
@@ -86,6 +88,9 @@ def test_a_tiny_run_writes_every_figure(tmp_path: Path) -> None:
         (["--only", ","], "name at least one of one, many, rebuild, drain"),
         (["--jobs", "12"], "'12' is not a whole number of at least 1000"),
         (["--jobs", "many"], "'many' is not a whole number"),
+        (["--rounds", "3"], "it counts the rounds of --against REF, which is missing"),
+        (["--against", "HEAD", "--rounds", "0"], "'0' is not a whole number from 1 to 1000"),
+        (["--against", "HEAD", "--only", "drain,backlog"], "--against does not compare backlog"),
     ],
 )
 def test_wrong_arguments_end_with_one_line_before_anything_is_started(
@@ -102,3 +107,29 @@ def test_without_postgresql_it_says_what_to_install() -> None:
     done = run("-c", code)
     assert done.returncode == 1
     assert done.stderr.strip() == "bench: no PostgreSQL found: apt install postgresql."
+
+
+def test_a_comparison_with_what_git_does_not_know_ends_with_one_line() -> None:
+    done = bench("--against", "no-such-commit")
+    assert done.returncode == 1
+    assert done.stderr.startswith("bench: git has no commit 'no-such-commit' to compare with")
+    assert "Starting" not in done.stdout and done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.django_db
+@pytest.mark.usefixtures("postgresql_process")
+def test_a_tiny_comparison_judges_every_measure(tmp_path: Path) -> None:
+    if subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True).returncode:
+        pytest.skip("this is no git checkout")
+    output = tmp_path / "against.json"
+    arguments = ["--quick", "--rounds", "2", "--jobs", "1000", "--only", "many,drain,latency,idle"]
+    done = bench("--against", "HEAD", *arguments, "--output", str(output))
+    assert done.returncode == 0, done.stdout + done.stderr
+    content = json.loads(output.read_text())
+    assert content["measures"].keys() == {measure.key for measure in verdict.MEASURES}
+    for key, found in content["measures"].items():
+        assert found["before"] > 0 and found["after"] > 0, key
+        assert found["low"] <= found["ratio"] <= found["high"]
+        assert len(content["rounds"]) == 2
+    assert "this checkout against" in done.stdout
