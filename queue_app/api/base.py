@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from rest_framework.authentication import BasicAuthentication, SessionAuthentication
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import AuthenticationFailed, NotFound
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.permissions import SAFE_METHODS, IsAdminUser
 from rest_framework.renderers import JSONRenderer
@@ -18,6 +18,15 @@ from queue_app.api import errors, origin
 from queue_app.api.parsers import StrictJSONParser
 
 
+class Basic(BasicAuthentication):
+    """Basic authentication. A name with U+0000 is no user's: PostgreSQL cannot even be asked for it."""
+
+    def authenticate_credentials(self, userid: str, password: str, request: Any = None) -> Any:
+        if "\x00" in userid:
+            raise AuthenticationFailed("Invalid username/password.")
+        return super().authenticate_credentials(userid, password, request)
+
+
 class StaffView(APIView):
     """Staff only, by session or basic authentication; JSON in and out. Sessions need the CSRF token to change
     anything; basic comes first, so that a client that is not known gets 401 and not 403.
@@ -25,7 +34,7 @@ class StaffView(APIView):
     What may change something is decided here, for every method of every view.
     """
 
-    authentication_classes = [BasicAuthentication, SessionAuthentication]
+    authentication_classes = [Basic, SessionAuthentication]
     permission_classes = [IsAdminUser]
     parser_classes = [StrictJSONParser]
     renderer_classes = [JSONRenderer]
