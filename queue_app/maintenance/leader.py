@@ -167,7 +167,8 @@ class Leader:
             if mandate.unfinished:
                 self._due[duty.name] = 0.0
         except connection.Unavailable as lost:
-            found.note(mandate, self._host, at, time.monotonic() - began, 0, connection.explain(lost))
+            said = connection.explain_publicly(lost)  # the API shows it
+            found.note(mandate, self._host, at, time.monotonic() - began, 0, said)
             self._news = True
             raise
         except Deposed:
