@@ -6,7 +6,9 @@ django-environ parses; these functions check. A value that cannot be used raises
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import secrets
 import warnings
 from collections.abc import Iterable
@@ -26,6 +28,24 @@ DATABASES = {
     "django.db.backends.mysql": "mysql://user:password@host:port/name",
 }
 REDIS_SCHEMES = ("redis", "rediss", "unix", "embedded")
+
+
+def read_file(env: environ.Env, path: Path) -> None:
+    """Read variables from a file such as `.env`; those that are set already stay.
+
+    Raises:
+        ImproperlyConfigured: names the line that cannot be read, and does not repeat it: it may hold a secret.
+    """
+    lines = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if not re.match(r"(export )?\w+=", line, re.ASCII):
+            raise ImproperlyConfigured(
+                f"{path.name}, line {number}, is not NAME=value: correct or remove it."
+            )
+        lines.append(line)
+    env.read_env(io.StringIO("\n".join(lines)))
 
 
 def flag(env: environ.Env, name: str, default: bool) -> bool:
@@ -71,6 +91,7 @@ def database(env: environ.Env, name: str, default: str, base_dir: Path) -> dict[
     forms = "; ".join(DATABASES.values())
     value = env.str(name, default=default).strip()
     scheme, separator, _ = value.partition("://")
+    named = bool(separator) and scheme.replace("+", "").isalnum()  # else it may be the start of a password
     try:
         with warnings.catch_warnings(action="ignore"):  # they would show the whole URL
             config = dict(environ.Env.db_url_config(value)) if separator else {}
@@ -80,7 +101,7 @@ def database(env: environ.Env, name: str, default: str, base_dir: Path) -> dict[
         ) from None
     if config.get("ENGINE") not in DATABASES:
         raise ImproperlyConfigured(
-            f"{name} has {f'the scheme {scheme}' if separator else 'no scheme'}: use {forms}."
+            f"{name} has {f'the scheme {scheme}' if named else 'no scheme'}: use {forms}."
         )
     if not config["NAME"]:
         raise ImproperlyConfigured(f"{name} names no database: use {DATABASES[config['ENGINE']]}.")

@@ -14,7 +14,7 @@ VAR_DIR = BASE_DIR / "var"
 
 env = environ.Env()
 if (BASE_DIR / ".env").is_file():
-    env.read_env(str(BASE_DIR / ".env"))  # the real environment wins over the file
+    environment.read_file(env, BASE_DIR / ".env")  # the real environment wins over the file
 
 # Security
 
@@ -22,6 +22,7 @@ DEBUG = environment.flag(env, "DEBUG", False)
 SECRET_KEY = environment.secret_key(env, VAR_DIR / "secret_key" if DEBUG else None)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+DEFAULT_EXCEPTION_REPORTER_FILTER = "jobqueue_project.reporting.HideUrls"
 
 # Applications
 
@@ -115,7 +116,10 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "text": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"},
+        "text": {
+            "()": "queue_app.logformat.LineFormatter",
+            "fmt": "%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        },
         "json": {
             "()": "pythonjsonlogger.json.JsonFormatter",
             "fmt": "%(asctime)s %(levelname)s %(name)s %(process)d %(message)s",

@@ -12,16 +12,14 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from math import isfinite
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
+from queue_app.masking import REDIS_SCHEMES, is_clear, scheme_of
+
 _is_name = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
-
-REDIS_SCHEMES = ("redis", "rediss", "unix", "embedded")
-
 
 #: Task → `succeeded`, `failed` → seconds.
 Retentions = dict[str, dict[str, float | None]]
@@ -169,18 +167,28 @@ def build(values: Any) -> Settings:
         raise ImproperlyConfigured(
             f"QUEUE_APP['BACKOFF_JITTER'] is {result.BACKOFF_JITTER!r}; use 'full', 'equal' or 'none'."
         )
-    scheme = urlsplit(result.REDIS_URL).scheme
-    if scheme not in REDIS_SCHEMES:
-        raise ImproperlyConfigured(
-            f"QUEUE_APP['REDIS_URL'] has the scheme {scheme!r}; use one of"
-            f" {', '.join(s + '://' for s in REDIS_SCHEMES)}.{did_you_mean(scheme, REDIS_SCHEMES)}"
-        )
+    _check_url(result.REDIS_URL)
     if not result.KEY_PREFIX or any(c in result.KEY_PREFIX for c in "{}: \n"):
         raise ImproperlyConfigured(
             f"QUEUE_APP['KEY_PREFIX'] is {result.KEY_PREFIX!r}; it must not be empty nor contain '{{', '}}', ':' or"
             " spaces."
         )
     return result
+
+
+def _check_url(url: str) -> None:
+    scheme = scheme_of(url)
+    if scheme not in REDIS_SCHEMES:
+        raise ImproperlyConfigured(
+            f"QUEUE_APP['REDIS_URL'] has the scheme {scheme!r}; use one of"
+            f" {', '.join(s + '://' for s in REDIS_SCHEMES)}.{did_you_mean(scheme, REDIS_SCHEMES)}"
+        )
+    if not is_clear(url):  # it may hold a password, so it is not repeated
+        raise ImproperlyConfigured(
+            "QUEUE_APP['REDIS_URL'] cannot be read as a URL; use redis://user:password@host:port/0,"
+            " unix:///path.sock or embedded:///folder, and write special characters of user and password as %XX"
+            " (@ is %40, / is %2F, # is %23)."
+        )
 
 
 def _check(name: str, value: Any) -> Any:
@@ -194,7 +202,8 @@ def _check(name: str, value: Any) -> Any:
         return _check_shards(name, value)
     if "str" in kinds:
         if not isinstance(value, str):
-            raise ImproperlyConfigured(f"QUEUE_APP[{name!r}] must be a string, not {value!r}.")
+            shown = type(value).__name__ if name == "REDIS_URL" else repr(value)  # it may hold a password
+            raise ImproperlyConfigured(f"QUEUE_APP[{name!r}] must be a string, not {shown}.")
         return value
     if kinds == "bool":
         if not isinstance(value, bool):

@@ -49,7 +49,15 @@ class Deposed(QueueAppError):
 
 
 class StoreUnavailable(QueueAppError):
-    """The database or Redis cannot be reached."""
+    """The database or Redis cannot be reached.
+
+    Attributes:
+        public: the same for answers to machines, without the address of the store.
+    """
+
+    def __init__(self, message: str = "", public: str = "A store cannot be reached.") -> None:
+        super().__init__(message or public)
+        self.public = public
 
 
 class SoftTimeout(Exception):

@@ -6,9 +6,17 @@ import logging
 from typing import Any
 
 from queue_app import signals
+from queue_app.logformat import one_line
 from queue_app.states import AttemptState, JobState
 
 logger = logging.getLogger("queue_app")
+
+
+def _say(level: int, text: str, *values: Any) -> None:
+    """Log an event. Its values may come from a task: they must not end the line, whatever formatter there is."""
+    if logger.isEnabledFor(level):
+        shown = [value if isinstance(value, int | float) else one_line(str(value)) for value in values]
+        logger.log(level, text, *shown, stacklevel=2)
 
 
 def _attempts_finished(outcomes: list[Any], **_: Any) -> None:
@@ -18,17 +26,18 @@ def _attempts_finished(outcomes: list[Any], **_: Any) -> None:
         if outcome.state is not succeeded:
             _not_succeeded(outcome)
         elif debug:
-            logger.debug("Job %s (%s) succeeded.", outcome.delivery.id, outcome.delivery.task)
+            _say(logging.DEBUG, "Job %s (%s) succeeded.", outcome.delivery.id, outcome.delivery.task)
 
 
 def _not_succeeded(outcome: Any) -> None:
     delivery = outcome.delivery
     if outcome.state is AttemptState.SNOOZED:
-        logger.info("Job %s (%s) was put off by its task.", delivery.id, delivery.task)
+        _say(logging.INFO, "Job %s (%s) was put off by its task.", delivery.id, delivery.task)
         return
     if outcome.job_state is JobState.CANCELLED:
         said = "was interrupted" if outcome.state is AttemptState.CANCELLED else outcome.state.label.lower()
-        logger.info(
+        _say(
+            logging.INFO,
             "Attempt %d of job %s (%s) %s; the job is cancelled.",
             delivery.number,
             delivery.id,
@@ -36,7 +45,7 @@ def _not_succeeded(outcome: Any) -> None:
             said,
         )
         return
-    logger.log(
+    _say(
         logging.WARNING if outcome.run_at is not None else logging.ERROR,
         "Attempt %d of job %s (%s) %s: %s: %s%s",
         delivery.number,
@@ -51,7 +60,8 @@ def _not_succeeded(outcome: Any) -> None:
 
 def _outcomes_refused(outcomes: list[Any], **_: Any) -> None:
     for outcome in outcomes:
-        logger.warning(
+        _say(
+            logging.WARNING,
             "The outcome (%s) of attempt %d of job %s does not count: the record expects another delivery.",
             outcome.state.value,
             outcome.delivery.number,
@@ -60,11 +70,12 @@ def _outcomes_refused(outcomes: list[Any], **_: Any) -> None:
 
 
 def _dead_lettered(job_id: str, task: str, reason: str, error: str, **_: Any) -> None:
-    logger.error("Job %s (%s) went to the dead letters (%s): %s", job_id, task, reason, error)
+    _say(logging.ERROR, "Job %s (%s) went to the dead letters (%s): %s", job_id, task, reason, error)
 
 
 def _jobs_recovered(worker_id: str, lost: list[str], returned: list[str], cause: str, **_: Any) -> None:
-    logger.warning(
+    _say(
+        logging.WARNING,
         "Worker %s: %d running jobs were lost (%s) and %d unstarted ones taken back.",
         worker_id,
         len(lost),
@@ -74,19 +85,19 @@ def _jobs_recovered(worker_id: str, lost: list[str], returned: list[str], cause:
 
 
 def _store_lost(store: str, error: str, **_: Any) -> None:
-    logger.error("Lost the %s: %s", store, error)
+    _say(logging.ERROR, "Lost the %s: %s", store, error)
 
 
 def _store_returned(store: str, downtime: float, **_: Any) -> None:
-    logger.warning("The %s is back after %.1f s.", store, downtime)
+    _say(logging.WARNING, "The %s is back after %.1f s.", store, downtime)
 
 
 def _schedule_failed(schedule: str, error: str, **_: Any) -> None:
-    logger.error("The schedule %r cannot be enqueued, its ticks wait: %s", schedule, error)
+    _say(logging.ERROR, "The schedule %r cannot be enqueued, its ticks wait: %s", schedule, error)
 
 
 def _operated(verb: str, user: Any, count: int, **details: Any) -> None:
-    logger.info("%s: %s of %d.", user or "somebody", verb, count)
+    _say(logging.INFO, "%s: %s of %d.", user or "somebody", verb, count)
 
 
 for _signal, _receiver in (

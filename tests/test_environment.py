@@ -15,7 +15,8 @@ import pytest
 from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail.backends.smtp import EmailBackend
-from django.test import override_settings
+from django.test import RequestFactory, override_settings
+from django.views.debug import ExceptionReporter
 
 from jobqueue_project import environment
 from tests.support.workers import ROOT
@@ -185,6 +186,38 @@ def test_secret_key_file_wins_over_the_default_place(
     (tmp_path / "mounted").write_text("")
     with pytest.raises(ImproperlyConfigured, match="is empty"):
         environment.secret_key(env, None)
+
+
+def test_a_file_with_a_wrong_line_is_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read: dict[str, str] = {}
+    monkeypatch.setattr(environ.Env, "ENVIRON", read)
+    file = tmp_path / ".env"
+    file.write_text("# a comment\n\n  # geheim, and indented\nexport DEBUG=true\nSECRET_KEY='a=b'\n   \n")
+    environment.read_file(environ.Env(), file)
+    assert read == {"DEBUG": "true", "SECRET_KEY": "a=b"}
+    file.write_text("DEBUG=true\nSECRET_KEY geheim\n")
+    with pytest.raises(ImproperlyConfigured, match=r"^\.env, line 2, is not NAME=value") as caught:
+        environment.read_file(environ.Env(), file)
+    assert "geheim" not in str(caught.value) + caplog.text
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_error_reports_hide_the_urls(env: environ.Env, debug: bool) -> None:
+    """Pages of DEBUG and mails to ADMINS list settings and environment; Django hides what is called a password."""
+    variables = {"DATABASE_URL": "postgresql://u:geheim@h/x", "REDIS_URL": "redis://:geheim@h/0"}
+    request = RequestFactory().get("/", **variables)
+    with override_settings(QUEUE_APP={"REDIS_URL": variables["REDIS_URL"]}, DEBUG=debug):
+        try:
+            environment.choice(env, "LOG_LEVEL", "chatty", ("DEBUG", "INFO"))
+        except ImproperlyConfigured as error:
+            assert error.__traceback__ is not None
+            within = error.__traceback__.tb_next  # this function's own variables are no part of it
+            reporter = ExceptionReporter(request, type(error), error, within)
+        text = reporter.get_traceback_text() + reporter.get_traceback_html()
+    assert "chatty" in text and "DATABASE_URL" in text and "QUEUE_APP" in text
+    assert "geheim" not in text
 
 
 def test_env_example_explains_every_variable_and_no_other() -> None:

@@ -7,27 +7,52 @@ from typing import Any
 from uuid import UUID
 
 from rest_framework.authentication import BasicAuthentication, SessionAuthentication
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import AuthenticationFailed, NotFound
 from rest_framework.pagination import Cursor, CursorPagination
-from rest_framework.permissions import IsAdminUser
+from rest_framework.permissions import SAFE_METHODS, IsAdminUser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from queue_app.api import errors
+from queue_app.api import errors, origin
 from queue_app.api.parsers import StrictJSONParser
+
+
+class Basic(BasicAuthentication):
+    """Basic authentication. A name with U+0000 is no user's: PostgreSQL cannot even be asked for it."""
+
+    def authenticate_credentials(self, userid: str, password: str, request: Any = None) -> Any:
+        if "\x00" in userid:
+            raise AuthenticationFailed("Invalid username/password.")
+        return super().authenticate_credentials(userid, password, request)
 
 
 class StaffView(APIView):
     """Staff only, by session or basic authentication; JSON in and out. Sessions need the CSRF token to change
-    anything; basic comes first, so that whoever is not known gets 401 and not 403."""
+    anything; basic comes first, so that a client that is not known gets 401 and not 403.
 
-    authentication_classes = [BasicAuthentication, SessionAuthentication]
+    What may change something is decided here, for every method of every view.
+    """
+
+    authentication_classes = [Basic, SessionAuthentication]
     permission_classes = [IsAdminUser]
     parser_classes = [StrictJSONParser]
     renderer_classes = [JSONRenderer]
     throttle_classes = []
     versioning_class = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Let a request in.
+
+        Raises:
+            APIException: another site's page sent it, its sender may not, or it is no JSON.
+        """
+        unsafe = request.method not in SAFE_METHODS
+        if unsafe:
+            origin.refuse_foreign(request._request)
+        super().initial(request, *args, **kwargs)
+        if unsafe:
+            origin.demand_json(request._request)
 
     def get_exception_handler(self) -> Callable[..., Any]:
         return errors.handle

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
+from redis.exceptions import RedisError
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, ParseError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
+from queue_app.dispatch import connection
 from queue_app.exceptions import JobDoesNotExist, StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+#: The address and the remedy are for who runs the site, not for every client.
+SEE_LOG = "The log of the web server says more."
 
 
 class Conflict(APIException):
@@ -47,8 +55,12 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
 
 
 def _as_api_error(error: Exception) -> Exception:
-    if isinstance(error, StoreUnavailable):
-        return Unavailable(str(error))
+    if isinstance(error, StoreUnavailable):  # its own text says where the store is
+        logger.warning("%s", error)
+        return Unavailable(f"{error.public} {SEE_LOG}")
+    if isinstance(error, RedisError):
+        logger.warning("%s", connection.explain(error))
+        return Unavailable(f"{connection.explain_publicly(error)} {SEE_LOG}")
     if isinstance(error, OperationalError | InterfaceError):  # their texts name hosts and users
         return Unavailable("The database cannot do this now.")
     if isinstance(error, JobDoesNotExist):

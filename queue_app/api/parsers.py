@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -20,6 +21,8 @@ ENVELOPE = 65_536
 #: loses patience.
 LIMIT, MOST = 1_000, 10_000
 
+_surrogate = re.compile("[\ud800-\udfff]").search
+
 
 class StrictJSONParser(BaseParser):
     """JSON as its standard has it: UTF-8 whatever the header says, no NaN; and never a body without an end."""
@@ -33,6 +36,7 @@ class StrictJSONParser(BaseParser):
 
         Raises:
             ParseError: it is not JSON.
+            ValidationError: names the fields with text that no store could hold.
             TooLarge: more bytes than a job with PAYLOAD_LIMIT could need.
         """
         limit = conf.get().PAYLOAD_LIMIT * ESCAPED + ENVELOPE
@@ -40,15 +44,46 @@ class StrictJSONParser(BaseParser):
         if len(body) > limit:
             raise TooLarge(f"The request is larger than {limit:,} bytes. Store the data and pass its id.")
         try:
-            return json.loads(body.decode("utf-8"), parse_constant=_refuse)
+            value = json.loads(body.decode("utf-8"), parse_constant=_refuse)
         except RecursionError:
             raise ParseError("The JSON is nested too deeply.") from None
         except ValueError as error:  # of the decoding, the parsing, and numbers of thousands of digits
             raise ParseError(f"The body is not JSON: {error}") from None
+        if b"\\ud" in body.lower():  # only an escape can spell one: UTF-8 has none
+            _refuse_surrogates(value)
+        return value
 
 
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+def _refuse_surrogates(value: Any) -> None:
+    """Refuse text with half of a surrogate pair: it is no character, and UTF-8 cannot write it.
+
+    Raises:
+        ValidationError: names the fields with such text.
+    """
+    said = "This has half of a surrogate pair (\\ud800 to \\udfff), which is no character."
+    if not isinstance(value, dict) or any(map(_has_surrogate, value)):
+        if _has_surrogate(value):
+            raise ParseError(said)
+    elif wrong := [name for name, inner in value.items() if _has_surrogate(inner)]:
+        raise ValidationError({name[:64]: [said] for name in wrong[:100]})
+
+
+def _has_surrogate(value: Any) -> bool:
+    todo = [value]
+    while todo:  # no recursion: the body may be nested deeply
+        one = todo.pop()
+        if isinstance(one, str):
+            if not one.isascii() and _surrogate(one):
+                return True
+        elif isinstance(one, list):
+            todo += one
+        elif isinstance(one, dict):
+            todo += (*one, *one.values())
+    return False
 
 
 def fields(request: Request, known: tuple[str, ...] = ()) -> Mapping[str, Any]:

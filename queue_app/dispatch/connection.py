@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from redis.retry import Retry
 
 from queue_app import conf
 from queue_app.exceptions import StoreUnavailable
+from queue_app.masking import masked, without_secrets
 
 
 class Fenced(RedisError):
@@ -44,8 +44,6 @@ Unavailable = (RedisError, OSError, StoreUnavailable)
 LONGEST_WAIT = 5.0
 
 _run_id = re.compile(r"^run_id:(\w+)", re.MULTILINE).search
-
-_PASSWORD = re.compile(r"(://[^/@]*:)[^/]*@")
 
 _lock = threading.Lock()
 _clients: dict[tuple[int, str, float], redis.Redis] = {}
@@ -191,25 +189,46 @@ def forget() -> None:
 
 
 def safe_url() -> str:
-    """REDIS_URL without its password, for messages."""
-    url = conf.get().REDIS_URL
-    return _PASSWORD.sub(r"\1***@", url)
+    """REDIS_URL without its login and options, for messages."""
+    return masked(conf.get().REDIS_URL)
 
 
 def explain(error: BaseException) -> str:
-    """One line on what is wrong with Redis and what to do."""
+    """One line on what is wrong with Redis and what to do. For operators: it says where Redis is."""
     if isinstance(error, StoreUnavailable):  # an embedded server: it has said what to do
         return str(error)
-    where = f"Redis at {safe_url()}"
+    what, remedy = _known(error)
+    if not what:
+        reason = without_secrets(str(error), conf.get().REDIS_URL) or type(error).__name__
+        what, remedy = f"cannot be reached ({reason})", "; start it, or correct QUEUE_APP['REDIS_URL']"
+    return f"Redis at {safe_url()} {what}{remedy}."
+
+
+def explain_publicly(error: BaseException) -> str:
+    """One line on what is wrong with Redis, for answers to machines: no address, and no words of the server."""
+    return f"Redis {_known(error)[0] or 'cannot be reached'}."
+
+
+def unavailable(error: BaseException, around: str = "{}") -> StoreUnavailable:
+    """The exception for callers of a verb that needs Redis.
+
+    Args:
+        error: what the client raised.
+        around: what to say of it; `{}` stands for the explanation.
+    """
+    return StoreUnavailable(around.format(explain(error)), around.format(explain_publicly(error)))
+
+
+def _known(error: BaseException) -> tuple[str, str]:
+    """What is wrong, and what to do; empty for all that is no word of a server."""
     if isinstance(error, AuthenticationError):
-        return f"{where} refused the password; check QUEUE_APP['REDIS_URL']."
+        return "refused the password", "; check QUEUE_APP['REDIS_URL']"
     if isinstance(error, BusyLoadingError):
-        return f"{where} is still loading its data."
+        return "is still loading its data", ""
     if isinstance(error, ReadOnlyError):
-        return f"{where} is a read-only replica; point QUEUE_APP['REDIS_URL'] at the primary."
+        return "is a read-only replica", "; point QUEUE_APP['REDIS_URL'] at the primary"
     if isinstance(error, DataLost):
-        return f"{where} lost its data or went back in time; what waits is being put back."
+        return "lost its data or went back in time", "; what waits is being put back"
     if isinstance(error, Full):
-        return f"{where} is out of memory; raise its maxmemory. Evicting keys is no way out: it loses jobs."
-    reason = str(error) or type(error).__name__
-    return f"{where} cannot be reached ({reason}); start it, or correct QUEUE_APP['REDIS_URL']."
+        return "is out of memory", "; raise its maxmemory, with the policy noeviction"
+    return "", ""

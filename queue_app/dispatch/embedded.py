@@ -33,6 +33,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from queue_app.exceptions import StoreUnavailable
+from queue_app.masking import is_clear, masked, scheme_of
 
 MINIMUM_VERSION = (6, 2)
 START_DEADLINE = 15.0  # seconds until a started server must answer
@@ -58,7 +59,7 @@ def resolve(url: str) -> str:
     Raises:
         StoreUnavailable: the URL is malformed, no Redis is installed, or the server does not start.
     """
-    if urlsplit(url).scheme != "embedded":
+    if scheme_of(url) != "embedded":
         return url
     folder = _folder(url)
     with _thread_lock, _exclusive(folder):
@@ -135,12 +136,11 @@ def _version(binary: Path) -> tuple[int, ...]:
 
 
 def _folder(url: str) -> Path:
-    parts = urlsplit(url)
-    if parts.netloc or parts.query or parts.fragment:
+    if not is_clear(url):
         raise StoreUnavailable(
-            f"REDIS_URL={url!r} is malformed: write embedded:// alone, or embedded:///absolute/folder."
+            f"REDIS_URL={masked(url)} is malformed: write embedded:// alone, or embedded:///absolute/folder."
         )
-    path = unquote(parts.path).rstrip("/")
+    path = unquote(urlsplit(url).path).rstrip("/")
     folder = Path(path) if path else _base_dir() / "var" / "redis"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -14,7 +14,6 @@ from django.db.models import QuerySet
 from queue_app import clock, signals
 from queue_app.dispatch import connection as redis_connection
 from queue_app.dispatch import queues
-from queue_app.exceptions import StoreUnavailable
 from queue_app.lifecycle import cancelling, dispatching, queue_defaults, release
 from queue_app.models import DeadLetter, Job, Queue
 from queue_app.models.bulk import write_alias
@@ -71,8 +70,8 @@ def cancel(jobs: Iterable[Any] | QuerySet[Job], *, limit: int | None = None, use
         except redis_connection.Unavailable as error:
             told = len(answer.done) + len(answer.requested)
             what = f"Only {told:,} were cancelled" if told else "Nothing was cancelled"
-            raise StoreUnavailable(
-                f"{what}: {redis_connection.explain(error)} Only Redis knows which jobs have been started."
+            raise redis_connection.unavailable(
+                error, f"{what}: {{}} Only Redis knows which jobs have been started."
             ) from error
     _tell("cancel", user, answer)
     return answer

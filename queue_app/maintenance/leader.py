@@ -200,7 +200,8 @@ class Leader:
             self._urgent |= isinstance(refused, connection.DataLost)
             self._due[duty.name] = min(self._due[duty.name], began + REFUSED)
         except connection.Unavailable as lost:
-            found.note(mandate, self._host, at, time.monotonic() - began, 0, connection.explain(lost))
+            said = connection.explain_publicly(lost)  # the API shows it
+            found.note(mandate, self._host, at, time.monotonic() - began, 0, said)
             self._news = True
             raise
         except Deposed:

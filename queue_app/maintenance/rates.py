@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from queue_app.dispatch import connection, figures
 from queue_app.dispatch.figures import Figures, Sample
-from queue_app.exceptions import StoreUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ def over(seconds: float, timeout: float = 5.0) -> Rates:
         # One each ten seconds; each change of the leader makes one more.
         samples = figures.kept(connection.client(timeout), int(seconds / 5) + 5)
     except connection.Unavailable as error:
-        raise StoreUnavailable(connection.explain(error)) from error
+        raise connection.unavailable(error) from error
     return within(samples, seconds)
 
 

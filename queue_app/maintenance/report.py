@@ -7,7 +7,6 @@ from datetime import datetime
 
 from queue_app import clock
 from queue_app.dispatch import connection, workers
-from queue_app.exceptions import StoreUnavailable
 from queue_app.maintenance import history
 from queue_app.maintenance.duty import Duty
 from queue_app.maintenance.history import History
@@ -73,7 +72,7 @@ def now(timeout: float = 5.0) -> Report:
         leader, token = workers.leader(client) or (None, 0)
         found = history.read(client)
     except connection.Unavailable as error:
-        raise StoreUnavailable(connection.explain(error)) from error
+        raise connection.unavailable(error) from error
     return Report(leader, token, [Line(duty, found.get(duty.name, History())) for duty in DUTIES])
 
 

@@ -8,7 +8,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from queue_app.worker.supervisor import Supervisor
-from tests.acceptance.support import StartWorker
+from tests import tasks
+from tests.acceptance.support import StartWorker, wait_for_end
 from tests.support.marks import committed, on_sqlite_alone
 
 pytestmark = [committed, on_sqlite_alone]
@@ -82,6 +83,20 @@ def test_wrong_arguments(arguments: list[str], said: str, monkeypatch: pytest.Mo
         call_command("runworker", *arguments)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_error_of_a_task_forges_no_line_of_the_log(worker: StartWorker) -> None:
+    from tests import dtasks  # Django's Tasks API logs the errors of its tasks too, with their tracebacks
+
+    forged = "2026-11-24 12:00:00,000 ERROR   queue_app: all is lost"
+    message = f"no\n{forged}\r{forged}\u2028{forged}\x1b[2J"
+    ids = [tasks.fail.using(max_attempts=1).enqueue(message).id, dtasks.fail.enqueue(message).id]
+    process = worker()
+    assert wait_for_end(ids) == ["failed", "failed"]
+    process.stop()
+    output = process.output()
+    assert output.count("all is lost") > 4 and "\x1b" not in output
+    assert not [line for line in output.splitlines() if line.startswith("2026-11-24 12:00")]
 
 
 def test_a_backend_of_another_kind_cannot_be_served(settings: Any) -> None:

@@ -18,10 +18,16 @@ def boss(db: None) -> Any:
 
 @pytest.fixture
 def api(boss: Any) -> Any:
-    """An API client with the superuser's session."""
+    """An API client with the superuser's session. It says of all that it sends that it is JSON, also without a body."""
     from rest_framework.test import APIClient
 
-    client = APIClient(raise_request_exception=True)
+    class Client(APIClient):
+        def generic(
+            self, method: str, path: str, data: Any = "", content_type: Any = None, *a: Any, **k: Any
+        ) -> Any:
+            return super().generic(method, path, data, content_type or "application/json", *a, **k)
+
+    client = Client(raise_request_exception=True)
     client.force_login(boss)
     client.default_format = "json"
     return client

@@ -183,4 +183,4 @@ def test_the_permissions_are_those_of_the_admin(granted: str) -> None:
     for verb in ("pause/", "resume/", "run/"):
         assert may("post", of(schedule, verb), {}) == (granted == "change_schedule")
     assert may("patch", of(schedule), {"jitter": 1}) == (granted == "change_schedule")
-    assert may("delete", of(schedule)) == (granted == "delete_schedule")
+    assert may("delete", of(schedule), {}) == (granted == "delete_schedule")
