@@ -17,6 +17,8 @@ from queue_app.dispatch.holder import Holder, fence, seen
 CHUNK = 2_000
 #: Jobs in one call of those that follow one another without waiting: Redis works at one while the next is packed.
 PUSH_CHUNK = 500
+#: And characters of bodies in it: a nearly full Redis needs room for the call itself.
+PUSH_CHARACTERS = 200_000
 #: Seconds after their making within which jobs are pushed directly. Later their rows are read first (`restore`), since
 #: another process may have pushed them meanwhile. A restore is remembered for longer than this (find.lua).
 DIRECT = 10.0
@@ -76,9 +78,16 @@ def _queue_keys(queue: str) -> list[str]:
 
 
 def _batches(queue: str, word: str, entries: Sequence[Entry]) -> Iterable[list[str]]:
-    base = keys.base(queue)
-    for start in range(0, len(entries), PUSH_CHUNK):
-        yield [base, word, *_words(entries[start : start + PUSH_CHUNK])]
+    first = [keys.base(queue), word]
+    words, size = list(first), 0
+    for job_id, at, text in entries:
+        words += (job_id, repr(at) if at else "0", text)
+        size += len(text)
+        if size >= PUSH_CHARACTERS or len(words) >= 3 * PUSH_CHUNK:
+            yield words
+            words, size = list(first), 0
+    if len(words) > len(first):
+        yield words
 
 
 def _words(entries: Sequence[Entry]) -> list[str]:
