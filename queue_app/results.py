@@ -15,6 +15,7 @@ from django.core.signals import setting_changed
 
 from queue_app import clock, registry, serialization
 from queue_app.client import FAILED_ATTEMPTS, state_now
+from queue_app.context import Attendant, JobContext
 from queue_app.dispatch.body import Delivery
 from queue_app.exceptions import UnknownTask
 from queue_app.lifecycle.outcome import Outcome
@@ -26,6 +27,7 @@ from queue_app.tasks_api import (
     InvalidTask,
     InvalidTaskBackend,
     Task,
+    TaskContext,
     TaskError,
     TaskResult,
     TaskResultStatus,
@@ -181,6 +183,20 @@ def of_delivery(d: Delivery, worker_id: str, started_at: float) -> Any:
         errors,
         worker_ids,
     )
+
+
+class TaskJobContext(JobContext, TaskContext):  # type: ignore[misc]
+    """The context of a job that came through the Tasks API: the standard's, with what ours knows besides."""
+
+    def __init__(self, delivery: Delivery, task_result: Any, attendant: Attendant | None) -> None:
+        TaskContext.__init__(self, task_result=task_result)
+        JobContext.__init__(self, delivery, task_result, attendant)
+
+    # The standard's are those of a frozen value; and its repr shows the arguments.
+    __setattr__ = object.__setattr__
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+    __repr__ = object.__repr__
 
 
 class _Open(TaskResult):  # type: ignore[misc]

@@ -71,6 +71,20 @@ async def inspect_async(context: Any) -> int:
     return context.attempt
 
 
+@task(takes_context=True)
+def keep_context(context: Any) -> None:
+    """Keep the context itself, and use what it has beyond the standard's."""
+    seen.append(context)
+    context.progress(1, 2, "half")
+
+
+@task(takes_context=True)
+async def keep_context_async(context: Any) -> None:
+    """The same, asynchronously."""
+    seen.append(context)
+    context.progress(1, 2, "half")
+
+
 @task()
 def give(kind: str) -> Any:
     """Return, raise or leave in an unusual way."""

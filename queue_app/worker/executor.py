@@ -96,7 +96,8 @@ class Executor:
     def _call(self, declared: Declared, delivery: Delivery, carrier: Any, soft: float | None) -> str | None:
         args: Any = delivery.args
         if declared.takes_context:
-            args = [JobContext(delivery, carrier, self._attendant), *args]
+            context = JobContext if carrier is None else self._results.TaskJobContext
+            args = [context(delivery, carrier, self._attendant), *args]
         if declared.is_async:
             value = self._run_async(declared.func, args, delivery.kwargs, soft, delivery.id)
         else:

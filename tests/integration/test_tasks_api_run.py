@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import random
 import sys
@@ -15,13 +16,21 @@ from asgiref.sync import async_to_sync
 from django.db import transaction
 from django.utils import timezone
 
+from queue_app import JobContext
 from queue_app.backend import JobQueueBackend
 from queue_app.exceptions import UnknownTask
 from queue_app.lifecycle import operate
 from queue_app.models import Job, Queue
 from queue_app.states import JobState
 from queue_app.tasks_api import ROOT as API
-from queue_app.tasks_api import InvalidTask, TaskResultStatus, signals, task_backends
+from queue_app.tasks_api import (
+    InvalidTask,
+    TaskContext,
+    TaskResult,
+    TaskResultStatus,
+    signals,
+    task_backends,
+)
 from tests import dtasks
 from tests.integration.draining import run_due
 from tests.support.waiting import wait_until
@@ -191,6 +200,24 @@ def test_a_coroutine_function_with_a_context() -> None:
     assert [own.id for own in dtasks.seen] == [result.id]
     result.refresh()
     assert result.return_value == 1
+
+
+@pytest.mark.parametrize("task", [dtasks.keep_context, dtasks.keep_context_async])
+@pytest.mark.usefixtures("at_once")
+def test_the_context_is_an_instance_of_the_standards(task: Any) -> None:
+    results = [task.enqueue(), task.enqueue()]
+    run_due()
+    assert len(dtasks.seen) == 2
+    for context in dtasks.seen:
+        assert isinstance(context, TaskContext) and isinstance(context, JobContext)
+        assert isinstance(context.task_result, TaskResult)
+        assert context.attempt == context.task_result.attempts == 1
+        assert {field.name for field in dataclasses.fields(TaskContext)} <= set(dir(context))
+        assert context.job_id == context.task_result.id and context.cancelled is False
+        assert (context.failures, context.max_attempts) == (0, 1)
+    assert {context.job_id for context in dtasks.seen} == {result.id for result in results}
+    assert len(set(dtasks.seen)) == 2 and "keep_context" not in repr(dtasks.seen[0])
+    assert set(Job.objects.values_list("progress", flat=True)) == {'[1,2,"half"]'}
 
 
 # more than one attempt
