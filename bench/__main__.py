@@ -149,6 +149,8 @@ def measure(stores: servers.Stores, plan: Plan, progress: Progress) -> Figures:
         figures.many = enqueue.many(stores, plan, progress)
     if "rebuild" in plan.only:
         figures.rebuild = rebuild.rebuild(stores, plan, progress)
+    if "holders" in plan.only:
+        figures.holders = rebuild.holders(stores, plan, progress)
     if "drain" in plan.only:
         figures.drain = drain.drain(stores, plan, progress)
     if "backlog" in plan.only:

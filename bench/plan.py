@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-MEASURES = ("one", "many", "rebuild", "drain", "backlog", "latency", "idle")
+MEASURES = ("one", "many", "rebuild", "holders", "drain", "backlog", "latency", "idle")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +16,9 @@ class Plan:
         rounds: how often a measure is repeated; the median counts.
         seconds: length of one loop that enqueues, or inserts, one row at a time.
         jobs: no-op jobs of one drain, and of one round of enqueue_many.
+        holders, few_holders: children that hold jobs in the comparison of rebuilds.
+        held: jobs that they hold, all together.
+        rebuild: jobs of that comparison, the held ones included.
         backlog, small_backlog: waiting jobs in the comparison of backlogs.
         bursts: how often the head of each backlog is drained for that comparison.
         full: drain the whole large backlog as well.
@@ -27,6 +30,10 @@ class Plan:
     rounds: int = 3
     seconds: float = 1.5
     jobs: int = 60_000
+    holders: int = 1_000
+    few_holders: int = 4
+    held: int = 3_000
+    rebuild: int = 100_000
     backlog: int = 1_000_000
     small_backlog: int = 10_000
     bursts: int = 6
@@ -54,6 +61,9 @@ def quick(plan: Plan) -> Plan:
         rounds=1,
         seconds=0.2,
         jobs=4_000,
+        holders=50,
+        held=150,
+        rebuild=2_000,
         backlog=16_000,
         small_backlog=2_000,
         bursts=2,

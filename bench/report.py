@@ -18,7 +18,7 @@ from bench.enqueue import Many, One
 from bench.idle import Idle
 from bench.latency import Latency
 from bench.plan import Plan
-from bench.rebuild import Rebuild
+from bench.rebuild import Holders, Rebuild
 from bench.stores import Stores
 from bench.worker import ARGUMENTS
 
@@ -30,6 +30,7 @@ class Figures:
     one: One | None = None
     many: Many | None = None
     rebuild: Rebuild | None = None
+    holders: Holders | None = None
     drain: Drain | None = None
     backlog: Backlog | None = None
     latency: Latency | None = None
@@ -76,6 +77,10 @@ def as_json(figures: Figures, found: dict[str, str]) -> dict[str, Any]:
         "enqueue_many_per_s": many and round(many.per_s),
         "enqueue_one_per_s": one and round(one.per_s),
         "rebuild_per_s": figures.rebuild and round(figures.rebuild.per_s),
+        "rebuild_with_holders_per_s": {
+            "few": figures.holders and round(figures.holders.few_per_s),
+            "many": figures.holders and round(figures.holders.many_per_s),
+        },
         "floor": {
             "insert_commit_per_s": one and round(one.insert_commit_per_s),
             "copy_per_s": many and round(many.copy_per_s),
@@ -143,6 +148,13 @@ def rows(figures: Figures, plan: Plan) -> list[tuple[str, str, str, str]]:
             ("  CPU of one job", _us(rebuild.leader_us + rebuild.stores_us), "",
              f"leader {rebuild.leader_us:.1f} + stores {rebuild.stores_us:.1f}"),
         ]  # fmt: skip
+    if holders := figures.holders:
+        few = f"{plan.few_holders} holders"
+        result.append(
+            (f"rebuild, {plan.holders:,} holders", f"{holders.many_per_s:,.0f}/s", f"≥ 0.7 × {few}",
+             f"{holders.many_per_s / holders.few_per_s:.2f} × {few}, {holders.few_per_s:,.0f}/s;"
+             f" {plan.rebuild:,} jobs, {plan.held:,} of them held")
+        )  # fmt: skip
     if drain := figures.drain:
         result += [
             ("drain", f"{drain.per_s:,.0f}/s", "≥ 20,000/s",

@@ -5,6 +5,13 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+#: The times that every store and every zone's clocks can hold: years 1 to 9999, without a day at each end.
+#: Local times lie up to a day before or after UTC.
+EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
+LATEST = datetime(9999, 12, 31, tzinfo=UTC)
+#: The most seconds of a duration, such as a limit or an age.
+LONGEST = 100 * 365 * 86_400.0
+
 #: Replaced by tests; seconds since the epoch.
 _source = time.time
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from queue_app import clock, conf
 from queue_app.exceptions import InvalidOption
-from queue_app.retry import FARTHEST, policy_from
+from queue_app.retry import policy_from
 
 #: Options of a task beyond the standard ones.
 TASK_OPTIONS = ("max_attempts", "timeout", "hard_timeout", "backoff", "atomic")
@@ -57,7 +57,7 @@ def whole(name: str, value: Any) -> None:
 def seconds(name: str, value: Any) -> None:
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.01 <= value <= FARTHEST:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.01 <= value <= clock.LONGEST:
         raise InvalidOption(f"{name} is {value!r}; use a number of seconds, 0.01 or more.")
 
 
@@ -65,20 +65,22 @@ def run_after(value: datetime | timedelta | float | None) -> datetime | None:
     """When a job may start: an aware datetime, or a delay as a timedelta or in seconds.
 
     Raises:
-        InvalidOption: a naive datetime, or something else.
+        InvalidOption: a naive datetime, a time that is not between `clock.EARLIEST` and `clock.LATEST`, or something
+            else.
     """
     if value is None:
         return None
     if isinstance(value, datetime):
+        at = value
         if timezone.is_naive(value):
             if django_settings.USE_TZ:
                 raise InvalidOption(
                     f"run_after is {value!r}, which has no time zone; use django.utils.timezone.now() + timedelta(…)."
                 )
-            return timezone.make_aware(value)
-        if abs(value.year - clock.now().year) > 100:  # also keeps every database's calendar from overflowing
-            raise InvalidOption(f"run_after is {value!r}, which is more than a hundred years away.")
-        return value
+            at = timezone.make_aware(value)
+        if not clock.EARLIEST <= at <= clock.LATEST:
+            raise _out_of_reach(value)
+        return at
     if isinstance(value, timedelta):
         delay = value.total_seconds()
     elif isinstance(value, bool) or not isinstance(value, int | float):
@@ -86,10 +88,20 @@ def run_after(value: datetime | timedelta | float | None) -> datetime | None:
             f"run_after is {value!r}; use an aware datetime, a timedelta or a number of seconds."
         )
     else:
-        delay = float(value)
-    if not -FARTHEST <= delay <= FARTHEST:
-        raise InvalidOption(f"run_after is {value!r}, which is more than a hundred years away.")
-    return clock.from_seconds(clock.seconds() + delay)
+        delay = value
+    now = clock.seconds()
+    if not clock.EARLIEST.timestamp() - now <= delay <= clock.LATEST.timestamp() - now:
+        raise _out_of_reach(value)
+    return clock.from_seconds(now + delay)
+
+
+def _out_of_reach(value: Any) -> InvalidOption:
+    # Python refuses to write a whole number of thousands of digits.
+    shown = "too large" if isinstance(value, int) and abs(value) > 1e300 else repr(value)
+    between = f"{clock.EARLIEST.date()} and {clock.LATEST.date()}"
+    return InvalidOption(
+        f"run_after is {shown}; use a time between {between} (UTC), or a delay that leads there."
+    )
 
 
 def unknown(given: Any, known: tuple[str, ...], what: str) -> None:

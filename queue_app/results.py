@@ -62,7 +62,7 @@ _senders: dict[str, type] = {}
 _tasks: dict[tuple[str, int, str, str], Any] = {}
 
 
-def task_of(name: str, priority: int, queue: str, backend: str, run_after: float | None) -> Any:
+def task_of(name: str, priority: int, queue: str, backend: str, run_after: datetime | None) -> Any:
     """The task as it was enqueued: `import_string(path).using(…)`.
 
     Raises:
@@ -78,7 +78,7 @@ def task_of(name: str, priority: int, queue: str, backend: str, run_after: float
         if len(_tasks) > 10_000:
             _tasks.clear()
         _tasks[key] = task
-    return task if run_after is None else _using(task, run_after=clock.from_seconds(run_after))
+    return task if run_after is None else _using(task, run_after=run_after)
 
 
 def _using(task: Any, **options: Any) -> Any:
@@ -138,9 +138,8 @@ def of_row(job: Job) -> Any:
     worker_ids = [str(a.worker_id or "") for a in attempts]
     if state is JobState.RUNNING and (not attempts or job.attempt == attempts[-1].number):
         worker_ids.append(str(job.worker_id or ""))
-    run_after = job.run_after.timestamp() if job.run_after is not None else None
     try:
-        task = task_of(job.task, job.priority, job.queue, job.backend, run_after)
+        task = task_of(job.task, job.priority, job.queue, job.backend, job.run_after)
     except UnknownTask as error:
         task = _stand_in(job, str(error))
     result = make(
@@ -165,12 +164,13 @@ def of_row(job: Job) -> Any:
 def of_delivery(d: Delivery, worker_id: str, started_at: float) -> Any:
     """The TaskResult of an attempt that begins."""
     now = clock.from_seconds(started_at)
+    run_after = None if d.run_after is None else clock.from_seconds(d.run_after)
     errors, worker_ids = [], [worker_id]
     if d.history:
         errors = [TaskError(exception_class_path=name, traceback=text) for _, name, text in d.history if name]
         worker_ids = [*(worker for worker, _, _ in d.history), worker_id]
     return make(
-        task_of(d.task, d.priority, d.queue, d.backend, d.run_after),
+        task_of(d.task, d.priority, d.queue, d.backend, run_after),
         d.id,
         TaskResultStatus.RUNNING,
         _enqueued_at(d.enqueued_at),

@@ -9,15 +9,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from queue_app import conf
+from queue_app import clock, conf
 from queue_app.exceptions import Discard, InvalidOption, Retry, Snooze
 from queue_app.states import DeadReason
 
-#: The most seconds anything may be put off: a far date that every database can hold.
-FARTHEST = 100 * 365 * 86_400.0
+#: The latest that anything may be put off to, in epoch seconds.
+_LATEST = clock.LATEST.timestamp()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,19 +165,18 @@ def decide(
 
 
 def when(after: float | timedelta | datetime, now: float) -> float:
-    """Epoch seconds of a delay in seconds, a timedelta or an aware datetime; never before `now`."""
+    """Epoch seconds of a delay in seconds, a timedelta or an aware datetime; never before `now`, nor after
+    `clock.LATEST`."""
     if isinstance(after, datetime):
         if after.tzinfo is None:
             raise InvalidOption(
                 f"{after!r} has no time zone; use django.utils.timezone.now() + timedelta(...)."
             )
-        at = after.astimezone(UTC).timestamp()
-    elif isinstance(after, timedelta):
-        at = now + after.total_seconds()
+        return min(max(after.timestamp(), now), _LATEST)
+    if isinstance(after, timedelta):
+        after = after.total_seconds()
     elif isinstance(after, bool) or not isinstance(after, int | float):
         raise InvalidOption(f"a delay must be seconds, a timedelta or an aware datetime, not {after!r}.")
     elif after != after:
         raise InvalidOption("a delay must be seconds, a timedelta or an aware datetime, not NaN.")
-    else:
-        at = now + after
-    return min(max(at, now), now + FARTHEST)
+    return now + min(max(after, 0), _LATEST - now)  # compared first: a whole number may be too large to add

@@ -23,6 +23,8 @@ KEYS = {
     "enqueue_many_per_s",
     "enqueue_one_per_s",
     "rebuild_per_s",
+    "rebuild_with_holders_per_s.few",
+    "rebuild_with_holders_per_s.many",
     "floor.insert_commit_per_s",
     "floor.copy_per_s",
     "floor.read_and_push_per_s",
@@ -84,8 +86,8 @@ def test_a_tiny_run_writes_every_figure(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--only", "drain,latancy"], "latancy is not measured; choose from one, many, rebuild, drain"),
-        (["--only", ","], "name at least one of one, many, rebuild, drain"),
+        (["--only", "drain,latancy"], "latancy is not measured; choose from one, many, rebuild, holders"),
+        (["--only", ","], "name at least one of one, many, rebuild, holders"),
         (["--jobs", "12"], "'12' is not a whole number of at least 1000"),
         (["--jobs", "many"], "'many' is not a whole number"),
         (["--rounds", "3"], "it counts the rounds of --against REF, which is missing"),

@@ -1,9 +1,10 @@
-"""The files of another version, in a folder of their own."""
+"""The files of both versions, each in a folder of its own: alike, and safe from changes while the comparison runs."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -34,6 +35,22 @@ def files_of(ref: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="jq-against-") as folder:
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             archive.extractall(folder, filter="data")
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def files_here() -> Iterator[Path]:
+    """The files of this checkout as they are now, committed or not; what git ignores is left out.
+
+    Raises:
+        BenchError: this is no git checkout.
+    """
+    listed = _git("ls-files", "--cached", "--others", "--exclude-standard", "-z", what="HEAD")
+    with tempfile.TemporaryDirectory(prefix="jq-against-") as folder:
+        for name in filter(None, listed.decode().split("\0")):
+            if (ROOT / name).is_file():  # not if it is deleted, and not committed yet
+                (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / name, Path(folder) / name)
         yield Path(folder)
 
 

@@ -16,7 +16,6 @@ from bench.against.side import Side, side
 from bench.against.verdict import Pair
 from bench.plan import Plan
 from bench.progress import Progress
-from tests.support.workers import ROOT
 
 #: What of `--only` can be compared, and what is unless it is given.
 MEASURES = ("many", "drain", "latency", "idle")
@@ -41,9 +40,8 @@ def compare(ref: str, plan: Plan, rounds: int, output: Path, console: Console) -
     )
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jq-against-")))
-        other = stack.enter_context(checkout.files_of(ref))
-        before = stack.enter_context(side("before", other, folder))
-        after = stack.enter_context(side("after", ROOT, folder))
+        before = stack.enter_context(side("before", stack.enter_context(checkout.files_of(ref)), folder))
+        after = stack.enter_context(side("after", stack.enter_context(checkout.files_here()), folder))
         progress = stack.enter_context(Progress(console))
         for one in (before, after):
             one.warm_up()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
 from rest_framework import serializers
 
-from queue_app import clock, conf, names, options, registry, serialization
+from queue_app import conf, names, options, registry, serialization
 from queue_app.api.parsers import refuse_unknown
 from queue_app.declare import Task
 from queue_app.exceptions import InvalidArguments, InvalidOption, UnknownTask
-from queue_app.retry import FARTHEST
 
 #: Field of the API → option of `Task.using`.
 OPTIONS = {
@@ -130,9 +129,7 @@ def moment(text: str) -> datetime:
         raise serializers.ValidationError(
             "Use an ISO 8601 time with its zone, such as 2030-01-31T08:00:00Z, or a delay in seconds."
         )
-    if abs(found.timestamp() - clock.seconds()) > FARTHEST:
-        raise serializers.ValidationError("This is more than a hundred years away.")
-    return clock.from_seconds(found.timestamp())
+    return _ask(options.run_after, found).astimezone(UTC)
 
 
 def task_named(name: Any) -> Any:

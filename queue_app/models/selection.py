@@ -13,7 +13,6 @@ from django.utils.dateparse import parse_date, parse_datetime
 from queue_app import clock, ids
 from queue_app.exceptions import InvalidOption
 from queue_app.models.dead_letter import DeadLetter
-from queue_app.retry import FARTHEST
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 _ago = re.compile(r"(\d{1,9})\s*([smhdw])").fullmatch
@@ -44,7 +43,7 @@ def since(text: str) -> datetime:
 def _point(text: str) -> datetime | None:
     if age := _ago(text):
         seconds = int(age[1]) * _UNITS[age[2]]
-        return clock.now() - timedelta(seconds=seconds) if seconds <= FARTHEST else None
+        return clock.now() - timedelta(seconds=seconds) if seconds <= clock.LONGEST else None
     try:
         found = parse_datetime(text)
         if found is None and (day := parse_date(text)) is not None:

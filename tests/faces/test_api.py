@@ -116,6 +116,24 @@ def test_run_after(api: APIClient) -> None:
     assert submit(api, run_after="2020-01-31T08:00:00Z").json()["state"] == "queued"
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Etc/GMT+12"])
+def test_run_after_in_another_millennium(
+    api: APIClient, pages: Any, settings: Any, zone: str, standard: Any
+) -> None:
+    settings.TIME_ZONE = zone
+    for text in ("2999-05-06T07:08:09.123457Z", "9999-12-30T23:59:59.999999Z", "0001-01-02T00:00:00Z"):
+        at = datetime.fromisoformat(text)
+        for task in ("tests.tasks.echo", "tests.dtasks.noop"):
+            answer = submit(api, task=task, run_after=text)
+            assert answer.status_code == 201, answer.content
+            job = Job.objects.get(pk=answer.json()["id"])
+            assert job.run_after == at == datetime.fromisoformat(answer.json()["run_after"])
+            assert pages.get(f"/admin/queue_app/job/{job.pk}/change/").status_code == 200
+    assert submit(api, run_after=900 * 365 * 86_400).json()["state"] == "scheduled"
+    assert api.get(JOBS).status_code == 200
+    assert pages.get("/admin/queue_app/job/").status_code == 200
+
+
 @committing
 def test_under_atomic_requests_the_push_waits_for_the_commit(
     api: APIClient, monkeypatch: pytest.MonkeyPatch

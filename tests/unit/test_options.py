@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.test import override_settings
@@ -106,10 +107,16 @@ def test_run_after_as_a_time_or_a_delay(frozen: None) -> None:
         (datetime(2030, 1, 1), "has no time zone; use django.utils.timezone.now"),
         ("tomorrow", "use an aware datetime, a timedelta or a number of seconds"),
         (True, "use an aware datetime"),
-        (1e12, "more than a hundred years away"),
-        (float("nan"), "more than a hundred years away"),
-        (timedelta(days=40_000), "more than a hundred years away"),
-        (datetime(9999, 12, 31, 23, 59, tzinfo=UTC), "more than a hundred years away"),
+        (1e12, "use a time between 0001-01-02 and 9999-12-31"),
+        (-1e12, "use a time between 0001-01-02 and 9999-12-31"),
+        (10**400, "use a time between 0001-01-02 and 9999-12-31"),
+        (float("nan"), "use a time between 0001-01-02 and 9999-12-31"),
+        (float("inf"), "use a time between 0001-01-02 and 9999-12-31"),
+        (timedelta.max, "use a time between 0001-01-02 and 9999-12-31"),
+        (timedelta.min, "use a time between 0001-01-02 and 9999-12-31"),
+        (datetime.max.replace(tzinfo=UTC), "use a time between 0001-01-02 and 9999-12-31"),
+        (datetime.min.replace(tzinfo=UTC), "use a time between 0001-01-02 and 9999-12-31"),
+        (datetime.max.replace(tzinfo=timezone(timedelta(hours=-14))), "use a time between 0001-01-02"),
     ],
 )
 def test_a_wrong_run_after_is_refused(value: Any, said: str) -> None:
@@ -127,6 +134,55 @@ def test_epoch_seconds_keep_the_microsecond(at: datetime) -> None:
     """Redis and the worker carry times as floats; `run_after` must come back exactly."""
     aware = at.replace(tzinfo=UTC)
     assert clock.from_seconds(float(repr(aware.timestamp()))) == aware
+
+
+#: Where a local time lies farthest from UTC, in both directions.
+ZONES = [UTC, ZoneInfo("Pacific/Kiritimati"), ZoneInfo("Etc/GMT+12"), ZoneInfo("America/Juneau")]
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        datetime(2999, 1, 1, tzinfo=UTC),
+        datetime(2999, 12, 31, 23, 59, 59, 999_999, tzinfo=timezone(timedelta(hours=14))),
+        datetime(9999, 12, 30, 23, 59, 59, 999_999, tzinfo=UTC),
+        datetime(1, 1, 2, tzinfo=UTC),
+        datetime(1900, 1, 1, tzinfo=ZoneInfo("Europe/Berlin")),
+    ],
+)
+def test_a_time_may_be_far_off(at: datetime) -> None:
+    assert options.run_after(at) is at
+
+
+def test_a_delay_may_lead_far_off(frozen: None) -> None:
+    assert options.run_after(timedelta(days=365_250)) == clock.from_seconds(NOW) + timedelta(days=365_250)
+    assert options.run_after(950 * 365 * 86_400).year > 2_970  # type: ignore[union-attr]
+
+
+@given(
+    st.datetimes(timezones=st.timezones())
+    | st.datetimes(timezones=st.timedeltas(timedelta(hours=-23), timedelta(hours=23)).map(timezone))
+    | st.datetimes(datetime(9999, 12, 29), timezones=st.sampled_from(ZONES))
+    | st.datetimes(max_value=datetime(1, 1, 4), timezones=st.sampled_from(ZONES))
+    | st.timedeltas()
+    | st.floats()
+    | st.integers()
+)
+@example(datetime.max.replace(tzinfo=ZONES[1]))
+@example(datetime.min.replace(tzinfo=ZONES[1]))
+@example(datetime.max.replace(tzinfo=ZONES[2]))
+@example(datetime.min.replace(tzinfo=ZONES[2]))
+def test_what_is_taken_can_be_kept_carried_and_shown_everywhere(value: Any) -> None:
+    try:
+        at = options.run_after(value)
+    except InvalidOption as error:
+        assert "use a time between" in str(error)
+        return
+    assert at is not None
+    carried = clock.from_seconds(float(repr(at.timestamp())))
+    assert abs((carried - at).total_seconds()) < 1e-4
+    for zone in ZONES:
+        assert carried.astimezone(zone).isoformat() and at.astimezone(zone).isoformat()
 
 
 # limits

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queue_app.exceptions import Discard, InvalidOption, Retry, Snooze, SoftTimeout
-from queue_app.retry import FARTHEST, Decision, RetryPolicy, decide, default_policy, policy_from, when
+from queue_app.retry import Decision, RetryPolicy, decide, default_policy, policy_from, when
 from queue_app.states import DeadReason
 
 NOW = 1_800_000_000.0
+LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 PLAIN = RetryPolicy(jitter="none")
 
 policies = st.builds(
@@ -157,7 +158,7 @@ def test_an_own_function_decides() -> None:
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_time_is_neither_past_nor_out_of_reach(after: float) -> None:
-    assert NOW <= when(after, NOW) <= NOW + FARTHEST
+    assert NOW <= when(after, NOW) <= LATEST
     datetime.fromtimestamp(when(after, NOW), UTC)  # a date that can be written
 
 
@@ -183,7 +184,22 @@ def test_a_wrong_delay_is_refused(after: Any, said: str) -> None:
 def test_an_endless_delay_still_gives_a_date() -> None:
     datetime.fromtimestamp(when(math.inf, NOW), UTC)
     far = RetryPolicy(base=1e300, cap=1e300, jitter="none")
-    assert decided(ValueError(), far).run_at == NOW + FARTHEST
+    assert decided(ValueError(), far).run_at == LATEST
+
+
+def test_a_retry_may_be_far_off() -> None:
+    at = datetime(2999, 1, 1, tzinfo=UTC)
+    assert when(at, NOW) == at.timestamp()
+    assert when(timedelta(days=900 * 365), NOW) == NOW + 900 * 365 * 86_400
+    for endless in (datetime.max.replace(tzinfo=UTC), timedelta.max, 10**400, 1e300):
+        assert when(endless, NOW) == LATEST
+    for past in (
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+        timedelta.min,
+        -(10**400),
+        -1e300,
+    ):
+        assert when(past, NOW) == NOW
 
 
 # what `backoff=` may be
