@@ -27,8 +27,9 @@ from queue_app.registry import Declared
 from queue_app.states import AttemptState
 from queue_app.worker import connections
 from queue_app.worker.executor import Executor
-from queue_app.worker.unanswered import Waiting, Watched, resolve
 from queue_app.worker.unanswered import lost as lost_attempt
+from queue_app.worker.unanswered import resolve
+from queue_app.worker.waiting import Waiting, Watched
 
 logger = logging.getLogger(__name__)
 

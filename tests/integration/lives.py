@@ -16,7 +16,7 @@ from queue_app import JobContext, clock, ids, task
 from queue_app.dispatch import connection, keys, queues, workers
 from queue_app.lifecycle import dispatching, recover, release, settle
 from queue_app.models import Attempt, DeadLetter, Job
-from queue_app.worker import recorder
+from queue_app.worker import recorder, waiting
 from queue_app.worker.child import Child
 from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.connections import refresh
@@ -267,7 +267,8 @@ class World:
 def impatient() -> Iterator[None]:
     """No pauses between tries."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recorder, "FIRST_PAUSE", 0.001)
+        for module in (recorder, waiting):
+            patch.setattr(module, "FIRST_PAUSE", 0.001)
         patch.setattr(dispatching, "BREAK", 0.0)
         patch.setitem(
             connections["default"].settings_dict, "CONN_MAX_AGE", None
