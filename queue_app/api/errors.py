@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework import status
@@ -14,6 +14,9 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from queue_app.exceptions import JobDoesNotExist, StoreUnavailable
+from queue_app.lifecycle import outage
+
+logger = logging.getLogger(__name__)
 
 
 class Conflict(APIException):
@@ -49,8 +52,9 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
 def _as_api_error(error: Exception) -> Exception:
     if isinstance(error, StoreUnavailable):
         return Unavailable(str(error))
-    if isinstance(error, OperationalError | InterfaceError):  # their texts name hosts and users
-        return Unavailable("The database cannot do this now.")
+    if outage.is_outage(error):
+        logger.error("The database cannot do what the API asks: %s", outage.explain(error))
+        return Unavailable("The database cannot do this now.")  # its own words name hosts and users
     if isinstance(error, JobDoesNotExist):
         return NotFound(str(error))
     if isinstance(error, RequestDataTooBig):
