@@ -37,6 +37,17 @@ def effect(context: JobContext, seconds: float = 0.0) -> str:
     return "left"
 
 
+@task(takes_context=True, max_attempts=1)
+def plain_effect(context: JobContext, wrapped: bool = False) -> None:
+    """Leave an effect, without a transaction; or say in other words that it cannot."""
+    try:
+        leave(context)
+    except Exception as error:
+        if wrapped:
+            raise ValueError("no effect") from error
+        raise
+
+
 @task(atomic=True, takes_context=True, backoff=0.05)
 def wait_for_file(context: JobContext, folder: str, start: str, release: str) -> None:
     """Leave an effect and the mark `start`, then wait until the file `release` is there."""
@@ -147,6 +158,8 @@ VERBS: dict[str, Any] = {
     "swallow": _swallow,
     "abort": _abort,
     "set_rollback": lambda: transaction.set_rollback(True),
+    "missing_table": _sql("SELECT 1 FROM no_such_table"),
+    "search_path": _sql("SET LOCAL search_path = pg_catalog"),
     "close": lambda: connection.close(),
     "autocommit": lambda: transaction.set_autocommit(True),
     "commit": _sql("COMMIT"),

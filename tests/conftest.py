@@ -140,26 +140,18 @@ def forget_outages() -> Iterator[None]:
     health._logged.clear()
 
 
-def begin_epoch() -> None:
-    """Let the empty Redis count as whole, as it is after the rebuild of an empty record."""
-    from queue_app.dispatch import connection, epochs
-
-    client = connection.client()
-    epochs.begin(client, "main", "of-the-test", epochs.life_of_server(client))
-    for phase in (epochs.open_claims, epochs.complete):
-        phase(client, "main", epochs.read(client)["main"])
-
-
 @pytest.fixture(autouse=True)
 def clean_redis(redis_process: RedisServer) -> Iterator[redis.Redis]:
     """A client of a Redis with an epoch alone. Afterwards it must not hold a key that keys.py does not document."""
+    from tests.support.epochs import begin_epoch
+
     if redis_process.running:
         redis_process.resume()
     else:
         redis_process.start()
     with redis_process.client() as client:
         client.flushall()
-        begin_epoch()
+        begin_epoch()  # not of `client`, which does not decode
         yield client
     if redis_process.running:
         redis_process.resume()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -12,15 +14,20 @@ from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
+from django.db import Error
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
+from queue_app.exceptions import StoreUnavailable
+from queue_app.lifecycle import outage
 from queue_app.models import selection
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
 else:
     ModelAdmin = admin.ModelAdmin
+
+logger = logging.getLogger(__name__)
 
 #: Rows that are counted and can be paged through; who wants others narrows the list down.
 COUNT_LIMIT = 10_000
@@ -119,6 +126,20 @@ def chosen(request: HttpRequest, queryset: QuerySet[Any]) -> list[UUID]:
             f"Only the first {ACTION_LIMIT:,} of the selection were taken; narrow the list down, or repeat.",
         )
     return pks[:ACTION_LIMIT]
+
+
+@contextlib.contextmanager
+def outages_told(request: HttpRequest) -> Iterator[None]:
+    """Around an action: a store that cannot do it now is said on the page."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        messages.error(request, str(error))
+    except Error as error:
+        if not outage.is_outage(error):
+            raise
+        logger.error("The database cannot do what the admin asks: %s", outage.explain(error))
+        messages.error(request, "The database cannot do this now; what was not done is unchanged.")
 
 
 def tell(request: HttpRequest, done: int, did: str, refused: Iterable[str], requested: int = 0) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 
-from queue_app.admin.base import RecordAdmin, chosen, tell
+from queue_app.admin.base import RecordAdmin, chosen, outages_told, tell
 from queue_app.admin.display import error_line, link, link_to_list
 from queue_app.admin.filters import FingerprintFilter, MadeFilter, QueueFilter, ReplayedFilter, TaskFilter
-from queue_app.exceptions import StoreUnavailable
 from queue_app.lifecycle import operate
 from queue_app.models import Attempt, DeadLetter, Job, selection
 
@@ -88,13 +87,10 @@ class DeadLetterAdmin(RecordAdmin):
 
     @admin.action(description="Replay selected dead letters", permissions=["operate"])
     def replay_letters(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
-        pks = chosen(request, queryset)
-        try:
+        with outages_told(request):
+            pks = chosen(request, queryset)
             answer = operate.replay(DeadLetter.objects.filter(pk__in=pks), user=request.user)
-        except StoreUnavailable as error:
-            messages.error(request, str(error))
-            return
-        missed = ["They were replayed before, or their job is no longer failed."] * (
-            len(pks) - len(answer.done)
-        )
-        tell(request, len(answer.done), "replayed", missed)
+            missed = ["They were replayed before, or their job is no longer failed."] * (
+                len(pks) - len(answer.done)
+            )
+            tell(request, len(answer.done), "replayed", missed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.utils import flatten_fieldsets
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from queue_app.admin.base import RecordAdmin, RecordChangeList, admin_name, chosen, tell
+from queue_app.admin.base import RecordAdmin, RecordChangeList, admin_name, chosen, outages_told, tell
 from queue_app.admin.display import (
     NOTHING,
     error_line,
@@ -24,7 +24,6 @@ from queue_app.admin.display import (
 )
 from queue_app.admin.filters import MadeFilter, QueueFilter, TaskFilter
 from queue_app.client import states_now, waiting_for_task
-from queue_app.exceptions import StoreUnavailable
 from queue_app.lifecycle import operate
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.states import UNFINISHED, JobState
@@ -182,21 +181,15 @@ class JobAdmin(RecordAdmin):
 
     @admin.action(description="Cancel selected jobs", permissions=["operate"])
     def cancel_jobs(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
-        try:
+        with outages_told(request):
             answer = operate.cancel(chosen(request, queryset), user=request.user)
-        except StoreUnavailable as error:
-            messages.error(request, str(error))
-        else:
             tell(request, len(answer.done), "cancelled", answer.refused.values(), len(answer.requested))
         return self._back(request)
 
     @admin.action(description="Replay selected jobs from the dead letters", permissions=["operate"])
     def replay_jobs(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
-        try:
+        with outages_told(request):
             answer = operate.replay(jobs=chosen(request, queryset), user=request.user)
-        except StoreUnavailable as error:
-            messages.error(request, str(error))
-        else:
             tell(request, len(answer.done), "replayed", answer.refused.values())
         return self._back(request)
 

@@ -10,10 +10,9 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from queue_app.admin.base import ACTION_LIMIT, CappedPaginator, ModelAdmin, RecordChangeList
+from queue_app.admin.base import ACTION_LIMIT, CappedPaginator, ModelAdmin, RecordChangeList, outages_told
 from queue_app.admin.display import NOTHING
 from queue_app.dispatch import connection, queues
-from queue_app.exceptions import StoreUnavailable
 from queue_app.lifecycle import operate
 from queue_app.models import Queue
 
@@ -100,14 +99,11 @@ class QueueAdmin(ModelAdmin):
     def _each(
         self, request: HttpRequest, rows: QuerySet[Queue], verb: Callable[..., Queue], did: str
     ) -> None:
-        names = list(rows.values_list("name", flat=True)[:ACTION_LIMIT])
-        try:
+        with outages_told(request):
+            names = list(rows.values_list("name", flat=True)[:ACTION_LIMIT])
             for name in names:
                 verb(name, user=request.user)
-        except StoreUnavailable as error:
-            messages.error(request, str(error))
-            return
-        level = messages.SUCCESS if names else messages.WARNING
-        self.message_user(
-            request, f"{did.capitalize()}: {', '.join(names) or 'none, they were already'}.", level
-        )
+            level = messages.SUCCESS if names else messages.WARNING
+            self.message_user(
+                request, f"{did.capitalize()}: {', '.join(names) or 'none, they were already'}.", level
+            )

@@ -13,7 +13,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from queue_app import cron, registry
-from queue_app.admin.base import ACTION_LIMIT, CappedPaginator, ModelAdmin, RecordChangeList
+from queue_app.admin.base import ACTION_LIMIT, CappedPaginator, ModelAdmin, RecordChangeList, outages_told
 from queue_app.admin.display import NOTHING, link
 from queue_app.admin.filters import TaskFilter
 from queue_app.exceptions import QueueAppError, UnknownTask
@@ -115,12 +115,13 @@ class ScheduleAdmin(ModelAdmin):
     ) -> list[Any]:
         """Do it to each, and say so; one of which it cannot be done is no reason to leave out the others."""
         done, made = [], []
-        for schedule in rows[:ACTION_LIMIT]:
-            try:
-                made.append(verb(schedule, user=request.user))
-                done.append(schedule.name)
-            except QueueAppError as error:
-                messages.error(request, f"{schedule.name}: {error}")
+        with outages_told(request):
+            for schedule in rows[:ACTION_LIMIT]:
+                try:
+                    made.append(verb(schedule, user=request.user))
+                    done.append(schedule.name)
+                except QueueAppError as error:
+                    messages.error(request, f"{schedule.name}: {error}")
         if done:
             messages.success(request, f"{did}: {', '.join(done)}.")
         else:

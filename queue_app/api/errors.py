@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from redis.exceptions import RedisError
@@ -17,6 +16,9 @@ from rest_framework.views import exception_handler
 
 from queue_app.dispatch import connection
 from queue_app.exceptions import JobDoesNotExist, StoreUnavailable
+from queue_app.lifecycle import outage
+
+logger = logging.getLogger(__name__)
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +63,9 @@ def _as_api_error(error: Exception) -> Exception:
     if isinstance(error, RedisError):
         logger.warning("%s", connection.explain(error))
         return Unavailable(f"{connection.explain_publicly(error)} {SEE_LOG}")
-    if isinstance(error, OperationalError | InterfaceError):  # their texts name hosts and users
-        return Unavailable("The database cannot do this now.")
+    if outage.is_outage(error):
+        logger.error("The database cannot do what the API asks: %s", outage.explain(error))
+        return Unavailable("The database cannot do this now.")  # its own words name hosts and users
     if isinstance(error, JobDoesNotExist):
         return NotFound(str(error))
     if isinstance(error, RequestDataTooBig):

@@ -57,7 +57,7 @@ def _some(client: redis.Redis, rows: list[Job], check: Check) -> int:
         if not outcomes:
             continue
         check()
-        accepted = settle.record(outcomes, str(gone[0].worker_id))
+        accepted, _ = settle.record_apart(outcomes, str(gone[0].worker_id))
         release.restore(client, [(UUID(job_id), queue) for job_id in accepted])
         settle.announce(outcomes, accepted, str(gone[0].worker_id))
         count += len(accepted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from queue_app.dispatch.body import Delivery
@@ -48,6 +48,25 @@ class Outcome:
     def overrule(self) -> None:
         """Nothing follows this attempt: its job is cancelled."""
         self.overruled, self.run_at, self.dead_reason = True, None, None
+
+    def as_failure(self, error: str) -> Outcome:
+        """The same attempt as a failure after which nothing follows, without any value that the task has given."""
+        return replace(
+            self,
+            state=AttemptState.FAILED,
+            result=None,
+            progress=None,
+            error_class="",
+            error=error,
+            traceback="",
+            run_at=None,
+            dead_reason=DeadReason.NOT_RETRYABLE,
+        )
+
+    def become(self, other: Outcome) -> None:
+        """Take over all that another outcome of the same delivery says."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(other, name))
 
     @property
     def job_state(self) -> JobState:

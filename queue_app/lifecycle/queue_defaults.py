@@ -6,7 +6,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from django.db import DatabaseError, transaction
+from django.db import Error, transaction
 from django.db.models.signals import post_delete, post_save
 
 from queue_app.models.bulk import write_connection
@@ -38,7 +38,7 @@ def of(queue: str) -> Defaults:
                 rows = list(
                     Queue.objects.using(connection.alias).values_list("name", "max_attempts", "timeout")
                 )
-        except DatabaseError:
+        except Error:
             rows = None
         if rows is not None:
             _rows = {name: Defaults(attempts, timeout) for name, attempts, timeout in rows}

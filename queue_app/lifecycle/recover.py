@@ -59,7 +59,8 @@ def take_back(
     check: Check = unchecked,
 ) -> tuple[int, int]:
     """Take back what a dead child held: what was under way is recorded as lost and delivered again, what had not
-    started goes back without blame, and what was recorded but not acknowledged is let go of.
+    started goes back without blame, and what was recorded but not acknowledged is let go of. What cannot be recorded
+    stays held by the dead child; it is tried again when its worker is buried.
 
     Args:
         holder: the dead child.
@@ -78,15 +79,18 @@ def take_back(
         held = workers.held(client, queue, holder)
         # By id, which is by age: a hash of Redis keeps no order, and what goes back shall keep its own.
         deliveries = [Delivery(queue, job_id, raw, at) for job_id, (at, raw) in sorted(held.items())]
+        discharged = True
         for start in range(0, len(deliveries), release.CHUNK):
             check()
-            lost, back = _take_back_some(
+            lost, back, kept = _take_back_some(
                 client, holder, deliveries[start : start + release.CHUNK], worker_id, cause
             )
             lost_ids += lost
             back_ids += back
+            discharged = discharged and not kept
         check()
-        queues.discharge(client, queue, holder)
+        if discharged:
+            queues.discharge(client, queue, holder)
     if lost_ids or back_ids:
         signals.jobs_recovered.send_robust(
             sender=None, worker_id=worker_id, lost=lost_ids, returned=back_ids, cause=cause.text
@@ -96,19 +100,20 @@ def take_back(
 
 def _take_back_some(
     client: redis.Redis, holder: str, deliveries: list[Delivery], worker_id: str, cause: Cause
-) -> tuple[list[str], list[str]]:
+) -> tuple[list[str], list[str], set[str]]:
+    """Ids of those that were lost, that returned, and that stay held: their loss cannot be recorded."""
     outcomes = [
         cause.verdicts[d.id](d, (cause.running or {}).get(d.id)) if d.id in cause.verdicts else lost(d, cause)
         for d in deliveries
         if not d.unreadable
         if d.id in cause.verdicts or cause.running is None or d.id in cause.running
     ]
-    accepted = settle.record(outcomes, worker_id)
+    accepted, kept = settle.record_apart(outcomes, worker_id)
     settle.acknowledge(client, holder, [o for o in outcomes if o.delivery.id in accepted], accepted)
     settle.announce([o for o in outcomes if o.delivery.id in accepted], accepted, worker_id)
-    rest = [d for d in deliveries if d.id not in accepted]
+    rest = [d for d in deliveries if d.id not in accepted and d.id not in kept]
     returned = give_up(client, holder, rest)
-    return [o.delivery.id for o in outcomes if o.delivery.id in accepted], returned
+    return [o.delivery.id for o in outcomes if o.delivery.id in accepted], returned, kept
 
 
 def give_up(client: redis.Redis, holder: str, deliveries: list[Delivery]) -> list[str]:

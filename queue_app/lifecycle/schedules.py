@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from django.db import DatabaseError, transaction
+from django.db import Error, transaction
 
 from queue_app import conf, registry, serialization, signals
 from queue_app.declare import Task
@@ -92,7 +92,7 @@ def run_now(schedule: Schedule, *, user: Any = None) -> str:
     try:
         with transaction.atomic(using=write_alias()):
             found = enqueuer(schedule.task, schedule.queue, schedule.priority)([schedule.call], None)
-    except (QueueAppError, DatabaseError):
+    except (QueueAppError, Error):
         raise
     except Exception as error:  # the task's backend, or who listens to its signals
         raise InvalidJob(f"The schedule {schedule.name!r} cannot be enqueued: {error}") from error

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from uuid import UUID
 
 import redis
+from django.db import DataError, IntegrityError
 from django.db.models import F
 
 from queue_app import signals
 from queue_app.dispatch import queues
 from queue_app.dispatch.queues import Entry
-from queue_app.lifecycle import dispatching
+from queue_app.lifecycle import dispatching, outage
 from queue_app.lifecycle.outcome import Outcome, ending
 from queue_app.models import Attempt, Worker, bulk
+from queue_app.models.bulk import generic
 from queue_app.models.bulk.rows import Accepted, Start
 from queue_app.states import FINAL, AttemptState
+
+logger = logging.getLogger(__name__)
 
 SUCCEEDED = AttemptState.SUCCEEDED
 
@@ -30,16 +35,63 @@ def record(outcomes: list[Outcome], worker_id: str) -> set[str]:
         The ids whose outcome counted.
 
     Raises:
-        DatabaseError: nothing was written; the same outcomes can be recorded again.
+        Error: nothing was written; the same outcomes can be recorded again.
     """
     connection = bulk.write_connection()
     endings = [ending(outcome) for outcome in outcomes]
     accepted: Accepted = bulk.for_vendor(connection).end_attempts(connection, endings, worker_id)
+    _overrule(outcomes, accepted)
+    return accepted
+
+
+def _overrule(outcomes: Iterable[Outcome], accepted: Accepted) -> None:
     if accepted.cancelled:
         for outcome in outcomes:
             if outcome.delivery.id in accepted.cancelled:
                 outcome.overrule()
+
+
+def record_alone(outcome: Outcome, worker_id: str) -> set[str]:
+    """`record` of one outcome that was refused. After the record was edited by hand, a row of the same attempt or an
+    open dead letter of the job may be there already: it stays, and the job ends all the same.
+
+    Raises:
+        Error: nothing was written.
+    """
+    connection = bulk.write_connection()
+    accepted = generic.end_attempts(connection, [ending(outcome)], worker_id, lenient=True)
+    _overrule([outcome], accepted)
     return accepted
+
+
+def record_apart(outcomes: list[Outcome], worker_id: str) -> tuple[set[str], set[str]]:
+    """`record` for those who cannot wait: what the database refuses of these outcomes costs no other.
+
+    Returns:
+        The ids whose outcome counted; and those whose outcome the database refuses: these must stay held.
+
+    Raises:
+        Error: an outage (see `outage.is_outage`); some may be recorded.
+    """
+    try:
+        return record(outcomes, worker_id), set()
+    except (DataError, IntegrityError) as error:
+        refusal = error
+    if len(outcomes) > 1:
+        half = len(outcomes) // 2
+        first, second = (record_apart(part, worker_id) for part in (outcomes[:half], outcomes[half:]))
+        return first[0] | second[0], first[1] | second[1]
+    (outcome,) = outcomes
+    try:
+        return record_alone(outcome, worker_id), set()
+    except (DataError, IntegrityError):
+        outage.check_writes()
+    logger.error(
+        "The outcome of job %s cannot be recorded, so the job is not let go of: %s",
+        outcome.delivery.id,
+        refusal,
+    )
+    return set(), {outcome.delivery.id}
 
 
 def recorded(outcomes: list[Outcome], worker_id: str) -> set[str]:
@@ -47,7 +99,7 @@ def recorded(outcomes: list[Outcome], worker_id: str) -> set[str]:
     times tell it from an outcome of the same delivery in another child, as there may be after Redis lost its data.
 
     Raises:
-        DatabaseError: ask again.
+        Error: ask again.
     """
     mine = {(UUID(o.delivery.id), o.delivery.number): o for o in outcomes}
     rows = Attempt.objects.using(bulk.write_alias()).filter(
@@ -123,7 +175,7 @@ def count_refused(worker_id: str, count: int) -> None:
     """Add to the outcomes of a worker that did not count: it had been given up for dead.
 
     Raises:
-        DatabaseError: nothing was written.
+        Error: nothing was written.
     """
     workers = Worker.objects.using(bulk.write_alias()).filter(pk=worker_id)
     workers.update(refused=F("refused") + count)
@@ -133,7 +185,7 @@ def mark_running(starts: list[Start], worker_id: str) -> None:
     """Say `running` in the rows of attempts that have been under way for a while.
 
     Raises:
-        DatabaseError: nothing was written.
+        Error: nothing was written.
     """
     connection = bulk.write_connection()
     bulk.for_vendor(connection).mark_running(connection, starts, worker_id)

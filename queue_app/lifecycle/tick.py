@@ -18,12 +18,13 @@ from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db import Error, connections, transaction
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Cast
 
 from queue_app import clock, cron, signals
 from queue_app.exceptions import IllegalTransition, QueueAppError
+from queue_app.lifecycle import outage
 from queue_app.lifecycle.release import Check, unchecked
 from queue_app.lifecycle.schedules import Enqueue, enqueuer
 from queue_app.models import Schedule
@@ -40,9 +41,6 @@ SECONDS = 2.0
 LATE = 60.0
 
 _MINUTE = timedelta(minutes=1)
-
-#: No schedule's fault: nobody can tick, or somebody else does.
-_OUTAGES = (OperationalError, InterfaceError, IllegalTransition)
 
 #: A schedule's task, queue and priority, and how its calls are enqueued, or why they cannot be.
 Way = tuple[str, str | None, int | None]
@@ -130,20 +128,32 @@ def _ways(rows: Iterable[tuple[datetime | None, UUID, str, str | None, int | Non
     return found
 
 
-def _tick_some(pks: Sequence[UUID], ways: Ways) -> Ticked:
+def _tick_some(pks: Sequence[UUID], ways: Ways, again: bool = False) -> Ticked:
     errors: dict[UUID, Exception] = {}
     try:
         with transaction.atomic(using=write_alias()):
             done = _enqueue_due(pks, ways, errors)
-    except _OUTAGES:
+    except IllegalTransition:  # another process ticks
         raise
     except Exception as error:  # the database, or code of the project, refused one of them: find out which
-        if len(pks) > 1:
-            return _sum([_tick_some([pk], ways) for pk in pks])
+        out = outage.is_outage(error)
+        if out and not _able():
+            raise  # no schedule is to blame
+        if len(pks) > 1 or (out and not again):
+            return _sum([_tick_some([pk], ways, True) for pk in pks])
         done, errors = Ticked(), {pks[0]: error}
     for pk, why in errors.items():
         _note(pk, why)
     return done
+
+
+def _able() -> bool:
+    """Whether the database can be written now."""
+    try:
+        outage.check_writes()
+    except Error:
+        return False
+    return True
 
 
 def _enqueue_due(pks: Sequence[UUID], ways: Ways, errors: dict[UUID, Exception]) -> Ticked:

@@ -18,6 +18,7 @@ from queue_app import clock, conf
 from queue_app.dispatch import connection, workers
 from queue_app.exceptions import Deposed
 from queue_app.lifecycle import dispatching, tokens
+from queue_app.lifecycle.outage import is_outage
 from queue_app.maintenance import cancel, history, promote, prune, reap, rebuild, reconcile, stats, tick
 from queue_app.maintenance.duty import Duty, Mandate, term
 from queue_app.maintenance.history import History
@@ -217,7 +218,7 @@ class Leader:
     def _log(duty: Duty, found: History, failed: Exception, error: str) -> None:
         if found.failing and found.error == error[:500]:
             return
-        if isinstance(failed, Error):
+        if is_outage(failed):
             logger.warning("The duty %r failed: %s", duty.name, error)
         else:
             logger.error("The duty %r failed.", duty.name, exc_info=failed)

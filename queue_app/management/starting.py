@@ -6,7 +6,7 @@ import logging
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
-from django.db import DatabaseError
+from django.db import Error
 
 from queue_app.dispatch import connection, fitness
 from queue_app.models import Job
@@ -50,7 +50,7 @@ def check_database() -> None:
     alias = write_alias()
     try:
         Job.objects.using(alias).exists()
-    except DatabaseError as error:
+    except Error as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "no such table" in reason or ("does not exist" in reason and "relation" in reason):
             raise CommandError(

@@ -12,25 +12,30 @@ the guarded write of the outcome, so that a delivery which the record no longer 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from django.db import Error, transaction
+from django.db import Error, OperationalError, transaction
 from django.db.transaction import TransactionManagementError
 
 from queue_app import conf
 from queue_app.dispatch.body import Delivery
-from queue_app.lifecycle import settle
+from queue_app.lifecycle import outage, settle
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.models import Job, bulk
 from queue_app.registry import Declared
 from queue_app.states import AttemptState
 from queue_app.worker import connections
 from queue_app.worker.executor import Executor
-from queue_app.worker.unanswered import Waiting, Watched, resolve
 from queue_app.worker.unanswered import lost as lost_attempt
+from queue_app.worker.unanswered import refused, resolve
+from queue_app.worker.waiting import Waiting, Watched
 
 logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at whether the child was told to stop, while nothing can be recorded.
+LOOK = 0.25
 
 CLOSED = "The task closed the database connection that its own transaction is on; an atomic task must leave it open."
 ENDED = "The task ended its transaction (COMMIT, ROLLBACK or autocommit); an atomic task leaves that to the worker."
@@ -42,7 +47,9 @@ DOOMED = (
 
 
 class Ledger(Watched, Protocol):
-    """Where outcomes go: the recorder."""
+    """Where outcomes go: the recorder. While it is not `able`, nothing can be recorded."""
+
+    able: threading.Event
 
     def put(self, outcome: Outcome) -> None: ...
     def put_settled(self, outcome: Outcome, counted: bool) -> None: ...
@@ -81,6 +88,9 @@ class Transaction:
         Returns:
             False when told to stop while the database was away: the task must not run.
         """
+        while not self._recorder.able.wait(LOOK):
+            if stopping():
+                return False
         waiting = Waiting(self._recorder)
         while True:
             connection = bulk.write_connection()
@@ -110,6 +120,7 @@ class Transaction:
         # It tells later whether this is still the same transaction; and now, whether the connection works.
         self._savepoint = connection.savepoint()
         self._raw = connection.connection
+        connections.check_read_only(connection)
         self._depth = len(connection.savepoint_ids)
 
     @property
@@ -170,12 +181,36 @@ class Transaction:
             )
             instead = lost_attempt(outcome, error)
         else:
-            started = outcome.started_at or outcome.finished_at
-            instead = self._executor.failed(declared, outcome.delivery, started, error, outcome.carrier)
+            instead = self._refused(declared, outcome, error)
         if not lost and not committing:  # it is rolled back for sure
             return instead
         self._instead = instead
         return outcome
+
+    def _refused(self, declared: Declared, outcome: Outcome, error: Exception) -> Outcome:
+        """What becomes of an attempt whose success the database has refused."""
+        if outage.is_outage(error) and not isinstance(error, TransactionManagementError):
+            if self._is_out(outcome):
+                return refused(outcome, error, in_outage=True)
+            if not isinstance(
+                error, OperationalError
+            ):  # else a conflict: a serialization failure, a deadlock
+                return refused(outcome, error, in_outage=False)
+        started = outcome.started_at or outcome.finished_at
+        return self._executor.failed(declared, outcome.delivery, started, error, outcome.carrier)
+
+    def _is_out(self, outcome: Outcome) -> bool:
+        """Whether the database refuses the outcome also without the task's transaction, in one that is rolled back."""
+        alias = self._connection.alias
+        try:
+            with transaction.atomic(using=alias):
+                settle.record([outcome], self._worker_id)
+                transaction.set_rollback(True, using=alias)
+        except Error as error:
+            if self._outermost:
+                connections.abandon(self._connection)
+            return outage.is_outage(error)
+        return False
 
     def _check(self) -> None:
         """Whether the transaction is the one that was begun, and can be committed.

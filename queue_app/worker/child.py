@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import FrameType
 
 import redis
-from django.db import DatabaseError
+from django.db import Error
 
 from queue_app import clock
 from queue_app.dispatch import connection, queues, workers
@@ -170,7 +170,7 @@ class Child:
         try:
             connections.refresh()
             self._runner.hands.put_right(client)
-        except DatabaseError as error:
+        except Error as error:
             logger.warning("The database cannot be read (%s); what is held is looked at later.", error)
             connections.refresh(close=True)
 
@@ -183,7 +183,7 @@ class Child:
                 recover.give_up(client, self._holder, strange)
                 claimed.deliveries = [d for d in claimed.deliveries if not d.unreadable]
             gone = claiming.complete(claimed.deliveries)
-        except DatabaseError as error:
+        except Error as error:
             logger.warning("The database cannot be read (%s); what was claimed is given back.", error)
             connections.refresh(close=True)
             self._runner.backlog.extend(claimed.deliveries)

@@ -7,9 +7,11 @@ import logging
 import threading
 from typing import Any
 
-from django.db import Error, connections
+from django.db import Error, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
+
+from queue_app.lifecycle.outage import is_outage
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,42 @@ def drop_interrupted() -> None:
             with contextlib.suppress(Exception):
                 cancel()
         connection.close()
+
+
+def check_read_only(connection: BaseDatabaseWrapper) -> None:
+    """Find out, of a transaction that was just begun, whether it is read-only. PostgreSQL tells its sessions unasked
+    that they may be.
+
+    Raises:
+        OperationalError: it is.
+    """
+    if connection.vendor != "postgresql":
+        return
+    info = connection.connection.info
+    if "on" not in (info.parameter_status(name) for name in _READ_ONLY):
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW transaction_read_only")
+        if cursor.fetchone()[0] == "on":
+            raise OperationalError("it refuses writes: its transactions are read-only")
+
+
+#: Parameters of a session: whether its transactions are read-only, and whether its server is a standby.
+_READ_ONLY = ("default_transaction_read_only", "in_hot_standby")
+
+
+def drop_refused(error: BaseException) -> None:
+    """After a task that failed with `error`: if the database could not do something, this thread's connections are
+    closed. A session that began while the database was read-only stays read-only for as long as it lives."""
+    links = 0
+    found: BaseException | None = error
+    while found is not None and links < 20:  # a chain may be a circle
+        if is_outage(found):
+            for connection in connections.all(initialized_only=True):
+                if not connection.in_atomic_block:  # that of a test case
+                    connection.close()
+            return
+        found, links = found.__cause__ or found.__context__, links + 1
 
 
 def _tidy_one(connection: BaseDatabaseWrapper, task: str) -> None:

@@ -99,7 +99,7 @@ class Hands:
             How many such jobs there were.
 
         Raises:
-            Unavailable (see dispatch.connection), DatabaseError: call it again.
+            Unavailable (see dispatch.connection), Error (of the database): call it again.
         """
         count = 0
         for name in sorted(self._doubts.copy()):

@@ -21,7 +21,7 @@ from queue_app.dispatch import connection, epochs, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.epochs import Epoch
 from queue_app.exceptions import Cancelled, UnknownTask
-from queue_app.lifecycle import recover
+from queue_app.lifecycle import outage, recover
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.maintenance.leader import Leader
 from queue_app.worker import connections as database
@@ -264,7 +264,9 @@ class Keeper:
         database.refresh(close=True)
         if self._unable_since is None:
             self._unable_since = time.monotonic()
-            logger.warning("What child %d held cannot be taken back yet: %s", death.serial, error)
+            logger.warning(
+                "What child %d held cannot be taken back yet: %s", death.serial, outage.explain(error)
+            )
         elif self._finish and time.monotonic() - self._unable_since > PATIENCE:
             logger.warning("Stopping all the same: another worker will take back what was held.")
             self._dead.clear()

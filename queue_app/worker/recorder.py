@@ -1,7 +1,8 @@
 """The recorder: writes the outcomes that have gathered in one transaction, then acknowledges them to Redis.
 
-No timers: while one commit is under way, the next group gathers (DESIGN §4). When the database is away, outcomes are
-kept and repeated and the child claims nothing; an acknowledgement that fails leaves a doubt, which `hands` puts right.
+No timers: while one commit is under way, the next group gathers (DESIGN §4). When the database is away, or refuses
+writes, outcomes are kept and repeated and the child claims nothing; an acknowledgement that fails leaves a doubt, which
+`hands` puts right. Nothing is acknowledged that is not recorded.
 """
 
 from __future__ import annotations
@@ -13,22 +14,19 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db import Error, connections
 
 from queue_app import clock, conf, signals
 from queue_app.dispatch import connection
 from queue_app.dispatch.holder import Holder
-from queue_app.lifecycle import settle
+from queue_app.lifecycle import outage, settle
 from queue_app.lifecycle.outcome import Outcome
-from queue_app.states import AttemptState, DeadReason
 from queue_app.worker.connections import refresh
-from queue_app.worker.executor import clean
 from queue_app.worker.hands import Hands
+from queue_app.worker.outcome_writer import OutcomeWriter
+from queue_app.worker.waiting import FIRST_PAUSE, LONGEST_PAUSE
 
 logger = logging.getLogger(__name__)
-
-#: Seconds between two tries when a store is away: first, and at most.
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 
 class Recorder:
@@ -53,6 +51,7 @@ class Recorder:
         self._waiting: deque[Outcome] = deque()
         self._settled: deque[tuple[Outcome, bool]] = deque()
         self._hands = hands or Hands(holder)
+        self._writer = OutcomeWriter(worker_id, self)
         self._wake = threading.Event()
         self._room = threading.Event()
         self._room.set()
@@ -62,9 +61,8 @@ class Recorder:
         self._pause = FIRST_PAUSE
         self._limit = 2 * conf.get().SETTLE_MAX
         self._down_since: float | None = None
-        self._recorded_at = 0.0
         self._thread: threading.Thread | None = None
-        #: Cleared while the database is away: nothing may be claimed then.
+        #: Cleared while the database is away: nothing may be claimed then, and no atomic job begun.
         self.able = threading.Event()
         self.able.set()
 
@@ -157,8 +155,9 @@ class Recorder:
         try:
             assert self._tick is not None
             self._tick()
-        except (DatabaseError, InterfaceError, *connection.Unavailable) as error:
+        except (Error, *connection.Unavailable) as error:
             logger.debug("Could not mark running jobs: %s", error)  # the next tick does it
+            refresh(close=isinstance(error, Error))
 
     def flush(self) -> None:
         """Record one group and acknowledge it, and what is settled already."""
@@ -168,7 +167,9 @@ class Recorder:
         group = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
         if not group:
             return
-        accepted = self._record(group)
+        accepted, unrecorded = self._writer.record(group)
+        if unrecorded:
+            group = [outcome for outcome in group if not any(outcome is one for one in unrecorded)]
         if not self._room.is_set() and len(self._waiting) < self._limit // 2:
             self._room.set()
         self._acknowledge(group, accepted)
@@ -179,8 +180,8 @@ class Recorder:
         if len(accepted) < len(group):
             try:
                 settle.count_refused(self._worker_id, len(group) - len(accepted))
-            except (DatabaseError, InterfaceError) as error:
-                logger.warning("Refused outcomes could not be counted: %s", str(error).strip())
+            except Error as error:
+                logger.warning("Refused outcomes could not be counted: %s", outage.explain(error))
                 refresh(close=True)
 
     def _pass_on(self) -> None:
@@ -193,46 +194,6 @@ class Recorder:
                 accepted = {outcome.delivery.id for outcome in group} if counted else set()
                 self._acknowledge(group, accepted)
                 self._announce(group, accepted)
-
-    def _record(self, group: list[Outcome]) -> set[str]:
-        """Write a group, for as long as it takes."""
-        pause = FIRST_PAUSE
-        repeated = False
-        while True:
-            try:
-                if time.monotonic() - self._recorded_at > 2:
-                    refresh()  # a connection that was idle may be gone
-                accepted = settle.record(group, self._worker_id)
-                if repeated and len(accepted) < len(group):
-                    accepted |= settle.recorded(group, self._worker_id)
-            except (OperationalError, InterfaceError) as error:
-                repeated = True
-                self.database_failed(error)
-                refresh(close=True)
-                time.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
-            except DatabaseError as error:
-                return self._record_apart(group, error)
-            else:
-                self._recorded_at = time.monotonic()
-                self.database_answered()
-                return accepted
-
-    def _record_apart(self, group: list[Outcome], error: DatabaseError) -> set[str]:
-        """The database refuses something in this group: find it, and let it not stop the others."""
-        if len(group) > 1:
-            half = len(group) // 2
-            return self._record(group[:half]) | self._record(group[half:])
-        outcome = group[0]
-        if outcome.dead_reason is DeadReason.NOT_RETRYABLE and outcome.error_class == "":
-            logger.error("The outcome of job %s cannot be recorded at all: %s", outcome.delivery.id, error)
-            return set()
-        logger.error("The outcome of job %s cannot be recorded: %s", outcome.delivery.id, error)
-        outcome.state, outcome.result, outcome.progress = AttemptState.FAILED, None, None
-        outcome.run_at, outcome.dead_reason = None, DeadReason.NOT_RETRYABLE
-        outcome.error_class, outcome.traceback = "", ""
-        outcome.error = clean(f"The outcome could not be recorded: {error}", 1_000)
-        return self._record(group)
 
     def _acknowledge(self, group: list[Outcome], accepted: set[str]) -> None:
         # What this child was given again meanwhile, it holds for that.
@@ -249,18 +210,19 @@ class Recorder:
             refresh()
             self._hands.put_right(connection.client())
             self._pause = FIRST_PAUSE
-        except (DatabaseError, InterfaceError, *connection.Unavailable) as error:
+        except (Error, *connection.Unavailable) as error:
             logger.debug("What is held in Redis could not be put right yet: %s", error)
+            refresh(close=isinstance(error, Error))
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
         finally:
             self._hands.lock.release()
 
     def database_failed(self, error: BaseException) -> None:
-        """The database is away: nothing is claimed until it answers."""
+        """The database is away, or refuses writes: nothing is claimed until that is over."""
         self.able.clear()
         if self._down_since is None:
             self._down_since = clock.seconds()
-            signals.store_lost.send_robust(sender=None, store="database", error=str(error).strip())
+            signals.store_lost.send_robust(sender=None, store="database", error=outage.explain(error))
 
     def database_answered(self) -> None:
         """The database is there."""

@@ -14,6 +14,7 @@ from django.db import Error
 from queue_app import clock, conf, registry, signals
 from queue_app.dispatch import connection, workers
 from queue_app.lifecycle import dispatching
+from queue_app.lifecycle.outage import explain
 from queue_app.models import Worker
 from queue_app.models.bulk import write_alias
 from queue_app.worker import connections as database
@@ -84,7 +85,7 @@ class Registrar:
             self._row_failed = False
         except Error as error:
             say = logger.debug if self._row_failed else logger.warning
-            say("The worker's row could not be written: %s", str(error).strip())
+            say("The worker's row could not be written: %s", explain(error))
             self._row_failed = True
             database.refresh(close=True)
 
@@ -128,5 +129,5 @@ class Registrar:
                 stopped_at=clock.now()
             )
         except Error as error:
-            logger.warning("The worker's row could not be written: %s", str(error).strip())
+            logger.warning("The worker's row could not be written: %s", explain(error))
         signals.worker_stopped.send_robust(sender=None, worker_id=self._config.worker_id)

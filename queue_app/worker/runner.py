@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import Callable
 
-from django.db import Error, InterfaceError, OperationalError
+from django.db import Error
 
 from queue_app import clock, conf
 from queue_app.dispatch import connection, queues
 from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.holder import Holder
 from queue_app.lifecycle import cancelling, settle
+from queue_app.lifecycle.outage import is_outage
 from queue_app.models.bulk.rows import Start
 from queue_app.worker import connections
 from queue_app.worker.async_loop import AsyncLoop
@@ -27,7 +28,7 @@ from queue_app.worker.recorder import Recorder
 from queue_app.worker.shared import Board
 from queue_app.worker.strangers import Strangers
 from queue_app.worker.timeouts import InMainThread, Interrupts, InThreads
-from queue_app.worker.unanswered import Waiting
+from queue_app.worker.waiting import Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +108,8 @@ class Runner:
                     now = self._start(slot, delivery, hard)  # the database may have kept it waiting
             outcome = (transaction or self._executor).execute(declared, delivery, soft, now)
             connections.tidy(delivery.task)
+            if outcome.exception is not None:
+                connections.drop_refused(outcome.exception)
             if self._interrupts.struck:
                 self._tidy_more(delivery)
         finally:
@@ -198,7 +201,7 @@ class Runner:
         whatever becomes of the answers: the record is asked for as long as it takes if the delivery is among them.
 
         Raises:
-            Unavailable (see dispatch.connection), DatabaseError: ask again for the others.
+            Unavailable (see dispatch.connection), Error: ask again for the others.
         """
         numbers = {d.id: d.number for d in marked}
         waiting = Waiting(self.recorder)
@@ -206,9 +209,9 @@ class Runner:
             try:
                 ended = cancelling.end_unstarted(numbers)
                 break
-            except (OperationalError, InterfaceError) as error:
+            except Error as error:
                 connections.refresh(close=True)
-                if delivery.id not in numbers:
+                if delivery.id not in numbers or not is_outage(error):
                     raise
                 if self._stopping():
                     self.hands.gone.add(delivery.id)

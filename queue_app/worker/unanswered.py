@@ -7,57 +7,35 @@ not there and never will be; or the attempt is found there, and it is.
 from __future__ import annotations
 
 import logging
-import time
-from typing import Protocol
 
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import Error
 
 from queue_app.lifecycle import recover, settle
+from queue_app.lifecycle.outage import explain, is_outage
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.worker import connections
 from queue_app.worker.executor import class_path, message
+from queue_app.worker.waiting import Waiting, Watched
 
 logger = logging.getLogger(__name__)
-
-#: Seconds between two tries while the database is away: first, and at most.
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-
-
-class Watched(Protocol):
-    """Who is told of the database's absence, and that it is back: the recorder."""
-
-    def database_failed(self, error: BaseException) -> None: ...
-    def database_answered(self) -> None: ...
-
-
-class Waiting:
-    """Waits between two tries, longer each time; tells the recorder, so that nothing is claimed meanwhile."""
-
-    def __init__(self, recorder: Watched) -> None:
-        self._recorder = recorder
-        self._pause = FIRST_PAUSE
-        self._failed = False
-
-    def failed(self, error: BaseException) -> None:
-        """A try has failed."""
-        self._failed = True
-        self._recorder.database_failed(error)
-        time.sleep(self._pause)
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
-
-    def over(self) -> None:
-        """The database has answered."""
-        if self._failed:
-            self._recorder.database_answered()
 
 
 def lost(outcome: Outcome, error: Exception) -> Outcome:
     """The attempt, if it is not there: nobody's failure, but a job that breaks its connection each time must not go
     round for ever, hence a death like that of its process."""
+    return _lost(outcome, error, f"the connection was lost before its commit: {message(error).strip()}")
+
+
+def refused(outcome: Outcome, error: Exception, *, in_outage: bool) -> Outcome:
+    """The attempt, if the database has refused to take it: made again, without a failure. Unless there is an outage for
+    all, the task may have spoilt its transaction, and may do so each time: then it is a death."""
+    return _lost(outcome, error, f"the database refused its outcome: {explain(error)}", blameless=in_outage)
+
+
+def _lost(outcome: Outcome, error: Exception, why: str, *, blameless: bool = False) -> Outcome:
     delivery = outcome.delivery
     running = {delivery.id: outcome.started_at or outcome.finished_at}
-    cause = recover.Cause(f"the connection was lost before its commit: {message(error).strip()}", running)
-    found = recover.lost(delivery, cause)
+    found = recover.lost(delivery, recover.Cause(why, running, blameless=blameless))
     found.error_class = class_path(error)
     return found
 
@@ -82,12 +60,12 @@ def resolve(
             undone = settle.record([instead], worker_id) or settle.recorded([instead], worker_id)
             done = not undone and settle.recorded([outcome], worker_id)
             break
-        except (OperationalError, InterfaceError) as error:
+        except Error as error:
+            if not is_outage(error):
+                logger.exception("Whether job %s was committed is left to the recorder.", outcome.delivery.id)
+                return instead, None
             connections.refresh(close=True)
             waiting.failed(error)
-        except DatabaseError:
-            logger.exception("Whether job %s was committed is left to the recorder.", outcome.delivery.id)
-            return instead, None
     waiting.over()
     if done:
         logger.warning("Job %s was committed.", outcome.delivery.id)

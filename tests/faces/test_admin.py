@@ -27,6 +27,7 @@ from tests.factories import (
     ScheduleFactory,
     WorkerFactory,
 )
+from tests.support.refusals import read_only
 from tests.support.servers import RedisServer
 
 MODELS = [Job, Attempt, Worker, DeadLetter, Queue, Schedule]
@@ -346,6 +347,24 @@ def test_cancel_without_redis_says_why(pages: Client, redis_process: RedisServer
     redis_process.kill()
     (said,) = act(pages, Job, "cancel_jobs", [job.pk])
     assert said.startswith("Nothing was cancelled: Redis at ") and Job.objects.get().state == "queued"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_actions_of_a_database_that_refuses_writes_are_answered(pages: Client) -> None:
+    rows = one_of_each()
+    (waiting,) = jobs(1)
+    actions = [
+        (Job, "cancel_jobs", waiting),
+        (Job, "replay_jobs", rows[Job].pk),
+        (DeadLetter, "replay_letters", rows[DeadLetter].pk),
+        (Queue, "pause_queues", rows[Queue].pk),
+        (Schedule, "run_schedules", rows[Schedule].pk),
+    ]
+    for model, action, pk in actions:
+        with read_only():
+            said = act(pages, model, action, [pk])
+        assert said[0] == "The database cannot do this now; what was not done is unchanged.", action
+    assert Job.objects.get(pk=waiting).state == "queued" and drain() == [waiting]
 
 
 # Queues

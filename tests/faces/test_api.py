@@ -21,6 +21,7 @@ from tests.faces.conftest import basic
 from tests.faces.support import WORKER, claim, drain, jobs, poisoned, record
 from tests.factories import DeadLetterFactory, JobFactory, QueueFactory, WorkerFactory
 from tests.integration.support import failed, succeeded
+from tests.support.refusals import read_only
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.django_db
@@ -690,6 +691,25 @@ def test_without_the_database(boss: User, monkeypatch: pytest.MonkeyPatch) -> No
     default.close()
     for answer in answers:
         assert answer.status_code == 503 and answer["Retry-After"] and nowhere not in answer.content.decode()
+
+
+@committing
+def test_a_database_that_refuses_writes(api: APIClient, caplog: pytest.LogCaptureFixture) -> None:
+    (job_id,) = jobs(1)
+    letter = DeadLetterFactory()
+    writes = [JOBS, f"{JOBS}{job_id}/cancel/", f"{LETTERS}{letter.pk}/requeue/", f"{QUEUES}default/pause/"]
+    with read_only():
+        answers = [api.post(place, {"task": "tests.tasks.echo"} if place == JOBS else {}) for place in writes]
+        assert api.get(f"{JOBS}{job_id}/").json()["state"] == "queued"
+    for answer in answers:
+        assert answer.status_code == 503 and int(answer["Retry-After"]) > 0
+        assert answer.json() == {"detail": "The database cannot do this now."}
+    assert (
+        len([one for one in caplog.messages if one.startswith("The database cannot do what the API asks: ")])
+        == 4
+    )
+    assert submit(api).status_code == 201
+    assert drain()[0] == job_id, "it was not cancelled"
 
 
 # Who may

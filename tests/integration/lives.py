@@ -16,12 +16,13 @@ from queue_app import JobContext, clock, ids, task
 from queue_app.dispatch import connection, epochs, keys, workers
 from queue_app.lifecycle import dispatching, rebuild, recover, release, settle
 from queue_app.models import Attempt, DeadLetter, Job
-from queue_app.worker import recorder
+from queue_app.worker import recorder, waiting
 from queue_app.worker.child import Child
 from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.connections import refresh
 from queue_app.worker.shared import Board
 from queue_app.worker.slots import MainThread
+from tests.support.epochs import begin_epoch
 from tests.support.faults import Died, Stores
 
 #: (job id, attempt number) of every run.
@@ -259,6 +260,7 @@ class World:
         for model in (Attempt, DeadLetter, Job):
             model.objects.all().delete()
         self.client.flushall()
+        begin_epoch()
         runs.clear()
         dispatching._retry_at, dispatching._down_since, dispatching._announced = 0.0, None, (0, set())
 
@@ -267,7 +269,8 @@ class World:
 def impatient() -> Iterator[None]:
     """No pauses between tries."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recorder, "FIRST_PAUSE", 0.001)
+        for module in (recorder, waiting):
+            patch.setattr(module, "FIRST_PAUSE", 0.001)
         patch.setattr(dispatching, "BREAK", 0.0)
         patch.setitem(
             connections["default"].settings_dict, "CONN_MAX_AGE", None

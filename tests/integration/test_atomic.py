@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db import Error, IntegrityError, InternalError, OperationalError, connection, transaction
 
 from queue_app import ids as job_ids
 from queue_app import signals
@@ -353,9 +353,10 @@ def test_a_job_that_always_loses_its_connection_ends(monkeypatch: pytest.MonkeyP
     assert "the connection was lost before its commit" in letter.error
 
 
+@pytest.mark.parametrize("kind", [OperationalError, InternalError])
 @pytest.mark.parametrize("before", [True, False])
 def test_the_record_is_asked_until_it_answers(
-    before: bool, monkeypatch: pytest.MonkeyPatch, finished: list[tuple[str, str]]
+    before: bool, kind: type[Error], monkeypatch: pytest.MonkeyPatch, finished: list[tuple[str, str]]
 ) -> None:
     """The database is away for a while after the COMMIT; nothing is claimed meanwhile."""
     job_id = atomic_tasks.effect.enqueue().id
@@ -365,12 +366,13 @@ def test_the_record_is_asked_until_it_answers(
     def away(outcomes: list[Outcome], worker_id: str) -> set[str]:
         if next(answers, True):
             return record(outcomes, worker_id)
-        raise OperationalError("connection refused")
+        raise kind("not now")
 
     monkeypatch.setattr(settle, "record", away)
     with stores_heard() as said:
         run_due()
-    assert said == ["lost database: connection refused", "returned database"]
+    refuses = "it refuses writes: " if kind is InternalError else ""
+    assert said == [f"lost database: {refuses}not now", "returned database"]
     assert states([job_id]) == ["succeeded"]
     assert effects(job_id) == ["first", "second"]
     assert [state for _, state in finished] == (["lost"] if before else []) + ["succeeded"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import redis
-from django.db import DatabaseError, OperationalError
+from django.db import DatabaseError, Error, InternalError, OperationalError
 
 from queue_app import JobContext, clock, registry, task
 from queue_app.dispatch import connection, keys, workers
@@ -242,13 +242,14 @@ def test_what_the_record_says_is_cancelled_does_not_begin(wavering: Wavering, ca
     wavering.check()
 
 
+@pytest.mark.parametrize("kind", [OperationalError, InternalError])
 def test_a_child_that_stops_while_the_record_is_away_begins_nothing_cancelled(
-    wavering: Wavering, monkeypatch: pytest.MonkeyPatch
+    wavering: Wavering, monkeypatch: pytest.MonkeyPatch, kind: type[Error]
 ) -> None:
-    """What was cancelled goes back with all that it holds, and ends elsewhere."""
+    """What was cancelled goes back with all that it holds, and ends elsewhere. So it is where writes are refused."""
 
     def away(numbers: dict[str, int]) -> set[str]:
-        raise OperationalError("the server is away")
+        raise kind("not now")
 
     with wavering.stores.asleep():
         wavering.client.set(keys.epoch(), "there")

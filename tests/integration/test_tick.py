@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import Error, OperationalError, ProgrammingError, connection
 from django.test import TestCase
 from django.test.utils import CaptureQueriesContext
 
@@ -25,6 +25,7 @@ from queue_app.models.schedule import AHEAD
 from tests.factories import ScheduleFactory
 from tests.integration.support import mandate_of
 from tests.support.marks import committed
+from tests.support.refusals import read_only, renamed
 
 pytestmark = pytest.mark.django_db
 
@@ -306,16 +307,52 @@ def test_a_crash_before_the_commit_leaves_neither_job_nor_move(
 
     def crash(*args: Any) -> None:
         original(*args)
-        raise OperationalError("the connection is gone")
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(tick, where, crash)
-        with pytest.raises(OperationalError):
+        with pytest.raises(KeyboardInterrupt):
             ticked()
     assert Job.objects.count() == 0
     assert row(schedule).next_at == moment("12:00:00")
     assert row(schedule).error == "", "no fault of the schedule"
     assert ticked() == 1
+
+
+@committed
+def test_a_database_that_refuses_writes_is_no_fault_of_the_schedules(at: At) -> None:
+    at("11:00:00")
+    schedules = ScheduleFactory.create_batch(2)
+    at("12:00:00")
+    with read_only(), pytest.raises(Error):
+        ticked()
+    with renamed("queue_app_job", "payload"), pytest.raises(Error):
+        ticked()
+    assert [row(schedule).error for schedule in schedules] == ["", ""]
+    assert ticked() == 2
+
+
+@pytest.mark.parametrize("kind", [OperationalError, ProgrammingError])
+def test_a_schedule_whose_own_code_fails_in_a_database_stops_no_other(
+    at: At, monkeypatch: pytest.MonkeyPatch, kind: type[Error]
+) -> None:
+    """As a receiver does that writes into a table which is not there."""
+
+    def fail(*call: Any) -> list[str]:
+        raise kind("no such table")
+
+    broken, good = ScheduleFactory(task="tests.tasks.echo"), ScheduleFactory()
+    at("11:00:00")
+    Schedule.objects.update(next_at=moment("12:00:00"))
+    enqueuer = tick.enqueuer
+
+    def refusing(task: str, *more: Any) -> Any:
+        return fail if task == "tests.tasks.echo" else enqueuer(task, *more)
+
+    monkeypatch.setattr(tick, "enqueuer", refusing)
+    at("12:00:00")
+    assert ticked() == 1
+    assert row(broken).error == f"{kind.__name__}: no such table" and row(good).error == ""
 
 
 @committed

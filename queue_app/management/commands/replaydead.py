@@ -6,7 +6,7 @@ import getpass
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError
+from django.db import Error
 
 from queue_app.exceptions import InvalidOption, StoreUnavailable
 from queue_app.lifecycle import operate
@@ -48,7 +48,7 @@ class Command(BaseCommand):
             answer = operate.replay(letters, limit=limit, user=_user())
         except StoreUnavailable as error:
             raise CommandError(str(error)) from None
-        except DatabaseError as error:
+        except Error as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise CommandError(f"The database {write_alias()!r} cannot do this: {reason}") from None
         self._say("Replayed", len(answer.done))

@@ -65,11 +65,14 @@ def insert_jobs(
         meanwhile()
 
 
-def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending], worker_id: str | None) -> Accepted:
+def end_attempts(
+    connection: BaseDatabaseWrapper, endings: list[Ending], worker_id: str | None, *, lenient: bool = False
+) -> Accepted:
     """Record outcomes, each only if the row expects that attempt; with the attempt rows and dead letters.
 
     Args:
         worker_id: of the worker that made these attempts.
+        lenient: a row of the same attempt, or an open dead letter, that is there already stays as it is.
 
     Returns:
         The ids whose outcome counted. Commits before it returns, unless in a caller's transaction.
@@ -98,11 +101,14 @@ def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending], worker_
                 update_fields=_UPDATED,
             )
             counted = [part[job.pk] for job in jobs]
-            Attempt.objects.using(using).bulk_create([_attempt(e, worker) for e in counted])
+            Attempt.objects.using(using).bulk_create(
+                [_attempt(e, worker) for e in counted], ignore_conflicts=lenient
+            )
             accepted.update(e.id for e in counted)
             accepted.cancelled |= {str(job.pk) for job in jobs if job.state == JobState.CANCELLED}
             DeadLetter.objects.using(using).bulk_create(
-                [_dead_letter(e) for e in counted if e.dead_reason and e.id not in accepted.cancelled]
+                [_dead_letter(e) for e in counted if e.dead_reason and e.id not in accepted.cancelled],
+                ignore_conflicts=lenient,
             )
     return accepted
 

@@ -1,0 +1,41 @@
+"""Waiting for the database between two tries."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+#: Seconds between two tries while the database is away: first, and at most.
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+
+
+class Watched(Protocol):
+    """Who is told of the database's absence, and that it is back: the recorder."""
+
+    def database_failed(self, error: BaseException) -> None: ...
+    def database_answered(self) -> None: ...
+
+
+class Waiting:
+    """Waits between two tries, longer each time; tells the recorder, so that nothing is claimed meanwhile.
+
+    Attributes:
+        has_failed: whether a try has failed; it may have been carried out all the same, and its answer lost.
+    """
+
+    def __init__(self, recorder: Watched) -> None:
+        self.has_failed = False
+        self._recorder = recorder
+        self._pause = FIRST_PAUSE
+
+    def failed(self, error: BaseException) -> None:
+        """A try has failed."""
+        self.has_failed = True
+        self._recorder.database_failed(error)
+        time.sleep(self._pause)
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+    def over(self) -> None:
+        """The database has answered."""
+        if self.has_failed:
+            self._recorder.database_answered()
