@@ -250,7 +250,7 @@ class Recorder:
             self._hands.put_right(connection.client())
             self._pause = FIRST_PAUSE
         except (DatabaseError, InterfaceError, *connection.Unavailable) as error:
-            logger.debug("What is held in Redis could not be put right yet: %s", error)
+            logger.debug("What is held in Redis could not be put right yet: %s", connection.said(error))
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
         finally:
             self._hands.lock.release()
