@@ -76,6 +76,22 @@ def whole(env: environ.Env, name: str, default: int) -> int:
     return int(value)
 
 
+def header(env: environ.Env, name: str) -> tuple[str, str] | None:
+    """Return the header in the variable `name` as Django looks for it, with the value that it must have; None if unset.
+
+    Both `X-Forwarded-Proto: https` and Django's own `HTTP_X_FORWARDED_PROTO,https` are read.
+    """
+    value = env.str(name, default="").strip()
+    if not value:
+        return None
+    found = re.fullmatch(r"(?:HTTP_)?([A-Za-z][A-Za-z0-9_\-]*)\s*[:,=]\s*(\S+)", value)
+    if not found:
+        raise ImproperlyConfigured(
+            f"{name}={value!r} names no header with its value: write X-Forwarded-Proto: https."
+        )
+    return f"HTTP_{found[1].upper().replace('-', '_')}", found[2]
+
+
 def folder(env: environ.Env, name: str, default: Path, base_dir: Path) -> Path:
     """Return the folder in the variable `name`; a relative one lies below `base_dir`."""
     return base_dir / env.str(name, default=str(default)).strip()

@@ -22,6 +22,13 @@ DEBUG = environment.flag(env, "DEBUG", False)
 SECRET_KEY = environment.secret_key(env, VAR_DIR / "secret_key" if DEBUG else None)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = environment.flag(env, "SECURE_COOKIES", not DEBUG)
+SECURE_PROXY_SSL_HEADER = environment.header(env, "SECURE_PROXY_SSL_HEADER")
+SECURE_SSL_REDIRECT = environment.flag(env, "SECURE_SSL_REDIRECT", False)
+SECURE_REDIRECT_EXEMPT = [r"^health/"]  # asked by the machine itself, past the proxy
+SECURE_HSTS_SECONDS = environment.whole(env, "SECURE_HSTS_SECONDS", 0)
+# What other names of the domain do, and the browsers' own lists, are not this site's to say.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 DEFAULT_EXCEPTION_REPORTER_FILTER = "jobqueue_project.reporting.HideUrls"
 
 # Applications

@@ -85,9 +85,7 @@ def _holds(name: str, part: Callable[[], bool]) -> bool:
     except Exception as error:  # whatever it is, this part is failing
         if monotonic() - _logged.get(name, -QUIET) >= QUIET:
             _logged[name] = monotonic()
-            of_redis = part is redis and isinstance(error, connection.Unavailable)
-            said = connection.explain(error) if of_redis else error
-            logger.warning("Health: %s is failing: %s", name, said)
+            logger.warning("Health: %s is failing: %s", name, connection.said(error))
         return False
 
 

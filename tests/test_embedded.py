@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -196,6 +197,106 @@ def test_without_django_the_default_folder_is_below_the_current_one(tmp_path: Pa
 def test_malformed_urls_say_what_to_write(bad: str) -> None:
     with pytest.raises(StoreUnavailable, match="embedded:///absolute/folder"):
         embedded.resolve(bad)
+
+
+# whose folder it is
+
+NOBODY = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+
+
+def refused(folder: Path, said: str) -> None:
+    """The folder is refused, and left as it is."""
+    before = sorted((path.name, path.lstat().st_mtime_ns) for path in folder.iterdir())
+    with pytest.raises(StoreUnavailable, match=said) as caught:
+        embedded.resolve(f"embedded://{folder}")
+    assert "Name one of your own" in str(caught.value)
+    assert sorted((path.name, path.lstat().st_mtime_ns) for path in folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o720, 0o702])
+def test_a_folder_that_others_can_write_to_is_refused(folder: Path, mode: int) -> None:
+    folder.mkdir()
+    folder.chmod(mode)
+    refused(folder, "others can write to it: chmod go-w")
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o755, 0o750])
+def test_an_empty_folder_of_ones_own_is_used(url: str, folder: Path, mode: int) -> None:
+    folder.mkdir()
+    folder.chmod(mode)
+    assert ping(embedded.resolve(url))
+
+
+def test_what_a_server_left_behind_is_no_hindrance(url: str, folder: Path) -> None:
+    embedded.resolve(url)
+    pid = server_pid(folder)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not alive(pid), message="the server's death")
+    assert {path.name for path in folder.iterdir()} == embedded.FILES
+    assert ping(embedded.resolve(url))
+
+
+@as_root
+def test_a_folder_of_another_user_is_refused(folder: Path) -> None:
+    folder.mkdir(mode=0o755)
+    os.chown(folder, NOBODY, NOBODY)
+    refused(folder, "it belongs to another user")
+
+
+@as_root
+def test_a_link_that_another_user_made_is_refused(folder: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir(mode=0o700)
+    folder.symlink_to(own)
+    os.lchown(folder, NOBODY, NOBODY)
+    refused(folder, "it is a link that another user made")
+
+
+def test_a_link_of_ones_own_leads_to_ones_own_folder(folder: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir(mode=0o700)
+    folder.symlink_to(own)
+    try:
+        assert embedded.resolve(f"embedded://{folder}") == f"unix://{own}/redis.sock"
+    finally:
+        embedded.release()
+    own.chmod(0o777)
+    refused(folder, "others can write to it")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "dump.rdb", ".ssh", "redis.conf~"])
+def test_a_folder_with_files_of_others_is_refused(folder: Path, name: str) -> None:
+    folder.mkdir(mode=0o700)
+    (folder / name).write_text("precious")
+    refused(folder, f"it holds {re.escape(repr(name))}, which was not made for it")
+
+
+@pytest.mark.parametrize("name", ["redis.conf", "redis.log", "lock", "users", "redis.pid", "redis.sock"])
+def test_files_that_lead_elsewhere_are_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    victim = tmp_path / "precious"
+    victim.write_text("precious")
+    folder.mkdir(mode=0o700)
+    for plant in (lambda path: path.symlink_to(victim), lambda path: path.hardlink_to(victim), Path.mkdir):
+        plant(folder / name)
+        refused(folder, f"it holds {name!r}, which was not made for it")
+        (folder / name).rmdir() if plant is Path.mkdir else (folder / name).unlink()
+    assert victim.read_text() == "precious"
+
+
+@as_root
+def test_files_of_another_user_are_refused(folder: Path) -> None:
+    folder.mkdir(mode=0o700)
+    (folder / "redis.conf").write_text("port 6379")
+    os.chown(folder / "redis.conf", NOBODY, NOBODY)
+    refused(folder, "it holds 'redis.conf', which was not made for it")
+
+
+def test_the_folder_of_all_is_refused() -> None:
+    with pytest.raises(StoreUnavailable, match=r"does not use the folder /tmp: "):
+        embedded.resolve("embedded:///tmp")
+    assert not Path("/tmp/lock").exists()
 
 
 def test_without_any_redis_it_says_what_to_install(

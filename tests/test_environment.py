@@ -15,7 +15,7 @@ import pytest
 from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail.backends.smtp import EmailBackend
-from django.test import RequestFactory, override_settings
+from django.test import Client, RequestFactory, override_settings
 from django.views.debug import ExceptionReporter
 
 from jobqueue_project import environment
@@ -33,6 +33,7 @@ def env(monkeypatch: pytest.MonkeyPatch):
         "DEBUG",
         "LOG_LEVEL",
         "EMAIL_URL",
+        "SECURE_PROXY_SSL_HEADER",
     ):
         monkeypatch.delenv(name, raising=False)
     return environ.Env()
@@ -186,6 +187,83 @@ def test_secret_key_file_wins_over_the_default_place(
     (tmp_path / "mounted").write_text("")
     with pytest.raises(ImproperlyConfigured, match="is empty"):
         environment.secret_key(env, None)
+
+
+KEY = "0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+HTTPS = {
+    "DEBUG": "false",
+    "SECRET_KEY": KEY,
+    "SECURE_PROXY_SSL_HEADER": "X-Forwarded-Proto: https",
+    "SECURE_SSL_REDIRECT": "true",
+    "SECURE_HSTS_SECONDS": "3600",
+}
+
+
+def test_the_site_can_be_deployed_without_a_warning() -> None:
+    done = manage("check", "--deploy", "--fail-level", "WARNING", **HTTPS)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_is_left_to_warn_of_without_https() -> None:
+    """The safe values need no variable; what needs to know that there is HTTPS does."""
+    done = manage("check", "--deploy", DEBUG="false", SECRET_KEY=KEY)
+    assert set(re.findall(r"security\.W\d+", done.stderr)) == {"security.W004", "security.W008"}
+    done = manage("check", "--deploy", DEBUG="false", SECRET_KEY=KEY, SECURE_COOKIES="false")
+    assert {"security.W012", "security.W016"} < set(re.findall(r"security\.W\d+", done.stderr))
+
+
+@pytest.mark.parametrize(
+    ("variables", "secure"),
+    [
+        ({"DEBUG": "false"}, True),
+        ({"DEBUG": "true"}, False),  # on one's own machine, over HTTP
+        ({"DEBUG": "false", "SECURE_COOKIES": "no"}, False),
+        ({"DEBUG": "true", "SECURE_COOKIES": "yes"}, True),
+    ],
+)
+def test_cookies_are_secure_unless_debugging(variables: dict[str, str], secure: bool) -> None:
+    code = (
+        "from jobqueue_project import settings as s;"
+        "print(s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_SECURE, s.SECURE_PROXY_SSL_HEADER)"
+    )
+    environment = os.environ | {"SECRET_KEY": KEY} | variables
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == f"{secure} {secure} None\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("", None),
+        ("X-Forwarded-Proto: https", ("HTTP_X_FORWARDED_PROTO", "https")),
+        ("x-forwarded-proto:https", ("HTTP_X_FORWARDED_PROTO", "https")),
+        ("HTTP_X_FORWARDED_PROTO,https", ("HTTP_X_FORWARDED_PROTO", "https")),
+        ("Front-End-Https = on", ("HTTP_FRONT_END_HTTPS", "on")),
+    ],
+)
+def test_the_header_of_a_proxy(
+    env: environ.Env, monkeypatch: pytest.MonkeyPatch, text: str, value: tuple[str, str] | None
+) -> None:
+    monkeypatch.setenv("SECURE_PROXY_SSL_HEADER", text)
+    assert environment.header(env, "SECURE_PROXY_SSL_HEADER") == value
+
+
+@pytest.mark.parametrize(
+    "text", ["X-Forwarded-Proto", "true", "X-Forwarded-Proto:", ": https", "A B: c", "A: b c"]
+)
+def test_a_header_without_a_value(env: environ.Env, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("SECURE_PROXY_SSL_HEADER", text)
+    with pytest.raises(ImproperlyConfigured, match=r"SECURE_PROXY_SSL_HEADER=.* X-Forwarded-Proto: https"):
+        environment.header(env, "SECURE_PROXY_SSL_HEADER")
+
+
+def test_health_checks_are_not_sent_to_https(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come from the machine itself, past the proxy."""
+    with override_settings(SECURE_SSL_REDIRECT=True):
+        assert Client().get("/health/live/").status_code == 200
+        assert Client().get("/admin/").status_code == 301
 
 
 def test_a_file_with_a_wrong_line_is_not_repeated(

@@ -210,6 +210,11 @@ def explain_publicly(error: BaseException) -> str:
     return f"Redis {_known(error)[0] or 'cannot be reached'}."
 
 
+def said(error: BaseException) -> str:
+    """What a failed call of either store said, for a line of the log."""
+    return explain(error) if isinstance(error, RedisError | StoreUnavailable) else str(error).strip()
+
+
 def unavailable(error: BaseException, around: str = "{}") -> StoreUnavailable:
     """The exception for callers of a verb that needs Redis.
 

@@ -186,7 +186,7 @@ class Keeper:
                         name = workers.holder(self._config.worker_id, serial)
                         recover.announce_running(connection.client(), name, running)
         except (Error, *connection.Unavailable) as error:
-            logger.warning("What is running could not be announced to Redis: %s", error)
+            logger.warning("What is running could not be announced to Redis: %s", connection.said(error))
             database.refresh(close=True)
             return False
         if self._board.has_seen_any_epochs:
@@ -264,9 +264,8 @@ class Keeper:
         database.refresh(close=True)
         if self._unable_since is None:
             self._unable_since = time.monotonic()
-            logger.warning(
-                "What child %d held cannot be taken back yet: %s", death.serial, outage.explain(error)
-            )
+            said = outage.explain(error) if isinstance(error, Error) else connection.said(error)
+            logger.warning("What child %d held cannot be taken back yet: %s", death.serial, said)
         elif self._finish and time.monotonic() - self._unable_since > PATIENCE:
             logger.warning("Stopping all the same: another worker will take back what was held.")
             self._dead.clear()

@@ -211,7 +211,7 @@ class Recorder:
             self._hands.put_right(connection.client())
             self._pause = FIRST_PAUSE
         except (Error, *connection.Unavailable) as error:
-            logger.debug("What is held in Redis could not be put right yet: %s", error)
+            logger.debug("What is held in Redis could not be put right yet: %s", connection.said(error))
             refresh(close=isinstance(error, Error))
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
         finally:

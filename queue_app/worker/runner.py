@@ -188,7 +188,8 @@ class Runner:
                     self._end(delivery, marked)
             except (Error, *connection.Unavailable) as error:
                 # What may be cancelled begins, and is interrupted; the next one asks again.
-                logger.warning("It is not known which claimed jobs must not begin: %s", error)
+                said = connection.said(error)
+                logger.warning("It is not known which claimed jobs must not begin: %s", said)
                 connections.refresh(close=True)
                 return delivery.id in hands.gone
             finally:

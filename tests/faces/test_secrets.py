@@ -78,6 +78,7 @@ def test_what_operators_read(broken: str, caplog: pytest.LogCaptureFixture) -> N
         connection.client().set("x", 1)
     said = connection.explain(caught.value)
     tells_nothing(said)
+    tells_nothing(connection.said(caught.value))
     assert "\n" not in said and ("Redis at " in said)
     with caplog.at_level(logging.WARNING):
         assert health._holds("redis", health.redis) is False or "no permission" in broken
