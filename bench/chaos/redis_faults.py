@@ -122,11 +122,13 @@ def lose_keys(arena: Arena, fault: Fault, planned: Planned) -> None:
     Raises:
         NotMade: nothing waited just then.
     """
-    queue = QUEUES[planned.place % len(QUEUES)]
-    part = PARTS[int(planned.chance * len(PARTS))]
+    places = [(queue, part) for queue in QUEUES for part in PARTS]
+    start = planned.place % len(places)
     with store(arena, fault, arena.redis_lock), arena.client() as client:
-        found = list(client.scan_iter(f"*:{queue}*:{part}", count=1_000))
-        fault.detail = f"{part} of {queue}"
-        fault.began = fault.ended = time.time()
-        if not found or not client.delete(*found):
-            raise NotMade(f"nothing waited in {queue} just then")
+        for queue, part in places[start:] + places[:start]:
+            found = list(client.scan_iter(f"*:{queue}*:{part}", count=1_000))
+            fault.detail = f"{part} of {queue}"
+            fault.began = fault.ended = time.time()
+            if found and client.delete(*found):
+                return
+        raise NotMade("nothing waited just then")
