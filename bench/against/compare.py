@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.against import checkout, verdict
-from bench.against.side import Side, side
+from bench.against.side import Side, Used, side
 from bench.against.verdict import Pair
 from bench.plan import Plan
 from bench.progress import Progress
@@ -20,6 +20,8 @@ from bench.progress import Progress
 #: What of `--only` can be compared, and what is unless it is given.
 MEASURES = ("many", "drain", "latency", "idle")
 DEFAULT = ("many", "drain")
+#: Parts of a round, which both versions enqueue and drain in turn: what else the machine does changes within seconds.
+PARTS = 6
 
 
 def compare(ref: str, plan: Plan, rounds: int, output: Path, console: Console) -> None:
@@ -44,7 +46,7 @@ def compare(ref: str, plan: Plan, rounds: int, output: Path, console: Console) -
         after = stack.enter_context(side("after", stack.enter_context(checkout.files_here()), folder))
         progress = stack.enter_context(Progress(console))
         for one in (before, after):
-            one.warm_up()
+            stack.enter_context(one.working())
         pairs = [_pair(before, after, plan, progress, number) for number in range(1, rounds + 1)]
     verdicts = verdict.judge(pairs, plan.only)
     verdict.show(console, verdicts, names, rounds)
@@ -53,9 +55,13 @@ def compare(ref: str, plan: Plan, rounds: int, output: Path, console: Console) -
 
 
 def _pair(before: Side, after: Side, plan: Plan, progress: Progress, number: int) -> Pair:
-    first, second = (before, after) if number % 2 else (after, before)
+    order = (before, after) if number % 2 else (after, before)
     began = time.monotonic()
-    found = {one.name: one.measure(plan) for one in (first, second)}
+    used = {one.name: Used() for one in order}
+    for part in range(PARTS):
+        for one in order if part % 2 == 0 else order[::-1]:
+            used[one.name].add(one.part(plan.jobs // PARTS))
+    found = {one.name: used[one.name].figures() | one.at_rest(plan) for one in order}
     pair = found["before"], found["after"]
     shown = [
         m

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -26,11 +26,40 @@ from tests.support.waiting import wait_until
 HARNESS = Path(__file__).resolve().parent / "harness"
 #: Seconds between two looks at whether all jobs have ended. The figures do not depend on it: the record says when.
 LOOK = 0.1
-#: Seconds until a worker's first start on empty stores has come to rest.
-FIRST_START = 5.0
+#: Seconds until a worker on empty stores has come to rest; and jobs that it drains before anything is measured.
+FIRST_START, WARM_UP = 5.0, 5_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class Used:
+    """What jobs took: how many, wall seconds and CPU seconds of enqueueing (with the stores), and of draining."""
+
+    jobs: int = 0
+    load_seconds: float = 0.0
+    load_cpu: float = 0.0
+    drain_seconds: float = 0.0
+    worker_cpu: float = 0.0
+    stores_cpu: float = 0.0
+
+    def add(self, other: Used) -> None:
+        """Count another part in."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+    def figures(self) -> dict[str, float]:
+        """Rates a second, and CPU in µs a job, by name."""
+        us = 1e6 / self.jobs
+        return {
+            "many_per_s": self.jobs / self.load_seconds,
+            "many_us": self.load_cpu * us,
+            "drain_per_s": self.jobs / self.drain_seconds,
+            "drain_worker_us": self.worker_cpu * us,
+            "drain_stores_us": self.stores_cpu * us,
+            "drain_us": (self.worker_cpu + self.stores_cpu) * us,
+        }
+
+
+@dataclass(slots=True)
 class Side:
     """A version that can be measured.
 
@@ -38,6 +67,9 @@ class Side:
         name: for people.
         path: its checkout.
         log: where its processes write.
+
+    Attributes:
+        pid: of its worker's supervisor, while it runs.
     """
 
     name: str
@@ -45,6 +77,7 @@ class Side:
     log: Path
     stores: Stores
     agent: subprocess.Popen[str]
+    pid: int = 0
 
     def ask(self, verb: str, **arguments: Any) -> Any:
         """Have the agent do something.
@@ -68,52 +101,43 @@ class Side:
         """The end of what its processes have written."""
         return self.log.read_text(errors="replace")[-2_000:]
 
-    def warm_up(self) -> None:
-        """Make the tables, and let a worker run for the first time; nothing of this is measured."""
-        self.ask("prepare")
-        with self._worker():
-            self.ask("load", jobs=1_000)
-            self._wait_for_end(1_000)
-            time.sleep(FIRST_START)
-        self.ask("empty")
-
-    def measure(self, plan: Plan) -> dict[str, float]:
-        """One round: the figures by name."""
-        self.ask("pause")
-        figures, stores = {}, sum(self.stores.cpu())
-        loaded = self.ask("load", jobs=plan.jobs)
-        figures["many_per_s"] = plan.jobs / loaded["seconds"]
-        used = loaded["cpu"] + sum(self.stores.cpu()) - stores
-        figures["many_us"] = used / plan.jobs * 1e6
+    def part(self, jobs: int) -> Used:
+        """Enqueue no-op jobs into the paused queue, and drain them. The worker runs, and is idle before and after."""
+        used, before = Used(jobs), sum(self.stores.cpu())
+        loaded = self.ask("load", jobs=jobs)
+        used.load_seconds = loaded["seconds"]
+        used.load_cpu = loaded["cpu"] + sum(self.stores.cpu()) - before
         self.ask("analyze")
-        with self._worker() as pid:
-            figures |= self._drain(pid, plan.jobs)
-            if "latency" in plan.only:
-                starts = self.ask("latency", jobs=plan.latency_jobs, every=plan.latency_every)
-                figures["latency_p50"] = median(starts)
-                figures["latency_p99"] = quantiles(starts, n=100, method="inclusive")[98]
-            if "idle" in plan.only:
-                time.sleep(plan.idle_settle)
-                before, began = cpu_seconds(pid), time.perf_counter()
-                time.sleep(plan.idle_seconds)
-                figures["idle_percent"] = (cpu_seconds(pid) - before) / (time.perf_counter() - began) * 100
-        self.ask("empty")
-        return figures
-
-    def _drain(self, pid: int, jobs: int) -> dict[str, float]:
-        worker, stores = cpu_seconds(pid), sum(self.stores.cpu())
+        worker, stores = cpu_seconds(self.pid), sum(self.stores.cpu())
         began = self.ask("resume")
         self._wait_for_end(jobs)
-        worker, stores = cpu_seconds(pid) - worker, sum(self.stores.cpu()) - stores
+        used.worker_cpu, used.stores_cpu = cpu_seconds(self.pid) - worker, sum(self.stores.cpu()) - stores
         ended = self.ask("ended")
         if not ended["succeeded"] == ended["attempts"] == jobs:
             raise BenchError(f"{self.name}: {jobs:,} jobs should be recorded once, not so: {ended}")
-        return {
-            "drain_per_s": jobs / (ended["last"] - began),
-            "drain_worker_us": worker / jobs * 1e6,
-            "drain_stores_us": stores / jobs * 1e6,
-            "drain_us": (worker + stores) / jobs * 1e6,
-        }
+        used.drain_seconds = ended["last"] - began
+        self.ask("pause")
+        self.ask("empty")
+        return used
+
+    def at_rest(self, plan: Plan) -> dict[str, float]:
+        """The figures of a worker that has nothing else to do, of those in `plan.only`, by name."""
+        figures = {}
+        if "latency" in plan.only:
+            self.ask("resume")
+            starts = self.ask("latency", jobs=plan.latency_jobs, every=plan.latency_every)
+            figures["latency_p50"] = median(starts)
+            figures["latency_p99"] = quantiles(starts, n=100, method="inclusive")[98]
+            self._wait_for_end(plan.latency_jobs)
+            self.ask("pause")
+            self.ask("empty")
+        if "idle" in plan.only:
+            time.sleep(plan.idle_settle)
+            before, began = cpu_seconds(self.pid), time.perf_counter()
+            time.sleep(plan.idle_seconds)
+            passed = time.perf_counter() - began
+            figures["idle_percent"] = (cpu_seconds(self.pid) - before) / passed * 100
+        return figures
 
     def _wait_for_end(self, jobs: int) -> None:
         """The database is asked only when the children wait for work: a question costs it more than a job does."""
@@ -128,9 +152,9 @@ class Side:
                     raise BenchError(f"{self.name}: its worker does not get on:\n{self.tail()}")
 
     @contextlib.contextmanager
-    def _worker(self) -> Iterator[int]:
-        """Run a worker, idle at first; gives the pid of its supervisor."""
-        start = self.log.stat().st_size
+    def working(self) -> Iterator[None]:
+        """Make the tables and run the worker. It has drained some jobs and come to rest, and its queue is paused."""
+        self.ask("prepare")
         with open(self.log, "ab") as log:
             process = subprocess.Popen(
                 [sys.executable, str(self.path / "manage.py"), "runworker", *ARGUMENTS],
@@ -146,15 +170,15 @@ class Side:
         def ready() -> bool:
             if process.poll() is not None:
                 raise BenchError(f"{self.name}: its worker ended with {process.returncode}:\n{self.tail()}")
-            return b"\nready" in self.log.read_bytes()[start:]
+            return b"\nready" in self.log.read_bytes()
 
         try:
             wait_until(ready, STUCK, lambda: f"{self.name}: a worker that is ready:\n{self.tail()}")
-            with self.stores.client() as client:
-                wait_until(
-                    lambda: client.info("clients")["blocked_clients"] >= PROCESSES, STUCK, "an idle worker"
-                )
-            yield process.pid
+            self.pid = process.pid
+            time.sleep(FIRST_START)
+            self.ask("pause")
+            self.part(WARM_UP)
+            yield
             process.terminate()
             if code := process.wait(STUCK):
                 raise BenchError(f"{self.name}: its worker ended with {code}:\n{self.tail()}")

@@ -19,7 +19,13 @@ _ATTEMPTS = (
     " FROM queue_app_attempt ORDER BY job_id, number"
 )
 _EFFECTS = "SELECT job_id::text, attempt, place, pid, at, key FROM chaos_effect ORDER BY at"
+_DEATHS = "SELECT place, pid, at FROM chaos_death"
 _DEAD = "SELECT job_id::text, reason FROM queue_app_deadletter WHERE replayed_at IS NULL"
+
+
+#: Seconds from the effect of a job to the death of its process: at most as long as a job may take until it is recorded.
+#: The death is written down first, so that the effect may even be the later one.
+SOON, BEFORE = 15.0, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,11 @@ class Effect:
 
 @dataclass(slots=True)
 class Account:
-    """All of it. Attempts and effects by job id, the latter also in the order of time."""
+    """All of it. Attempts and effects by job id, the latter also in the order of time.
+
+    Attributes:
+        killed: (place, pid) of processes that a task has killed → when (epoch seconds).
+    """
 
     ledgers: ledger.Accounts
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -62,7 +72,13 @@ class Account:
     attempts: dict[str, list[Attempt]] = field(default_factory=lambda: defaultdict(list))
     effects: dict[str, list[Effect]] = field(default_factory=lambda: defaultdict(list))
     timeline: list[Effect] = field(default_factory=list)
+    killed: dict[tuple[int, int], list[float]] = field(default_factory=lambda: defaultdict(list))
     dead: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def died_with(self, effect: Effect) -> bool:
+        """Whether a task killed the process of this effect soon after it, so that its job may run again."""
+        deaths = self.killed.get((effect.place, effect.pid), ())
+        return any(-BEFORE <= death - effect.at <= SOON for death in deaths)
 
 
 def read(arena: Arena) -> Account:
@@ -79,6 +95,8 @@ def read(arena: Arena) -> Account:
         effect = Effect(job_id, attempt, int(place), pid, at, key)
         account.timeline.append(effect)
         account.effects[job_id].append(effect)
+    for place, pid, at in arena.query(_DEATHS):
+        account.killed[int(place), pid].append(at)
     for job_id, reason in arena.query(_DEAD):
         account.dead[job_id].append(reason)
     return account

@@ -51,6 +51,7 @@ class Arena:
 
     Attributes:
         no_network: why there is no cable to cut; empty if there is one.
+        redis_options: more arguments with which Redis, and a replica of it, is started.
     """
 
     plan: Plan
@@ -59,6 +60,7 @@ class Arena:
     crew: Crew
     network: Network | None
     no_network: str
+    redis_options: tuple[str, ...] = ()
     redis_lock: threading.Lock = field(default_factory=threading.Lock)
     postgresql_lock: threading.Lock = field(default_factory=threading.Lock)
     _starter: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "servers"))
@@ -67,9 +69,9 @@ class Arena:
         """A client that does not wait long."""
         return self.stores.redis.client(decode_responses=True, socket_timeout=2, socket_connect_timeout=2)
 
-    def start(self, server: Any) -> None:
+    def start(self, server: Any, *arguments: Any) -> None:
         """Start a server again. In a thread that lasts: the kernel ends it with the thread that started it."""
-        self._starter.submit(server.start).result()
+        self._starter.submit(server.start, *arguments).result()
 
     def held(self, *, by: tuple[str, ...] | None = None) -> frozenset[str]:
         """Ids of the jobs that children hold.
@@ -98,19 +100,28 @@ class Arena:
             with contextlib.suppress(redis.RedisError, OSError), self.client() as client:
                 client.execute_command("CLIENT", "UNPAUSE")
 
-    def wait_for_rebuild(self, since: float, seconds: float = 30.0) -> float | None:
-        """Wait until Redis says again that it knows everything. Returns the seconds since `since`."""
+    def epochs(self) -> frozenset[str]:
+        """The names of the epochs of Redis's data that are whole; none while what was lost has not been put back."""
         from queue_app.dispatch import epochs
 
+        with self.client() as client:
+            found = epochs.read(client).values()
+        return frozenset(epoch.name for epoch in found if epoch.phase == epochs.WHOLE and not epoch.lost)
+
+    def wait_for_rebuild(
+        self, since: float, stale: frozenset[str] = frozenset(), seconds: float = 30.0
+    ) -> float | None:
+        """Wait until Redis says again that it knows everything. Returns the seconds since `since`.
+
+        Args:
+            stale: what it says although it does not.
+        """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            with contextlib.suppress(redis.RedisError, OSError), self.client() as client:
-                while time.monotonic() < deadline:
-                    found = epochs.read(client).values()
-                    if all(epoch.phase == epochs.WHOLE and not epoch.lost for epoch in found):
-                        return time.time() - since
-                    time.sleep(0.02)
-            time.sleep(0.05)
+            with contextlib.suppress(redis.RedisError, OSError):
+                if self.epochs() - stale:
+                    return time.time() - since
+            time.sleep(0.02)
         return None
 
     def query(self, sql: str, *values: Any) -> list[Any]:
@@ -135,9 +146,8 @@ def arena(plan: Plan, folder: Path, say: Callable[[str], None]) -> Iterator[Aren
             if "network" in plan.kinds:
                 say(f"!!! SKIPPED: the network faults: {why_not}. !!!")
         addresses = ["127.0.0.1"] + ([cable.host] if cable else [])
-        redis_one = stack.enter_context(
-            redis_server(None, "--bind", *addresses, "--protected-mode", "no", tcp=True)
-        )
+        options = ("--bind", *addresses, "--protected-mode", "no")
+        redis_one = stack.enter_context(redis_server(None, *options, tcp=True))
         postgresql = stack.enter_context(
             postgresql_server(listen_addresses=",".join(addresses), max_connections="200")
         )
@@ -167,4 +177,4 @@ def arena(plan: Plan, folder: Path, say: Callable[[str], None]) -> Iterator[Aren
             enqueuers=plan.enqueuers,
         )
         stack.callback(crew.clean_up)
-        yield Arena(plan, folder, stores, crew, cable, why_not)
+        yield Arena(plan, folder, stores, crew, cable, why_not, options)

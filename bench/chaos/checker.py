@@ -10,6 +10,7 @@ import redis
 from bench.chaos import tasks
 from bench.chaos.account import Account, Job
 from bench.chaos.arena import Arena, Fault
+from bench.chaos.crew import POISON_AFTER
 
 FINAL = ("succeeded", "failed", "cancelled", "expired")
 
@@ -36,7 +37,8 @@ def check(account: Account, faults: list[Fault]) -> list[Check]:
         _unknown(account),
         _strangers(account),
         _one_end(account),
-        _right_end(account),
+        _right_end(account, faults),
+        _cancelled(account, faults),
         _numbers(account),
         _atomic(account),
         _at_least_once(account),
@@ -122,23 +124,52 @@ def _one_end(account: Account) -> Check:
     return Check("no job in two final states, or recorded twice", f"{attempts_made:,} attempts", breaches)
 
 
-def _right_end(account: Account) -> Check:
+def _inflight(faults: list[Fault]) -> set[str]:
+    return set().union(*(fault.inflight for fault in faults))
+
+
+def _right_end(account: Account, faults: list[Fault]) -> Check:
+    """Quarantined is what kills its process, and else only what was in flight at as many faults."""
     breaches, poisoned = [], 0
     counts: dict[str, int] = {}
     for job in account.jobs.values():
         counts[job.state] = counts.get(job.state, 0) + 1
         kind = tasks.BY_TASK.get(job.task)
-        if job.state not in FINAL or kind is None or job.state == kind.end:
+        if job.state not in FINAL or job.state == "cancelled" or kind is None:
             continue
         if job.state == "failed" and account.dead.get(job.id) == ["poison"]:
             poisoned += 1
-            if job.deaths >= 10:  # POISON_AFTER of the crew: its processes really did die that often
-                continue
-        breaches.append((job.id, f"a job of {job.task} is {job.state}, not {kind.end}"))
+            if kind is not tasks.KINDS["poison"]:
+                met = sum(job.id in fault.inflight for fault in faults)
+                if met < POISON_AFTER:
+                    breaches.append((job.id, f"was quarantined, and was in flight at {met} faults alone"))
+            continue
+        if job.state != kind.end:
+            breaches.append((job.id, f"a job of {job.task} is {job.state}, not {kind.end}"))
+        elif kind is tasks.KINDS["poison"]:
+            breaches.append((job.id, f"has killed its process {job.deaths} times and was not quarantined"))
     seen = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()))
     return Check(
         "each ended as its task does", seen + (f" ({poisoned} poison)" if poisoned else ""), breaches
     )
+
+
+def _cancelled(account: Account, faults: list[Fault]) -> Check:
+    """What was reported as cancelled has no effect after that, but for an attempt that had been given up for lost."""
+    done, asked = account.ledgers.cancelled, account.ledgers.may_be_cancelled
+    breaches, inflight = [], _inflight(faults)
+    for job_id, at in done.items():
+        job = account.jobs.get(job_id)
+        if job is None or job.state != "cancelled":
+            breaches.append((job_id, f"was cancelled, and is {job.state if job else 'not there'}"))
+        lost = {a.number for a in account.attempts.get(job_id, ()) if a.state == "lost"}
+        for effect in account.effects.get(job_id, ()):
+            if effect.at > at and not (effect.attempt in lost and job_id in inflight):
+                breaches.append((job_id, f"had an effect {effect.at - at:.3f} s after it was cancelled"))
+    ended = [job.id for job in account.jobs.values() if job.state == "cancelled"]
+    breaches += [(i, "was cancelled by nobody") for i in ended if i not in done and i not in asked]
+    seen = f"{len(done):,} cancelled at once, {len(ended) - len(done):,} of {len(asked):,} that were asked to end"
+    return Check("cancelled jobs have no effect after that", seen, breaches)
 
 
 def _numbers(account: Account) -> Check:
@@ -182,16 +213,21 @@ def _at_least_once(account: Account) -> Check:
 
 
 def _duplicates(account: Account, faults: list[Fault]) -> Check:
-    """Not only may there be no more than there were jobs in flight: each must have been in flight itself."""
-    inflight = set().union(*(fault.inflight for fault in faults))
+    """Not only may there be no more than there were jobs in flight: each must have been in flight itself, at a fault or
+    beside a task that killed its process. Attempts that were interrupted may leave an effect each."""
+    inflight = _inflight(faults)
     allowed = sum(len(fault.inflight) for fault in faults)
     count, breaches = 0, []
     for job in account.jobs.values():
-        extra = len(account.effects.get(job.id, ())) - (job.state == "succeeded")
+        effects = account.effects.get(job.id, ())
+        interrupted = sum(a.state == "cancelled" for a in account.attempts.get(job.id, ()))
+        extra = len(effects) - (job.state == "succeeded") - interrupted
+        beside = sum(map(account.died_with, effects))
+        allowed += beside
         if _is_atomic(job) or extra <= 0:
             continue
         count += extra
-        if job.id not in inflight:
+        if job.id not in inflight and not beside:
             breaches.append((job.id, f"has {extra} effects too many, and was not in flight at any fault"))
     if count > allowed:
         breaches.append(("", f"{count} effects too many"))

@@ -25,6 +25,8 @@ QUEUES = ("default", "slow")
 #: The workers: one each, with these options of `runworker`. The last is the one behind the cable.
 SHAPES = (("2", "1"), ("1", "4"), ("2", "1"), ("1", "2"))
 GRACE = 4.0
+#: Deaths after which a job is quarantined.
+POISON_AFTER = 5
 
 _ID = re.compile(r" worker ([0-9a-f-]{36}) \(pid ")
 
@@ -120,7 +122,7 @@ class Crew:
         self._folder = folder
         self._environment = os.environ | environment
         self._environment["CHAOS_QUEUE_APP"] = json.dumps(
-            {"LEASE": lease, "DUE_HORIZON": 20.0, "SWEEP_GRACE": 2.0, "POISON_AFTER": 10}
+            {"LEASE": lease, "DUE_HORIZON": 20.0, "SWEEP_GRACE": 2.0, "POISON_AFTER": POISON_AFTER}
         )
         self._remote = remote
         self._network = network

@@ -1,7 +1,8 @@
 """One enqueuer: `python -m bench.chaos.enqueuer NAME SEED RATE LEDGER`, until TERM.
 
-It enqueues one job, many, in transactions with savepoints, and rolls some of all that back. What it commits it writes
-into its ledger; an error of the database makes the transaction under way one whose end is unknown.
+It enqueues one job, many, in transactions with savepoints, and rolls some of all that back; now and then it cancels
+some of its jobs. What it commits it writes into its ledger; an error of the database makes the transaction under way
+one whose end is unknown.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import random
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,10 @@ from bench.chaos.ledger import COMMITTED, ROLLED_BACK, UNKNOWN, Ledger, key
 
 #: Jobs waiting now above which nothing is enqueued.
 BACKLOG = 4_000
+#: How often something is cancelled after a transaction, and at most how many jobs.
+CANCELS, CANCELLED = 0.1, 6
+#: Of how many jobs: the last of all, and the last of those that are long about it.
+RECENT, LATER, LONG = 20, 40, ("delayed", "slow", "snoozes", "flaky", "kills")
 
 
 class _Enough(Exception):
@@ -56,6 +62,8 @@ class Enqueuer:
         self._rate = rate
         self._ledger = ledger
         self._stopping = False
+        self._recent: deque[str] = deque(maxlen=RECENT)  # ids of jobs, some of which were rolled back
+        self._later: deque[str] = deque(maxlen=LATER)
 
     def stop(self, *_: object) -> None:
         """Told to stop: after the transaction under way."""
@@ -73,6 +81,8 @@ class Enqueuer:
                 look_at = time.monotonic() + 1.0
             number += 1
             count = self._transaction(f"{self._name}-{number}")
+            if self._recent and self._dice.random() < CANCELS:
+                self._cancel(f"{self._name}-{number}")
             due = max(due + count / self._rate, time.monotonic() - 0.5)
             time.sleep(max(0.0, min(due - time.monotonic(), 1.0)))
 
@@ -121,6 +131,29 @@ class Enqueuer:
             self._ledger.end(name, COMMITTED)
         return len(fates)
 
+    def _cancel(self, name: str) -> None:
+        """Cancel some of the last jobs, whatever has become of them."""
+        from django.db import Error, connection
+
+        from queue_app.exceptions import StoreUnavailable
+        from queue_app.lifecycle import operate
+
+        known = [*self._recent, *self._later]
+        ids = self._dice.sample(known, min(len(known), self._dice.randint(1, CANCELLED)))
+        self._ledger.cancel(name, ids)
+        try:
+            answer = operate.cancel(ids)
+        except StoreUnavailable:
+            return
+        except Error:
+            connection.close()
+            time.sleep(0.2)
+        except Exception as error:
+            self._ledger.bug(name, f"cancelling: {error!r}")
+            connection.close()
+        else:
+            self._ledger.cancelled(name, answer.done, answer.requested)
+
     def _steps(self, depth: int) -> list[Step]:
         dice = self._dice
         steps = []
@@ -133,8 +166,8 @@ class Enqueuer:
 
     def _call(self, *, many: bool) -> Step:
         (kind,) = self._dice.choices(self._names, self._weights)
-        most = 3 if kind == "slow" else 60
-        return Step(kind, self._dice.randint(2, most) if many else 1)
+        most = self._kinds[kind].most
+        return Step(kind, self._dice.randint(2, most) if many and most > 1 else 1)
 
     def _enqueue(self, name: str, steps: list[Step], number: int) -> int:
         """Returns the number that the next job of the transaction gets."""
@@ -158,9 +191,10 @@ class Enqueuer:
                 task = task.using(run_after=self._dice.uniform(0.2, 14.0))
             calls = [self._arguments(step.kind, key(name, number + n)) for n in range(step.count)]
             if step.count == 1:
-                task.enqueue(*calls[0])
+                results = [task.enqueue(*calls[0])]
             else:
-                task.enqueue_many([(args, {}) for args in calls])
+                results = task.enqueue_many([(args, {}) for args in calls])
+            (self._later if step.kind in LONG else self._recent).extend(result.id for result in results)
             number += step.count
         return number
 
@@ -172,7 +206,7 @@ class Enqueuer:
             return its_key, 0.0, "x" * 9_000  # longer than BODY_LIMIT: read from the record by the worker
         if kind == "slow":
             return its_key, round(dice.uniform(0, 1.5), 3), round(dice.uniform(0, 1.0), 3)
-        if kind in ("flaky", "atomic-flaky"):
+        if kind in ("flaky", "atomic-flaky", "kills"):
             return its_key, dice.randint(1, 2)
         if kind == "snoozes":
             return its_key, round(dice.uniform(0.2, 3.0), 3)

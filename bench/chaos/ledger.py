@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 COMMITTED, ROLLED_BACK, UNKNOWN = "committed", "rolled back", "unknown"
 
@@ -35,6 +37,14 @@ class Ledger:
         """It was committed or rolled back, or nobody knows."""
         self._write({"end": transaction, "result": result, "error": error})
 
+    def cancel(self, transaction: str, ids: list[str]) -> None:
+        """These jobs are about to be cancelled."""
+        self._write({"cancel": transaction, "ids": ids})
+
+    def cancelled(self, transaction: str, done: list[str], requested: list[str]) -> None:
+        """These are cancelled, and those were asked to end; the others are as they were."""
+        self._write({"cancelled": transaction, "at": time.time(), "done": done, "requested": requested})
+
     def bug(self, transaction: str, error: str) -> None:
         """Enqueueing raised what it must not raise."""
         self._write({"bug": transaction, "error": error})
@@ -51,6 +61,8 @@ class Accounts:
         committed, rolled_back: keys of jobs that must, and must not, be there.
         unknown: transaction → keys of jobs of which all may be there, or none.
         bugs: what enqueueing raised although it must not.
+        cancelled: ids of jobs that are cancelled → since when (epoch seconds).
+        may_be_cancelled: ids of jobs that were asked to end, or of which nobody knows.
     """
 
     committed: set[str] = field(default_factory=set)
@@ -58,6 +70,8 @@ class Accounts:
     unknown: dict[str, list[str]] = field(default_factory=dict)
     transactions: int = 0
     bugs: list[str] = field(default_factory=list)
+    cancelled: dict[str, float] = field(default_factory=dict)
+    may_be_cancelled: set[str] = field(default_factory=set)
 
 
 def read(paths: list[Path]) -> Accounts:
@@ -65,11 +79,12 @@ def read(paths: list[Path]) -> Accounts:
     accounts = Accounts()
     for path in paths:
         begun: dict[str, tuple[list[str], list[str]]] = {}
+        asked: dict[str, list[str]] = {}
         for line in _lines(path):
             if "begin" in line:
                 name = str(line["begin"])
-                rolled = {int(n) for n in line["rolled_back"]}  # type: ignore[attr-defined]
-                numbers = range(int(line["count"]))  # type: ignore[call-overload]
+                rolled = {int(n) for n in line["rolled_back"]}
+                numbers = range(int(line["count"]))
                 keep = [key(name, n) for n in numbers if n not in rolled]
                 begun[name] = (keep, [key(name, n) for n in rolled])
                 accounts.transactions += 1
@@ -82,14 +97,22 @@ def read(paths: list[Path]) -> Accounts:
                     accounts.rolled_back.update(keep)
                 else:
                     accounts.unknown[str(line["end"])] = keep
+            elif "cancel" in line:
+                asked[str(line["cancel"])] = line["ids"]
+            elif "cancelled" in line:
+                del asked[str(line["cancelled"])]
+                accounts.cancelled.update(dict.fromkeys(line["done"], line["at"]))
+                accounts.may_be_cancelled.update(line["requested"])
             elif "bug" in line:
                 accounts.bugs.append(f"{line['bug']}: {line['error']}")
         for name, (keep, rolled_back) in begun.items():  # its enqueuer was killed in it
             accounts.unknown[name] = keep
             accounts.rolled_back.update(rolled_back)
+        for ids in asked.values():  # its answer was lost
+            accounts.may_be_cancelled.update(ids)
     return accounts
 
 
-def _lines(path: Path) -> Iterator[dict[str, object]]:
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_bytes().splitlines():
         yield json.loads(line)

@@ -19,10 +19,15 @@ KINDS: dict[str, tuple[int, str]] = {
     "enqueuer": (1, "kill -9 of an enqueuer"),
     "redis-flush": (2, "FLUSHALL"),
     "redis-kill": (2, "kill -9 of Redis; it returns empty"),
+    "redis-restore": (2, "kill -9 of Redis; it returns with older data"),
+    "redis-failover": (2, "kill -9 of Redis; a replica that lags is promoted"),
     "redis-pause": (1, "CLIENT PAUSE"),
     "redis-freeze": (1, "SIGSTOP of Redis, then SIGCONT"),
+    "redis-full": (1, "Redis at maxmemory for a while"),
+    "keys-lost": (1, "some keys of a queue are deleted"),
     "postgresql-restart": (2, "immediate shutdown of PostgreSQL, and restart"),
     "postgresql-terminate": (2, "pg_terminate_backend of half the connections"),
+    "postgresql-readonly": (2, "PostgreSQL refuses writes for a while"),
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +21,12 @@ from queue_app import Discard, JobContext, Snooze, task
 _OFTEN: dict[str, Any] = {"takes_context": True, "max_attempts": 100, "backoff": 0.2}
 _PLACE = os.environ.get("CHAOS_PLACE", "")
 
-TABLE = """
+TABLES = """
 CREATE TABLE chaos_effect (
     id bigserial PRIMARY KEY, key text NOT NULL, job_id uuid NOT NULL, attempt int NOT NULL, place text NOT NULL,
     pid int NOT NULL, at float8 NOT NULL
-)"""
+);
+CREATE TABLE chaos_death (place text NOT NULL, pid int NOT NULL, at float8 NOT NULL)"""
 
 
 def work(context: JobContext, key: str) -> None:
@@ -34,6 +36,16 @@ def work(context: JobContext, key: str) -> None:
             "INSERT INTO chaos_effect (key, job_id, attempt, place, pid, at) VALUES (%s, %s, %s, %s, %s, %s)",
             [key, context.job_id, context.attempt, _PLACE, os.getpid(), time.time()],
         )
+
+
+def die() -> None:
+    """Kill the own process, with all that runs beside this job; a row says which one and when."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO chaos_death (place, pid, at) VALUES (%s, %s, %s)", [_PLACE, os.getpid(), time.time()]
+        )
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
 
 
 @task(**_OFTEN)
@@ -87,6 +99,20 @@ def snoozes(context: JobContext, key: str, seconds: float) -> None:
     work(context, key)
 
 
+@task(**_OFTEN)
+def kills(context: JobContext, key: str, times: int) -> None:
+    """Kill the own process in the first attempts, then work."""
+    if context.attempt <= times:
+        die()
+    work(context, key)
+
+
+@task(**_OFTEN)
+def poison(context: JobContext, key: str) -> None:
+    """Kill the own process always: it must end in the dead letters, and nothing that ran beside it."""
+    die()
+
+
 @task(**_OFTEN, atomic=True)
 def atomic_quick(context: JobContext, key: str, seconds: float) -> None:
     """Work, and linger in the transaction."""
@@ -117,12 +143,14 @@ class Kind:
         weight: how often it is enqueued, in proportion to the others.
         end: the state in which its jobs must end.
         atomic: whether its work is there exactly once if it succeeded and not at all if it did not.
+        most: jobs of one call.
     """
 
     task: Any
     weight: float
     end: str = "succeeded"
     atomic: bool = False
+    most: int = 60
 
 
 KINDS: dict[str, Kind] = {
@@ -130,11 +158,13 @@ KINDS: dict[str, Kind] = {
     "async": Kind(quick_async, 4),
     "delayed": Kind(quick, 8),
     "large": Kind(quick, 2),
-    "slow": Kind(slow, 1),
+    "slow": Kind(slow, 1, most=3),
     "flaky": Kind(flaky, 6),
     "fails": Kind(fails, 3, end="failed"),
     "discards": Kind(discards, 2, end="failed"),
     "snoozes": Kind(snoozes, 3),
+    "kills": Kind(kills, 1, most=1),
+    "poison": Kind(poison, 0.2, end="failed", most=1),
     "atomic": Kind(atomic_quick, 14, atomic=True),
     "atomic-flaky": Kind(atomic_flaky, 4, atomic=True),
     "atomic-fails": Kind(atomic_fails, 2, end="failed", atomic=True),

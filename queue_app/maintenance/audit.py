@@ -1,7 +1,8 @@
 """Audit: notices keys that Redis has lost in part, by eviction or by hand.
 
-Two questions find them. Can all jobs that wait in Redis be reached through the lanes of their queue? Does Redis know the
-oldest waiting job of each queue? Each answer must be the same in two runs, so that what is just under way does not count.
+Two questions find them. Can all jobs that wait in Redis be reached through the lanes of their queue? Does Redis know
+a job of each queue that has waited for a while? Each answer must be the same in two runs, so that what is just under way
+does not count.
 """
 
 from __future__ import annotations

@@ -11,8 +11,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from redis.exceptions import ResponseError
-
 from tests.support.processes import ServerUnavailable, free_port
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
@@ -54,17 +52,19 @@ class Replica:
         """Kill the primary, and let the replica answer at its address, with all that it holds.
 
         Raises:
-            ServerUnavailable: the primary's URL names a port, and this Redis is too old to take over one.
+            ServerUnavailable: the primary's URL names a port, and this Redis is too old to take over one. Nothing has
+                been done then.
         """
         primary, server = self._primary, self._server
-        primary.kill()
+        by_port = primary.url != primary.socket_url
         with server.client() as client:
+            version = str(client.info("server")["redis_version"])
+            if by_port and int(version.split(".")[0]) < 7:
+                raise ServerUnavailable(f"a replica takes over a port from Redis 7 on; this one is {version}")
+            primary.kill()
             client.replicaof("NO", "ONE")
-            if primary.url != primary.socket_url:
-                try:
-                    client.config_set("port", primary.port)
-                except ResponseError as error:
-                    raise ServerUnavailable(f"a replica takes over a port from Redis 7 on: {error}") from None
+            if by_port:
+                client.config_set("port", primary.port)
         server.socket.rename(primary.socket)  # who connects there reaches the socket that had the other name
         primary.take_over(server)
 

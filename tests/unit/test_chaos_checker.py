@@ -13,6 +13,7 @@ from bench.chaos.arena import Fault
 from bench.chaos.plan import KINDS, Plan
 
 QUICK, FAILS = "bench.chaos.tasks.quick", "bench.chaos.tasks.fails"
+POISON = "bench.chaos.tasks.poison"
 ATOMIC = "bench.chaos.tasks.atomic_quick"
 
 
@@ -38,6 +39,8 @@ def account(
         result.jobs[one.id] = one
         result.by_key[one.key].append(one)
     result.attempts.update(attempts)
+    if any(one.task == POISON for one in jobs):
+        result.dead["id-1"].append("poison")
     for found in effects:
         result.effects[found.job_id].append(found)
         result.timeline.append(found)
@@ -61,6 +64,18 @@ def test_a_run_without_a_flaw_passes() -> None:
     assert breached(account([job(task=ATOMIC)], {"id-1": [attempt()]}, [effect()])) == []
     again = account([job(attempt=2)], {"id-1": [attempt(1, "lost"), attempt(2)]}, [effect(), effect(of=2)])
     assert breached(again, [Fault(1, "child", inflight=frozenset({"id-1"}))]) == []
+    cancelled = account([job(state="cancelled", attempt=0)], {}, [], cancelled={"id-1": 9.0})
+    assert breached(cancelled) == []
+    interrupted = account(
+        [job(state="cancelled")], {"id-1": [attempt(1, "cancelled")]}, [effect()], may_be_cancelled={"id-1"}
+    )
+    assert breached(interrupted) == []
+    deadly = account(
+        [job(task=POISON, state="failed", attempt=5, deaths=5)],
+        {"id-1": [attempt(n, "lost") for n in range(1, 6)]},
+        [],
+    )
+    assert breached(deadly) == []
 
 
 GOOD = {"id-1": [attempt()]}
@@ -109,6 +124,15 @@ GOOD = {"id-1": [attempt()]}
         (account([job()], GOOD, []), "other effects at least once"),
         (account([job()], GOOD, [effect(), effect()]), "effects too many"),
         (account([], {}, [], bugs=["e-1: ValueError()"]), "enqueueing raised nothing"),
+        (account([job()], GOOD, [effect()], cancelled={"id-1": 12.0}), "cancelled jobs have no effect"),
+        (
+            account(
+                [job(state="cancelled")], {"id-1": [attempt(1, "lost")]}, [effect()], cancelled={"id-1": 9.0}
+            ),
+            "cancelled jobs have no effect",
+        ),
+        (account([], {}, [], cancelled={"id-1": 9.0}), "cancelled jobs have no effect"),
+        (account([job(state="cancelled", attempt=0)], {}, []), "cancelled jobs have no effect"),
     ],
 )
 def test_each_flaw_is_found(found: Account, name: str) -> None:
@@ -122,6 +146,38 @@ def test_what_was_not_in_flight_may_not_run_twice_however_much_else_was() -> Non
     assert breached(twice, [others]) == ["effects too many ≤ jobs in flight at the faults, and of those"]
 
 
+def test_a_straggler_of_a_cancelled_job_was_in_flight_at_a_fault() -> None:
+    """Its worker was frozen, the job was taken from it, cancelled while it waited, and the worker went on."""
+    found = account(
+        [job(state="cancelled")], {"id-1": [attempt(1, "lost")]}, [effect()], cancelled={"id-1": 9.0}
+    )
+    assert breached(found, [Fault(1, "freeze", inflight=frozenset({"id-1"}))]) == []
+    other = Fault(1, "freeze", inflight=frozenset({"id-7"}))
+    assert "cancelled jobs have no effect after that" in breached(found, [other])
+
+
+def test_what_ran_beside_a_task_that_killed_its_process_may_run_again_and_nothing_else() -> None:
+    twice = [effect(at=10.0, pid=7), effect(of=2, pid=8, at=11.0)]
+    found = account([job(attempt=2)], {"id-1": [attempt(1, "lost"), attempt(2)]}, twice)
+    assert breached(found) == ["effects too many ≤ jobs in flight at the faults, and of those"]
+    found.killed[0, 9].append(10.2)
+    assert breached(found) == ["effects too many ≤ jobs in flight at the faults, and of those"]
+    found.killed[0, 7].append(10.2)
+    assert breached(found) == []
+
+
+def test_who_ran_beside_a_killer_is_not_quarantined() -> None:
+    lost = {"id-1": [attempt(n, "lost") for n in range(1, 6)]}
+    found = account([job(state="failed", attempt=5, deaths=5)], lost, [])
+    found.dead["id-1"].append("poison")
+    assert breached(found) == ["each ended as its task does"]
+    kills = [Fault(n, "child", inflight=frozenset({"id-1"})) for n in range(5)]
+    assert breached(found, kills) == []
+    survivor = account([job(task=POISON, state="failed", attempt=1)], {"id-1": [attempt(1, "failed")]}, [])
+    survivor.dead["id-1"][:] = ["exhausted"]
+    assert breached(survivor) == ["each ended as its task does"]
+
+
 def test_a_ledger_tells_committed_from_rolled_back_from_unknown(tmp_path: Path) -> None:
     book = ledger.Ledger(tmp_path / "ledger")
     book.begin("a", 3, [1])
@@ -131,11 +187,15 @@ def test_a_ledger_tells_committed_from_rolled_back_from_unknown(tmp_path: Path) 
     book.begin("c", 2, [0])
     book.end("c", ledger.UNKNOWN, "server closed the connection")
     book.begin("d", 1, [])  # killed in it
+    book.cancel("a", ["1", "2", "3"])
+    book.cancelled("a", ["1"], ["2"])
+    book.cancel("b", ["4"])  # Redis was away
     read = ledger.read([tmp_path / "ledger"])
     assert read.committed == {"a:0", "a:2"}
     assert read.rolled_back == {"a:1", "b:0", "b:1", "c:0"}
     assert read.unknown == {"c": ["c:1"], "d": ["d:0"]}
     assert read.transactions == 4
+    assert read.cancelled.keys() == {"1"} and read.may_be_cancelled == {"2", "4"}
 
 
 def test_a_recovery_ends_when_another_process_works_at_the_victims_place() -> None:
