@@ -241,7 +241,8 @@ def leftovers(arena: Arena) -> Check:
     from tests.support.leaks import undocumented_keys
 
     #: What stays by design: the names of the queues, what expires or is trimmed, and counters.
-    stays = (":bell", ":epoch", ":queues", ":fence", ":leader", ":cancelled", ":duties", ":stats", ":ended")
+    stays = (":bell", ":epoch", ":announced", ":layout", ":queues", ":leader", ":cancelled", ":restored", ":duties")
+    stays += (":stats", ":ended")
     with arena.stores.redis.client() as raw:
         breaches = [("", f"the undocumented key {key}") for key in undocumented_keys(raw)]
     with arena.client() as client:
@@ -250,6 +251,7 @@ def leftovers(arena: Arena) -> Check:
             if (
                 not name.endswith(stays)
                 and ":fence:" not in name
+                and ":pushed:" not in name
                 and not any(name in text for _, text in breaches)
             ):
                 breaches.append(("", f"{name} ({client.type(name)}: {_content(client, name)})"))
