@@ -122,13 +122,15 @@ def lose_keys(arena: Arena, fault: Fault, planned: Planned) -> None:
     Raises:
         NotMade: nothing waited just then.
     """
-    places = [(queue, part) for queue in QUEUES for part in PARTS]
-    start = planned.place % len(places)
     with store(arena, fault, arena.redis_lock), arena.client() as client:
-        for queue, part in places[start:] + places[:start]:
-            found = list(client.scan_iter(f"*:{queue}*:{part}", count=1_000))
-            fault.detail = f"{part} of {queue}"
-            fault.began = fault.ended = time.time()
-            if found and client.delete(*found):
-                return
-        raise NotMade("nothing waited just then")
+        found = {
+            f"{part} of {queue}": list(client.scan_iter(f"*:{queue}*:{part}", count=1_000))
+            for queue in QUEUES
+            for part in PARTS
+        }
+        there = sorted(name for name, keys in found.items() if keys)
+        if not there:
+            raise NotMade("nothing waited just then")
+        fault.detail = there[int(planned.chance * len(there))]
+        fault.began = fault.ended = time.time()
+        client.delete(*found[fault.detail])
