@@ -17,7 +17,7 @@ Every key of a queue carries the same hash tag `{<prefix>:<queue>}`, so that its
     {jq:<queue>}:ended                 HASH  state of attempts → how many ended so; run_ms: how long they ran in all
     {jq:<queue>}:paused                STRING  present while the queue is paused
     {jq}:epoch                         STRING  missing after Redis lost its data
-    {jq}:queues                        SET   names of the queues that were ever pushed to or served
+    {jq}:queues                        SET   names of the queues that were pushed to or served lately
     {jq}:workers                       HASH  worker id → heartbeat (epoch seconds) '|' queues
     {jq}:control:<worker id>           LIST  ids of jobs that this worker shall interrupt; expires
     {jq}:leader                        STRING  who does the maintenance '|' token of this leadership; expires

@@ -267,7 +267,7 @@ def note(client: redis.Redis, queues: Iterable[str]) -> None:
 
 
 def known(client: redis.Redis) -> set[str]:
-    """The queues that were ever pushed to or served."""
+    """The queues that were pushed to or served lately; those that are idle are forgotten (maintenance/idle.py)."""
     return {str(name) for name in client.smembers(keys.queues())}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,43 @@ class Script:
                 connection.send_command("EVAL", self.source, len(keys), *keys, *sent[n])
                 answers[n] = _answer(connection)
         put(client, connection)
-        for answer in answers:
-            if isinstance(answer, ResponseError):
-                raise Fenced(*answer.args) if str(answer).startswith("FENCED") else answer
+        return _raised(answers)
+
+
+def many(client: redis.Redis, script: Script, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
+    """Run a script for many sets of keys in one round trip.
+
+    Args:
+        calls: `(keys, arguments)` of each call.
+
+    Returns:
+        The answers, in the order of the calls.
+    """
+    if not calls:
+        return []
+    first_keys, first_args = calls[0]
+    answers = [script(client, first_keys, first_args)]  # alone, so that Redis knows the script afterwards
+    if len(calls) == 1:
         return answers
+    connection = take(client)
+    packed = [("EVALSHA", script.sha, len(keys), *keys, *args) for keys, args in calls[1:]]
+    connection.send_packed_command(connection.pack_commands(packed))
+    answers += [_answer(connection) for _ in packed]
+    put(client, connection)
+    return _raised(answers)
+
+
+def ask(client: redis.Redis, *commands: tuple[Any, ...]) -> tuple[Any, list[Any]]:
+    """Plain commands on the connection that scripts use; one round trip.
+
+    Returns:
+        None, and the answers.
+    """
+    connection = take(client)
+    connection.send_packed_command(connection.pack_commands(commands))
+    answers = [_answer(connection) for _ in commands]
+    put(client, connection)
+    return None, _raised(answers)
 
 
 def _answer(connection: Any) -> Any:
@@ -63,6 +96,13 @@ def _answer(connection: Any) -> Any:
         return connection.read_response()
     except ResponseError as error:
         return error
+
+
+def _raised(answers: list[Any]) -> list[Any]:
+    for answer in answers:
+        if isinstance(answer, ResponseError):
+            raise Fenced(*answer.args) if str(answer).startswith("FENCED") else answer
+    return answers
 
 
 push = Script("push")
@@ -76,3 +116,6 @@ lead = Script("lead")
 park = Script("park")
 fence = Script("fence")
 offer = Script("offer")
+forget = Script("forget")
+holders = Script("holders")
+figures = Script("figures")
