@@ -41,6 +41,8 @@ DUTIES: tuple[Duty, ...] = (
 
 #: Seconds between two looks of the leader at whether something is due; fewer when the lease is very short.
 LOOK = 1.0
+#: Seconds until the leader goes on with a duty that has done something, and has more to do than its time allows.
+GO_ON = 0.05
 #: Seconds within which a process that has started seeks to lead.
 FIRST = 0.5
 #: Seconds between two notes of runs in which there was nothing to do.
@@ -69,24 +71,27 @@ class Leader:
         self._stop = stop
         self._changed = changed or (lambda token: None)
         self._duties = duties
+        self._urgent = tuple(duty for duty in duties if duty.urgent)
         self._due: dict[str, float] = {}
         self._histories: dict[str, History] = {}
         self._token = 0
         self._unwritten: set[str] = set()
         self._news = False
+        self._more = False
         self._write_at = 0.0
 
     def run(self) -> None:
         """Seek to lead, and do the duties, until told to stop."""
         pause = FIRST * random.random()  # not all workers of a deployment in the same moment
         while not self._stop.wait(pause):
-            pause = self._pause()
+            self._more = False
             try:
                 self.step()
             except connection.Unavailable as error:
                 dispatching.redis_failed(error)
             except Exception:
                 logger.exception("Leading failed.")
+            pause = self._pause()
         if self._token:
             with contextlib.suppress(*connection.Unavailable):  # the leadership ends by itself
                 workers.resign(connection.client(), self._id, self._token)
@@ -94,7 +99,9 @@ class Leader:
 
     def _pause(self) -> float:
         often = conf.get().LEASE / 5
-        return min(LOOK, often) if self._token else often * (0.75 + random.random() / 2)
+        if not self._token:
+            return often * (0.75 + random.random() / 2)
+        return GO_ON if self._more else min(LOOK, often)
 
     def step(self) -> None:
         """Renew the leadership, or seek it; do what is due.
@@ -108,8 +115,10 @@ class Leader:
             return
         try:
             for duty in self._duties:
-                if time.monotonic() >= self._due.get(duty.name, 0.0):
-                    self._do(duty, mandate)
+                mandate.keep()
+                for one in (*self._urgent, duty):
+                    if time.monotonic() >= self._due.get(one.name, 0.0):
+                        self._do(one, mandate)
         except Deposed:
             if self._stop.is_set():
                 return
@@ -159,13 +168,14 @@ class Leader:
         found = self._histories.setdefault(duty.name, History())
         self._unwritten.add(duty.name)
         at, began, count, error = clock.seconds(), time.monotonic(), 0, ""
-        mandate.unfinished = False
+        mandate.begin()
         self._due[duty.name] = began + duty.interval + duty.jitter * random.random()
         try:
             connections.refresh()
             count = duty.run(mandate)
             if mandate.unfinished:
                 self._due[duty.name] = 0.0
+                self._more |= count > 0
         except connection.Unavailable as lost:
             found.note(mandate, self._host, at, time.monotonic() - began, 0, connection.explain(lost))
             self._news = True
