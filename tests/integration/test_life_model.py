@@ -269,7 +269,7 @@ class Lifecycle(RuleBasedStateMachine):
             finally:
                 clock.travel()
             release.load_due(client)
-            release.say_queued()
+            release.say_queued(client)
             cancelling.pursue()
 
         self.do(fault, step)
