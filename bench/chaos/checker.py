@@ -241,7 +241,17 @@ def leftovers(arena: Arena) -> Check:
     from tests.support.leaks import undocumented_keys
 
     #: What stays by design: the names of the queues, what expires or is trimmed, and counters.
-    stays = (":bell", ":epoch", ":announced", ":layout", ":queues", ":leader", ":cancelled", ":restored", ":duties")
+    stays = (
+        ":bell",
+        ":epoch",
+        ":announced",
+        ":layout",
+        ":queues",
+        ":leader",
+        ":cancelled",
+        ":restored",
+        ":duties",
+    )
     stays += (":stats", ":ended")
     with arena.stores.redis.client() as raw:
         breaches = [("", f"the undocumented key {key}") for key in undocumented_keys(raw)]

@@ -7,13 +7,15 @@ twice, and all begin at nothing when Redis has lost its data.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from heapq import nlargest
 from typing import Any
 
 import redis
 
-from queue_app.dispatch import keys
+from queue_app.dispatch import keys, listing
+from queue_app.dispatch.listing import Count
 
 #: Samples that are kept; older ones are forgotten.
 KEEP = 360
@@ -43,10 +45,11 @@ class Figures:
     ended: dict[str, int] = field(default_factory=dict)
     run_ms: int = 0
 
-    @property
-    def size(self) -> int:
-        """How much is going on; 0: the queue is idle."""
-        return self.waiting + self.due_later + self.held + self.set_aside + sum(self.ended.values())
+    def size_since(self, before: Figures) -> int:
+        """How much there is, and has ended from `before` on; 0: the queue is idle."""
+        ended, earlier = sum(self.ended.values()), sum(before.ended.values())
+        ended -= earlier if earlier <= ended else 0
+        return self.waiting + self.due_later + self.held + self.set_aside + ended
 
     def since(self, before: Figures) -> Figures:
         """The same, with what has ended from `before` on. Numbers that have become less began anew: Redis had lost
@@ -59,6 +62,7 @@ class Figures:
 
 
 _FIELDS = {f.name for f in fields(Figures)}
+_NOTHING = Figures()
 
 
 @dataclass(slots=True)
@@ -76,41 +80,22 @@ class Sample:
 
 
 def count(client: redis.Redis, queues: Sequence[str]) -> dict[str, Figures]:
-    """The figures of these queues now, `oldest` left out; two round trips, whatever their number."""
-    if not queues:
-        return {}
-    pipe = client.pipeline(transaction=False)
-    for queue in queues:
-        pipe.hlen(keys.body(queue))
-        pipe.zcard(keys.due(queue))
-        pipe.smembers(keys.holders(queue))
-        pipe.smembers(keys.unknown(queue))
-        pipe.hgetall(keys.ended(queue))
-    answers = pipe.execute()
-    found: dict[str, Figures] = {}
-    several: list[tuple[Figures, str]] = []
-    for n, queue in enumerate(queues):
-        bodies, due, holders, needs, ended = answers[5 * n : 5 * n + 5]
-        counts = {str(state): int(number) for state, number in ended.items()}
-        run_ms = counts.pop("run_ms", 0)
-        found[queue] = one = Figures(waiting=bodies - due, due_later=due, ended=counts, run_ms=run_ms)
-        for holder in holders:
-            pipe.hlen(keys.held(queue, holder))
-            several.append((one, "held"))
-        for need in needs:
-            pipe.zcard(keys.unknown_of(queue, need))
-            several.append((one, "set_aside"))
-    for (one, name), number in zip(several, pipe.execute() if several else (), strict=True):
-        setattr(one, name, getattr(one, name) + number)
-    for one in found.values():
-        one.waiting = max(0, one.waiting - one.set_aside)
-    return found
+    """The figures of these queues now, `oldest` left out; one round trip. Many are asked for in parts (listing.py)."""
+    return {queue: _figures_of(one) for queue, one in listing.counts(client, queues).items()}
 
 
-def busiest(queues: dict[str, Figures]) -> dict[str, Figures]:
-    """The `MOST` queues with the most going on, those first; idle ones left out."""
-    names = sorted(queues, key=lambda name: queues[name].size, reverse=True)
-    return {name: queues[name] for name in names[:MOST] if queues[name].size}
+def _figures_of(one: Count) -> Figures:
+    ended = dict(one.ended)
+    run_ms = ended.pop("run_ms", 0)
+    return Figures(one.waiting, one.due_later, one.held, one.set_aside, None, ended, run_ms)
+
+
+def busiest(queues: Mapping[str, Figures], before: Mapping[str, Figures] | None = None) -> dict[str, Figures]:
+    """The `MOST` queues with the most going on, those first, with what has ended since `before`; idle ones left out."""
+    before = before or {}
+    sizes = {name: one.size_since(before.get(name, _NOTHING)) for name, one in queues.items()}
+    names = nlargest(MOST, sizes, key=sizes.__getitem__)
+    return {name: queues[name].since(before.get(name, _NOTHING)) for name in names if sizes[name]}
 
 
 def keep(client: redis.Redis, sample: Sample) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import redis
 
-from queue_app.dispatch import keys, scripts
+from queue_app.dispatch import keys, listing, scripts
 from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.connection import close
 from queue_app.dispatch.holder import Holder, fence, seen
@@ -179,43 +179,12 @@ def pause(client: redis.Redis, queue: str, paused: bool) -> bool:
     return bool(scripts.pause(client, [keys.paused(queue), keys.bell(queue)], [int(paused)]))
 
 
-class Count(NamedTuple):
-    """How many jobs of a queue Redis has, and how many of those that wait a claim can reach.
-
-    Attributes:
-        waiting: may be claimed now.
-        held: are held by children.
-        due_later: wait for their time.
-        set_aside: wait for a worker that knows their task.
-        listed: ids in lanes; those of cancelled jobs may be among them.
-    """
-
-    waiting: int
-    held: int
-    due_later: int
-    set_aside: int
-    listed: int
-
-
-def count(client: redis.Redis, queues: Sequence[str]) -> dict[str, Count]:
-    """The counts of these queues; one round trip."""
-    calls = [
-        ([keys.body(q), keys.levels(q), keys.due(q), keys.holders(q), keys.unknown(q)], [keys.base(q)])
-        for q in queues
-    ]
-    found = {}
-    for queue, (known, held, due, aside, listed) in zip(
-        queues, scripts.many(client, scripts.audit, calls), strict=True
-    ):
-        found[queue] = Count(known - held - due - aside, held, due, aside, listed)
-    return found
-
-
 def depth(client: redis.Redis, queues: Sequence[str]) -> dict[str, dict[str, int]]:
     """For each queue, how many ids wait for their turn or time: `{"waiting": n, "due_later": m}`."""
     return {
         queue: {"waiting": one.waiting + one.set_aside, "due_later": one.due_later}
-        for queue, one in count(client, queues).items()
+        for part in listing.parts(queues)
+        for queue, one in listing.counts(client, part).items()
     }
 
 
@@ -359,7 +328,7 @@ def note(client: redis.Redis, queues: Iterable[str]) -> None:
 
 
 def known(client: redis.Redis) -> set[str]:
-    """The queues that were ever pushed to or served."""
+    """The queues that were pushed to or served lately; those that are idle are forgotten (maintenance/idle.py)."""
     return {str(name) for name in client.smembers(keys.queues())}
 
 

@@ -11,6 +11,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import partial
+from uuid import UUID
 
 import redis
 from django.db import transaction
@@ -109,18 +110,35 @@ def pursue(*, limit: int = CHUNK, check: Check = unchecked) -> int:
     Raises:
         Unavailable (see dispatch.connection): Redis cannot be reached.
     """
+    count, behind = pursue_some(limit=limit, check=check)
+    while behind is not None:
+        found, behind = pursue_some(behind, limit=limit, check=check)
+        count += found
+    return count
+
+
+def pursue_some(
+    after: UUID | None = None, *, limit: int = CHUNK, check: Check = unchecked
+) -> tuple[int, UUID | None]:
+    """One batch of `pursue`.
+
+    Args:
+        after: go on behind this id, and so behind those that their workers still hold; None: from the oldest on.
+
+    Returns:
+        How many have ended, and the id to go on behind; None when the end was reached.
+    """
     using = write_alias()
     asked = Job.objects.using(using).cancelling().order_by("id")
-    found = list(asked.values_list("pk", flat=True)[:limit])
-    count = 0
-    while found:
-        check()
-        with transaction.atomic(using=using):
-            rows = asked.filter(pk__in=found).select_for_update().only("state", "queue")
-            count += len(end_or_request(rows)[0])
-        # On behind those that their workers still hold, or they would starve the others.
-        found = list(asked.filter(pk__gt=found[-1]).values_list("pk", flat=True)[:limit])
-    return count
+    rest = asked if after is None else asked.filter(pk__gt=after)
+    found = list(rest.values_list("pk", flat=True)[:limit])
+    if not found:
+        return 0, None
+    check()
+    with transaction.atomic(using=using):
+        rows = asked.filter(pk__in=found).select_for_update().only("state", "queue")
+        ended, _ = end_or_request(rows)
+    return len(ended), found[-1] if len(found) == limit else None
 
 
 def forbidden(client: redis.Redis, deliveries: Iterable[Delivery]) -> list[Delivery]:

@@ -9,9 +9,9 @@ from uuid import UUID
 import redis
 
 from queue_app import clock, conf
-from queue_app.dispatch import queues
 from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import dispatching, release, settle
+from queue_app.lifecycle.outcome import Outcome
 from queue_app.lifecycle.recover import Cause, lost
 from queue_app.lifecycle.release import Check, unchecked
 from queue_app.models import Job
@@ -24,41 +24,59 @@ def redeliver(client: redis.Redis, *, limit: int = 5_000, check: Check = uncheck
 
     Args:
         limit: rows looked at in one go; all are looked at, as most of them are in good hands and stay.
+        check: asked before each batch of writes.
 
     Returns:
         How many were delivered again.
     """
-    since = clock.now() - timedelta(seconds=2 * conf.get().LEASE)
-    rows = Job.objects.using(write_alias()).filter(state=JobState.RUNNING, last_attempted_at__lt=since)
-    part = list(rows.order_by("id")[:limit])
-    count = 0
-    while part:
-        count += _some(client, part, check)
-        part = list(rows.filter(id__gt=part[-1].pk).order_by("id")[:limit]) if len(part) == limit else []
+    count, behind = redeliver_some(client, limit=limit, check=check)
+    while behind is not None:
+        found, behind = redeliver_some(client, behind, limit=limit, check=check)
+        count += found
     return count
 
 
-def _some(client: redis.Redis, rows: list[Job], check: Check) -> int:
-    by_queue: dict[str, list[Job]] = defaultdict(list)
-    for job in rows:
-        by_queue[job.queue].append(job)
+def redeliver_some(
+    client: redis.Redis, after: UUID | None = None, *, limit: int = 5_000, check: Check = unchecked
+) -> tuple[int, UUID | None]:
+    """A part of `redeliver`.
+
+    Args:
+        after: go on behind this id; None: from the oldest on.
+        limit: most rows looked at.
+        check: asked before each batch of writes.
+
+    Returns:
+        How many were delivered again, and the id to go on behind; None when the end was reached.
+    """
+    since = clock.now() - timedelta(seconds=2 * conf.get().LEASE)
+    rows = Job.objects.using(write_alias()).filter(state=JobState.RUNNING, last_attempted_at__lt=since)
+    if after is not None:
+        rows = rows.filter(id__gt=after)
+    part = list(rows.order_by("id").values_list("pk", "queue")[:limit])
+    # Neither held nor given back. Their rows are read after that: they may have moved on.
+    nowhere = release.unknown(client, part)
     count = 0
-    for queue, jobs in by_queue.items():
-        nowhere = set(queues.unknown(client, queue, [str(job.pk) for job in jobs]))
-        gone = [job for job in jobs if str(job.pk) in nowhere]  # neither held nor given back
-        outcomes = []
-        for job in gone:
-            _, _, raw = dispatching.entry_of_row(job)
-            started = job.last_attempted_at.timestamp() if job.last_attempted_at else 0.0
-            delivery = Delivery(queue, str(job.pk), raw, started)
-            outcomes.append(
-                lost(delivery, Cause("its worker and Redis were lost", running={delivery.id: started}))
-            )
-        if not outcomes:
-            continue
+    for begin in range(0, len(nowhere), release.CHUNK):
+        gone = [UUID(job_id) for job_id, _ in nowhere[begin : begin + release.CHUNK]]
+        count += _lose(client, list(rows.filter(pk__in=gone).order_by("id")), check)
+    return count, part[-1][0] if len(part) == limit else None
+
+
+def _lose(client: redis.Redis, jobs: list[Job], check: Check) -> int:
+    by_worker: dict[str, list[Outcome]] = defaultdict(list)
+    for job in jobs:
+        _, _, raw = dispatching.entry_of_row(job)
+        started = job.last_attempted_at.timestamp() if job.last_attempted_at else 0.0
+        delivery = Delivery(job.queue, str(job.pk), raw, started)
+        cause = Cause("its worker and Redis were lost", running={delivery.id: started})
+        by_worker[str(job.worker_id)].append(lost(delivery, cause))
+    count = 0
+    for worker_id, outcomes in by_worker.items():
         check()
-        accepted, _ = settle.record_apart(outcomes, str(gone[0].worker_id))
-        release.restore(client, [(UUID(job_id), queue) for job_id in accepted])
-        settle.announce(outcomes, accepted, str(gone[0].worker_id))
+        accepted, _ = settle.record_apart(outcomes, worker_id)
+        found = [(o.delivery.id, o.delivery.queue) for o in outcomes if o.delivery.id in accepted]
+        release.restore(client, found)
+        settle.announce(outcomes, accepted, worker_id)
         count += len(accepted)
     return count

@@ -9,16 +9,20 @@ is that of a part, not of all that is kept.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Case, FloatField, Min, OuterRef, Q, Subquery, Value, When
+from django.db.models.functions import Coalesce
+from django.db.models.lookups import LessThan
 
 from queue_app import clock, conf, ids
 from queue_app.lifecycle.release import Check, unchecked
 from queue_app.models import Attempt, DeadLetter, Job, Queue, Worker
 from queue_app.models.bulk import write_alias
+from queue_app.models.functions import Epoch
 from queue_app.states import JobState
 
 #: Which of the two retentions a final state follows.
@@ -29,6 +33,8 @@ KEPT_AS_FAILED = (JobState.FAILED, JobState.EXPIRED)
 BATCH = 5_000
 #: Rows looked at in one part.
 PART = 20_000
+#: Seconds in a hundred thousand years.
+FOR_EVER = 3e12
 
 
 def some(
@@ -81,29 +87,47 @@ def workers(*, limit: int = BATCH, check: Check = unchecked) -> int:
 
 def _over() -> tuple[Q, float | None]:
     """The condition that a job's time is over, and the shortest time for which any is kept (None: all for ever). What
-    is said of its task counts before what is said of its queue, and that before the settings."""
+    is said of its task counts before what is said of its queue, and that before the settings.
+
+    One look-up in the table of queues for each row that may be over, however many queues have a retention of their own.
+    """
     settings = conf.get()
     now = clock.seconds()
-    queues: list[tuple[Any, ...]] = list(
-        Queue.objects.using(write_alias()).values_list("name", "keep_succeeded", "keep_failed")
-    )
-    condition = Q(pk__in=[])
-    times: list[float] = []
-    for word, states, default, place in (
-        ("succeeded", KEPT_AS_SUCCEEDED, settings.KEEP_SUCCEEDED, 1),
-        ("failed", KEPT_AS_FAILED, settings.KEEP_FAILED, 2),
+    queues = Queue.objects.using(write_alias())
+    least = queues.aggregate(succeeded=Min("keep_succeeded"), failed=Min("keep_failed"))
+    shortest = _shortest(least.values())
+    if shortest is None:
+        return Q(pk__in=[]), None
+    condition = Q()
+    for word, states, default in (
+        ("succeeded", KEPT_AS_SUCCEEDED, settings.KEEP_SUCCEEDED),
+        ("failed", KEPT_AS_FAILED, settings.KEEP_FAILED),
     ):
-        by_task = {task: keep[word] for task, keep in (settings.KEEP_TASKS or {}).items() if word in keep}
-        by_queue: dict[str, float] = {row[0]: row[place] for row in queues if row[place] is not None}
-        rest = ~Q(task__in=sorted(by_task)) if by_task else Q()
-        rules: list[tuple[Q, float | None]] = [(Q(task=task), keep) for task, keep in by_task.items()]
-        rules += [(Q(queue=queue) & rest, keep) for queue, keep in by_queue.items()]
-        rules.append((rest & ~Q(queue__in=sorted(by_queue)) if by_queue else rest, default))
-        for which, keep in rules:
-            if keep is not None:
-                times.append(keep)
-                condition |= which & Q(state__in=states, finished_at__lt=clock.from_seconds(now - keep))
-    return condition, min(times, default=None)
+        keep: Any = _seconds(default)
+        if least[word] is not None:
+            own = queues.filter(name=OuterRef("queue")).order_by().values(f"keep_{word}")
+            keep = Coalesce(Subquery(own), keep)
+        of_task = {task: its[word] for task, its in (settings.KEEP_TASKS or {}).items() if word in its}
+        if of_task:
+            cases = [When(task=task, then=_seconds(seconds)) for task, seconds in of_task.items()]
+            keep = Case(*cases, default=keep)
+        over = LessThan(Epoch("finished_at") + keep, Value(now, output_field=FloatField()))
+        condition |= Q(state__in=states) & Q(over)
+    # Said first, as it is cheap, and leaves out what has not finished.
+    return Q(finished_at__lt=clock.from_seconds(now - shortest)) & condition, shortest
+
+
+def _seconds(keep: float | None) -> Value:
+    return Value(FOR_EVER if keep is None else keep, output_field=FloatField())
+
+
+def _shortest(of_queues: Iterable[float | None]) -> float | None:
+    """The shortest time for which any job is kept; None: all for ever."""
+    settings = conf.get()
+    times = [settings.KEEP_SUCCEEDED, settings.KEEP_FAILED, *of_queues]
+    for of_task in (settings.KEEP_TASKS or {}).values():
+        times += of_task.values()
+    return min((seconds for seconds in times if seconds is not None), default=None)
 
 
 def _delete(oldest: list[UUID], over: Q, check: Check) -> int:

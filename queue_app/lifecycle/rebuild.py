@@ -11,7 +11,7 @@ import redis
 from queue_app import conf, ids
 from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.lifecycle import release
-from queue_app.lifecycle.release import Check, unchecked
+from queue_app.lifecycle.release import Check, Place, unchecked
 from queue_app.models import Job, Queue, Worker, bulk
 from queue_app.models.bulk import write_alias
 from queue_app.states import JobState
@@ -23,12 +23,18 @@ QUEUES = 500
 def names_of_queues(client: redis.Redis) -> list[str]:
     """All queues that may have something in Redis, sorted."""
     using = write_alias()
-    names = queues.known(client)
-    for worker in workers.listed(client):
-        names.update(worker.queues)
+    names = set(names_in_redis(client))
     names.update(Queue.objects.using(using).values_list("name", flat=True))
     names.update(Job.objects.using(using).waiting_now().values_list("queue", flat=True).distinct())
     names.update(Job.objects.using(using).timed().values_list("queue", flat=True).distinct())
+    return sorted(names)
+
+
+def names_in_redis(client: redis.Redis) -> list[str]:
+    """The queues that Redis lists, and those that workers serve; sorted."""
+    names = queues.known(client)
+    for worker in workers.listed(client):
+        names.update(worker.queues)
     return sorted(names)
 
 
@@ -82,6 +88,8 @@ class Refill:
         found = bulk.for_vendor(bulk.write_connection()).ids_and_queues(rows)
         self._rows: Iterator[tuple[str, str]] = iter(found.iterator(chunk_size=release.CHUNK))
         self._left: list[tuple[UUID | str, str]] = []
+        self._timed: Place | None = None
+        self._until = release.horizon()
 
     def run(self, client: redis.Redis, seconds: float, check: Check = unchecked) -> int:
         """Go on for about so many seconds.
@@ -93,15 +101,15 @@ class Refill:
         count = 0
         try:
             while not self.done and time.monotonic() < until:
-                part = self._next_part()
                 check()
-                count += release.restore(client, part, check, self._left)
-                if not part:
-                    count += release.restore(
-                        client, self._left, check
-                    )  # other transactions have ended by now
-                    count += release.load_due(client, limit=1_000_000, check=check)
-                    self.done = True
+                if part := self._next_part():
+                    count += release.restore(client, part, check, self._left)
+                    continue
+                count += release.restore(client, self._left, check)  # other transactions have ended by now
+                self._left = []
+                found, self._timed = release.load_some(client, self._until, self._timed, check=check)
+                count += found
+                self.done = self._timed is None
         except connection.Full:
             self.full = self.done = True
         return count

@@ -17,11 +17,10 @@ from queue_app.dispatch import queues, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.holder import raise_fence
 from queue_app.dispatch.queues import Entry
-from queue_app.lifecycle import cancelling, dispatching, release, settle
+from queue_app.lifecycle import cancelling, dispatching, release, settle, witnesses
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.lifecycle.release import Check, unchecked
-from queue_app.lifecycle.sweep import queues_that_wait, waiting_in
-from queue_app.models import Job, Worker
+from queue_app.models import Job, Worker, bulk
 from queue_app.models.bulk import write_alias
 from queue_app.states import UNFINISHED, AttemptState, DeadReason
 
@@ -41,7 +40,8 @@ class Cause:
         running: id → epoch seconds at which its attempt began, of the jobs that were under way. None where nobody
             knows (another host): then every job it held is taken to have been running.
         verdicts: id → outcome, for jobs that the supervisor killed on purpose (time limit).
-        blameless: no job is to blame (the worker was told to stop): none is recorded as lost for it.
+        blameless: no job is to blame (the worker was told to stop, or is not heard of any more): the loss is in the
+            job's history and does not count as a death.
     """
 
     text: str
@@ -172,40 +172,48 @@ def reap(
     own_id: str,
     silent: Callable[[workers.Listed, float], bool] | None = None,
     check: Check = unchecked,
+    keep: Check = unchecked,
+    over: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Take over from workers whose heartbeat is older than the lease.
+    """Take over from workers whose heartbeat is older than the lease, in Redis and in their row.
+
+    A worker that is cut off from Redis alone still renews its row: what it runs is its own.
 
     Args:
         silent: asked for each of the others, with the age of its heartbeat in seconds; one over the lease is buried
             only if it agrees.
         check: called before each batch of writes.
+        keep: called in every loop.
+        over: whether to leave the rest to the next call.
 
     Returns:
         How many workers were buried.
+
+    Raises:
+        DatabaseError: the rows cannot be read; no worker is buried then.
     """
     lease = conf.get().LEASE
     now = workers.now(client)
     listed = {worker.id: worker for worker in workers.listed(client)}
-    names = queues.known(client).union(*(worker.queues for worker in listed.values()))
-    holding: dict[str, dict[str, list[str]]] = {worker_id: {} for worker_id in listed}
-    for queue in sorted(names):
-        for holder in queues.holders(client, queue):
-            holding.setdefault(workers.owner(holder), {}).setdefault(holder, []).append(queue)
-    count = 0
-    for worker_id, holders in holding.items():
-        if worker_id == own_id:
+    holding = witnesses.holding(client, listed.values(), keep)
+    for worker_id in holding.keys() - listed.keys() - {own_id}:
+        # Redis lost its data, and its keeper has not spoken since: its lease begins.
+        workers.enlist(client, worker_id)
+    suspects = []
+    for worker in listed.values():
+        age = now - worker.beat
+        agreed = worker.id != own_id and (silent is None or silent(worker, age))
+        if agreed and age > lease:
+            suspects.append(worker.id)
+    if not suspects:
+        return 0
+    cause = Cause(f"no heartbeat for {lease:g} s", blameless=True)
+    count, living = 0, witnesses.with_fresh_rows(suspects, lease)
+    for worker_id in suspects:
+        if worker_id in living:
             continue
-        if (
-            worker_id not in listed
-        ):  # Redis lost its data, and its keeper has not spoken since: its lease begins
-            workers.enlist(client, worker_id)
-            continue
-        age = now - listed[worker_id].beat
-        agreed = silent is None or silent(listed[worker_id], age)
-        if age <= lease or not agreed:
-            continue
-        cause = Cause(f"no heartbeat for {lease:g} s")
-        for holder, held_queues in holders.items():
+        for holder, held_queues in holding.get(worker_id, {}).items():
+            keep()
             take_back(client, holder, held_queues, worker_id, cause, check)
         check()
         workers.remove(client, worker_id)
@@ -213,6 +221,8 @@ def reap(
             stopped_at=clock.now()
         )
         count += 1
+        if over():
+            break
     return count
 
 
@@ -241,7 +251,12 @@ def announce_running(client: redis.Redis, holder: str, running: Iterable[tuple[s
 
 
 def sweep(
-    client: redis.Redis, *, limit: int = 2_000, after: Place | None = None, check: Check = unchecked
+    client: redis.Redis,
+    *,
+    limit: int = 2_000,
+    after: Place | None = None,
+    check: Check = unchecked,
+    keep: Check = unchecked,
 ) -> tuple[int, Place | None]:
     """Push rows that were committed but never pushed; a part of a long backlog, by queue and id. What is new is found
     sooner by `sweep.Recent`.
@@ -250,19 +265,14 @@ def sweep(
         limit: most rows looked at in one call.
         after: continue behind this place.
         check: asked before each batch of writes.
+        keep: called in every loop.
 
     Returns:
         How many were missing, and the place to continue behind (None: the end was reached).
     """
-    grace = ids.floor(clock.seconds() - conf.get().SWEEP_GRACE)
-    first, last = after or ("", None)
-    found: list[tuple[UUID, str]] = []
-    for name in queues_that_wait(first):
-        rows = waiting_in(name).filter(id__lt=grace)
-        if last is not None and name == first:
-            rows = rows.filter(id__gt=last)
-        found += rows.order_by("id").values_list("pk", "queue")[: limit - len(found)]
-        if len(found) == limit:
-            break
-    count = release.restore(client, found, check)
-    return count, (found[-1][1], found[-1][0]) if len(found) == limit else None
+    database = bulk.write_connection()
+    until = ids.floor(clock.seconds() - conf.get().SWEEP_GRACE)
+    walk = bulk.for_vendor(database).walk_waiting
+    found = walk(database, after or ("", ids.floor(0)), until, limit)
+    count = release.restore_missing(client, found, check=check, keep=keep)
+    return count, (found[-1][1], UUID(found[-1][0])) if len(found) == limit else None

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import NamedTuple
 from uuid import UUID
 
 import redis
 from django.db import Error
+from django.db.models import Q
 
 from queue_app import clock, conf
-from queue_app.dispatch import connection, queues
+from queue_app.dispatch import connection, listing, queues
 from queue_app.lifecycle import dispatching
 from queue_app.models import Job
 from queue_app.models.bulk import write_alias
+from queue_app.models.job import JobQuerySet
 from queue_app.states import TIMED, JobState
 
 logger = logging.getLogger(__name__)
 
 #: Rows looked at in one go.
 CHUNK = 2_000
-#: Rows that one call lets say `queued`.
-SAY = 5_000
+#: Rows that wait for a time, in one part of the walk through them. Where very many have the same time, the database
+#: sorts them all for each part.
+PART = 10_000
 
 #: Called before each batch of writes; raises when the caller may not go on (a leader that was deposed).
 Check = Callable[[], None]
@@ -34,25 +38,82 @@ def unchecked() -> None:
     """The check of those who need nobody's leave."""
 
 
+class Place(NamedTuple):
+    """A place among the rows that wait for a time: the time, and the row."""
+
+    at: datetime
+    id: UUID
+
+
 def load_due(
-    client: redis.Redis, *, after: datetime | None = None, limit: int = 50_000, check: Check = unchecked
+    client: redis.Redis, *, after: datetime | None = None, limit: int | None = None, check: Check = unchecked
 ) -> int:
     """Load jobs whose time is near into Redis, soonest first, unless it knows them.
 
     Args:
         after: leave out those whose time is before this: they were loaded by an earlier call.
-        limit: most rows looked at.
+        limit: most rows looked at; None: all.
         check: asked before each batch of writes.
 
     Returns:
         How many were missing in Redis.
     """
-    horizon = clock.now() + timedelta(seconds=conf.get().DUE_HORIZON)
-    rows = Job.objects.using(write_alias()).timed().filter(run_after__lte=horizon).order_by("run_after")
-    if after is not None:
-        rows = rows.filter(run_after__gte=after)
+    until = horizon()
+    count, place = load_some(client, until, start=after, limit=limit or PART, check=check)
+    while place is not None and limit is None:
+        found, place = load_some(client, until, place, check=check)
+        count += found
+    return count
+
+
+def horizon() -> datetime:
+    """The latest time that is near: jobs whose time is before it belong into Redis."""
+    return clock.now() + timedelta(seconds=conf.get().DUE_HORIZON)
+
+
+def load_some(
+    client: redis.Redis,
+    until: datetime,
+    after: Place | None = None,
+    *,
+    start: datetime | None = None,
+    limit: int = PART,
+    check: Check = unchecked,
+    keep: Check = unchecked,
+) -> tuple[int, Place | None]:
+    """A part of `load_due`.
+
+    Args:
+        until: the latest time.
+        after: go on behind this place; None: from `start` on, or from the beginning.
+        limit: most rows looked at.
+        check: asked before each batch of writes.
+        keep: called in every loop.
+
+    Returns:
+        How many were missing in Redis, and the place to go on behind; None when the end was reached.
+    """
     # All at once: a server-side cursor costs five round trips where there is mostly nothing.
-    return restore(client, list(rows.values_list("pk", "queue")[:limit]), check)
+    found = list(_timed(until, after, start).values_list("run_after", "pk", "queue")[:limit])
+    count = restore_missing(client, [(pk, queue) for _, pk, queue in found], check=check, keep=keep)
+    return count, _place(found, limit)
+
+
+def _timed(until: datetime, after: Place | None, start: datetime | None = None) -> JobQuerySet:
+    rows = Job.objects.using(write_alias()).timed().filter(run_after__lte=until)
+    if after is not None:
+        # Said twice, so that the index is entered at this time.
+        rows = rows.filter(Q(run_after__gt=after.at) | Q(pk__gt=after.id), run_after__gte=after.at)
+    elif start is not None:
+        rows = rows.filter(run_after__gte=start)
+    return rows.order_by("run_after", "pk")
+
+
+def _place(found: Sequence[tuple[datetime | None, UUID, str]], limit: int) -> Place | None:
+    if len(found) < limit:
+        return None
+    at, pk, _ = found[-1]
+    return None if at is None else Place(at, pk)  # a row that waits for a time has one
 
 
 def restore(
@@ -113,6 +174,43 @@ def _restore_some(
     )
 
 
+def restore_missing(
+    client: redis.Redis,
+    found: Sequence[tuple[UUID | str, str]],
+    *,
+    check: Check = unchecked,
+    keep: Check = unchecked,
+) -> int:
+    """`restore` of many rows, most of which Redis knows.
+
+    Args:
+        found: (id, queue) of rows that were waiting a moment ago.
+        check: asked before each batch of writes.
+        keep: called for each batch.
+
+    Returns:
+        How many were missing.
+    """
+    count = 0
+    for begin in range(0, len(found), CHUNK):
+        keep()
+        count += restore(client, found[begin : begin + CHUNK], check)
+    return count
+
+
+def unknown(client: redis.Redis, found: Iterable[tuple[UUID | str, str]]) -> list[tuple[str, str]]:
+    """Those of a batch of (id, queue) that Redis does not know, by queue; one round trip.
+
+    Raises:
+        DataLost: it is not known at present what runs.
+    """
+    by_queue: dict[str, list[str]] = defaultdict(list)
+    for pk, queue in found:
+        by_queue[queue].append(str(pk))
+    missing = listing.unknown(client, by_queue)
+    return [(job_id, queue) for queue, ids in missing.items() for job_id in ids]
+
+
 def restore_quietly(found: Iterable[tuple[UUID | str, str]]) -> None:
     """`restore` after a commit: a failure of a store is noted, and left to the reconciler."""
     try:
@@ -123,20 +221,48 @@ def restore_quietly(found: Iterable[tuple[UUID | str, str]]) -> None:
         logger.warning("Committed jobs could not be read, and are left to the sweep: %s", str(error).strip())
 
 
-def say_queued(*, limit: int = SAY, check: Check = unchecked) -> int:
+def say_queued(client: redis.Redis, *, check: Check = unchecked) -> int:
     """Let rows that wait for a time that has come say `queued`; under load most are run before this sees them.
 
     Args:
-        limit: most rows changed.
         check: asked before the rows are written.
 
     Returns:
         How many rows were changed.
     """
-    using = write_alias()
-    due = Job.objects.using(using).timed().filter(run_after__lte=clock.now()).order_by("run_after")
-    ids = list(due.values_list("pk", flat=True)[:limit])
-    if not ids:
-        return 0
+    until = clock.now()
+    count, place = say_some(client, until, check=check)
+    while place is not None:
+        found, place = say_some(client, until, place, check=check)
+        count += found
+    return count
+
+
+def say_some(
+    client: redis.Redis, until: datetime, after: Place | None = None, *, check: Check = unchecked
+) -> tuple[int, Place | None]:
+    """A part of `say_queued`, soonest first. Rows that Redis does not know are loaded before: once they say `queued`,
+    the only thing that finds them is the slow walk through the backlog.
+
+    Args:
+        until: the latest time that has come.
+        after: go on behind this place; None: from the beginning.
+        check: asked before each batch of writes.
+
+    Returns:
+        How many rows were changed, and the place to go on behind; None when the end was reached.
+    """
+    found = list(_timed(until, after).values_list("run_after", "pk", "queue")[:CHUNK])
+    if not found:
+        return 0, None
+    missing = unknown(client, [(pk, queue) for _, pk, queue in found])
+    if missing:
+        restore(client, missing, check)
+        missing = unknown(client, missing)  # those that are being cancelled, or have moved on
+    without = {job_id for job_id, _ in missing}
+    known = [pk for _, pk, _ in found if str(pk) not in without]
+    if not known:
+        return 0, _place(found, CHUNK)
     check()
-    return Job.objects.using(using).filter(pk__in=ids, state__in=sorted(TIMED)).update(state=JobState.QUEUED)
+    rows = Job.objects.using(write_alias()).filter(pk__in=known, state__in=sorted(TIMED))
+    return rows.update(state=JobState.QUEUED), _place(found, CHUNK)

@@ -1,24 +1,21 @@
 """Audit: notices keys that Redis has lost in part, by eviction or by hand.
 
 Two questions find them. Can all jobs that wait in Redis be reached through the lanes of their queue? Does Redis know
-a job of each queue that has waited for a while? Each answer must be the same in two runs, so that what is just under way
-does not count.
+a job of each queue that has waited for a while? Each answer must be the same in two runs, as each may be wrong once.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from uuid import UUID
 
-from queue_app.dispatch import epochs, keys, queues
+from queue_app.dispatch import epochs, keys, listing
 from queue_app.lifecycle import rebuild, release, sweep
 from queue_app.maintenance.duty import Duty, Mandate
+from queue_app.models import Job
+from queue_app.models.bulk import write_alias
 
 logger = logging.getLogger(__name__)
-
-#: Queues in one round trip.
-PART = 500
 
 
 class Audit:
@@ -26,7 +23,7 @@ class Audit:
 
     def __init__(self) -> None:
         self._unreachable: set[str] = set()
-        self._unknown: set[tuple[str, str]] = set()
+        self._unknown: set[str] = set()
 
     def run(self, mandate: Mandate) -> int:
         """Look at all queues; put right what was found twice.
@@ -37,14 +34,13 @@ class Audit:
         if not mandate.whole:
             self._unreachable, self._unknown = set(), set()
             return 0
-        return self._look_at_lanes(mandate) or self._look_at_oldest(mandate)
+        return self._look_at_lanes(mandate) or self._look_at_rows(mandate)
 
     def _look_at_lanes(self, mandate: Mandate) -> int:
-        names = rebuild.names_in_redis(mandate.client)
         found = set()
-        for part in _parts(names):
+        for part in listing.parts(rebuild.names_in_redis(mandate.client)):
             mandate.keep()
-            counts = queues.count(mandate.client, part)
+            counts = listing.counts(mandate.client, part)
             found |= {name for name, count in counts.items() if count.waiting > count.listed}
         twice, self._unreachable = found & self._unreachable, found
         for shard in {keys.shard_of(name) for name in twice}:
@@ -56,20 +52,17 @@ class Audit:
                 )
         if twice:
             mandate.check()
-            mandate.urgent = True
         return len(twice)
 
-    def _look_at_oldest(self, mandate: Mandate) -> int:
-        """Push all that waits in queues whose oldest job Redis does not know, where that was so before."""
+    def _look_at_rows(self, mandate: Mandate) -> int:
+        """Push all that waits in queues of which Redis does not know a job, where that was so before."""
         found = set()
-        for part in _parts(sweep.oldest_waiting(mandate.keep)):
+        for part in sweep.one_of_each(mandate.keep):
             mandate.keep()
-            missing = queues.missing(mandate.client, {queue: [job_id] for queue, job_id in part})
-            found |= {(queue, ids[0]) for queue, (ids, _) in missing.items()}
+            found |= {queue for _, queue in release.unknown(mandate.client, part)}
         twice, self._unknown = found & self._unknown, found
-        for queue, _ in sorted(twice):
-            count = self._restore(mandate, queue)
-            if count:
+        for queue in sorted(twice):
+            if count := self._restore(mandate, queue):
                 logger.warning("%d waiting jobs of %s were missing in Redis and were pushed.", count, queue)
         return len(twice)
 
@@ -77,19 +70,13 @@ class Audit:
     def _restore(mandate: Mandate, queue: str) -> int:
         count, behind = 0, UUID(int=0)
         while True:
-            rows = sweep.waiting_in(queue).filter(id__gt=behind).order_by("id")
-            part = list(rows.values_list("pk", "queue")[: release.CHUNK])
+            rows = Job.objects.using(write_alias()).waiting_now().filter(queue=queue, id__gt=behind)
+            part = list(rows.order_by("id").values_list("pk", "queue")[: release.CHUNK])
             if not part:
                 return count
             behind = part[-1][0]
             mandate.keep()
             count += release.restore(mandate.client, part, mandate.check)
-
-
-def _parts(values: Iterable[object]) -> Iterable[list[object]]:
-    found = list(values)
-    for start in range(0, len(found), PART):
-        yield found[start : start + PART]
 
 
 #: Twice this, and a rebuild, are less than a minute.

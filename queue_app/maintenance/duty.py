@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,6 +13,9 @@ from queue_app import conf
 from queue_app.dispatch import workers
 from queue_app.dispatch.epochs import WHOLE, Epoch
 from queue_app.exceptions import Deposed
+
+#: Seconds after which a run leaves the rest to the next one, which comes at once: other duties wait behind it.
+SECONDS = 2.0
 
 
 def term() -> float:
@@ -29,7 +33,8 @@ class Mandate:
         token: a number that no earlier leadership had.
         stop: set when the process is to end.
         unfinished: set by a duty that left work behind because its time was up: it is then due again at once.
-        urgent: set by a duty whose next run must not wait for the leader's usual pause.
+        began: when the present run of a duty began, on the monotonic clock.
+        renewed: when the leadership was last prolonged, on the monotonic clock.
     """
 
     client: redis.Redis
@@ -37,8 +42,18 @@ class Mandate:
     token: int
     stop: threading.Event = field(default_factory=threading.Event)
     unfinished: bool = False
-    urgent: bool = False
+    began: float = field(default_factory=time.monotonic)
+    renewed: float = field(default_factory=time.monotonic)
     _epochs: dict[str, Epoch] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """A run of a duty begins."""
+        self.unfinished, self.began = False, time.monotonic()
+
+    @property
+    def over(self) -> bool:
+        """Whether the present run has had its time. It then sets `unfinished` and returns."""
+        return time.monotonic() - self.began >= SECONDS
 
     @property
     def epochs(self) -> dict[str, Epoch]:
@@ -65,11 +80,27 @@ class Mandate:
             Deposed: it is over, or the process shall end.
             Unavailable (see dispatch.connection): nobody can say.
         """
-        if self.stop.is_set():
-            raise Deposed("This process was told to stop.")
+        self._heed_stop()
+        asked = time.monotonic()
         leads, self._epochs = workers.renew(self.client, self.leader_id, term(), self.token)
         if not leads:
             raise Deposed()
+        self.renewed = asked
+
+    def keep(self) -> None:
+        """Prolong the leadership when a third of its time has passed; to be called in every loop, also where nothing is
+        written. Most calls cost no round trip.
+
+        Raises:
+            As `check`.
+        """
+        self._heed_stop()
+        if time.monotonic() - self.renewed >= term() / 3:
+            self.check()
+
+    def _heed_stop(self) -> None:
+        if self.stop.is_set():
+            raise Deposed("This process was told to stop.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +111,17 @@ class Duty:
         name: one word.
         interval: least seconds between the beginnings of two runs.
         run: does it once, and returns how many rows or jobs it touched. It must ask `Mandate.check` before each batch
-            of writes, be harmless when repeated, and may be left in the middle.
+            of writes and `Mandate.keep` in every loop, end soon when `Mandate.over`, be harmless when repeated, and may
+            be left in the middle.
         doc: what it does, for people.
+        urgent: it is looked at between the runs of all others, which may each take `SECONDS`.
     """
 
     name: str
     interval: float
     run: Callable[[Mandate], int]
     doc: str
+    urgent: bool = False
 
     @property
     def jitter(self) -> float:

@@ -19,7 +19,18 @@ from queue_app.dispatch import connection, workers
 from queue_app.exceptions import Deposed
 from queue_app.lifecycle import dispatching, tokens
 from queue_app.lifecycle.outage import is_outage
-from queue_app.maintenance import cancel, history, promote, prune, reap, rebuild, reconcile, stats, tick
+from queue_app.maintenance import (
+    audit,
+    cancel,
+    history,
+    promote,
+    prune,
+    reap,
+    rebuild,
+    reconcile,
+    stats,
+    tick,
+)
 from queue_app.maintenance.duty import Duty, Mandate, term
 from queue_app.maintenance.history import History
 from queue_app.worker import connections
@@ -36,14 +47,16 @@ DUTIES: tuple[Duty, ...] = (
     reconcile.SWEEP,
     reconcile.BACKLOG,
     reconcile.ORPHANS,
+    audit.AUDIT,
     stats.STATS,
     prune.PRUNE,
 )
 
 #: Seconds between two looks of the leader at whether something is due; fewer when the lease is very short.
 LOOK = 1.0
-#: The same, in the midst of a rebuild.
-URGENT = 0.1
+#: Seconds until the leader goes on with a duty that has done something, and has more to do than its time allows; and in
+#: the midst of a rebuild.
+GO_ON = 0.05
 #: Seconds after which a duty is done again that Redis refused.
 REFUSED = 1.0
 #: Seconds within which a process that has started seeks to lead.
@@ -74,19 +87,20 @@ class Leader:
         self._stop = stop
         self._changed = changed or (lambda token: None)
         self._duties = duties
+        self._urgent = tuple(duty for duty in duties if duty.urgent)
         self._due: dict[str, float] = {}
         self._histories: dict[str, History] = {}
         self._token = 0
         self._unwritten: set[str] = set()
         self._news = False
-        self._urgent = False
+        self._more = False
         self._write_at = 0.0
 
     def run(self) -> None:
         """Seek to lead, and do the duties, until told to stop."""
         pause = FIRST * random.random()  # not all workers of a deployment in the same moment
         while not self._stop.wait(pause):
-            self._urgent = False
+            self._more = False
             try:
                 self.step()
             except connection.Unavailable as error:
@@ -106,9 +120,9 @@ class Leader:
 
     def _pause(self) -> float:
         often = conf.get().LEASE / 5
-        if self._token:
-            return URGENT if self._urgent else min(LOOK, often)
-        return often * (0.75 + random.random() / 2)
+        if not self._token:
+            return often * (0.75 + random.random() / 2)
+        return GO_ON if self._more else min(LOOK, often)
 
     def step(self) -> None:
         """Renew the leadership, or seek it; do what is due.
@@ -122,8 +136,10 @@ class Leader:
             return
         try:
             for duty in self._duties:
-                if time.monotonic() >= self._due.get(duty.name, 0.0):
-                    self._do(duty, mandate)
+                mandate.keep()
+                for one in (*self._urgent, duty):
+                    if time.monotonic() >= self._due.get(one.name, 0.0):
+                        self._do(one, mandate)
         except Deposed:
             if self._stop.is_set():
                 return
@@ -187,18 +203,18 @@ class Leader:
         found = self._histories.setdefault(duty.name, History())
         self._unwritten.add(duty.name)
         at, began, count, error = clock.seconds(), time.monotonic(), 0, ""
-        mandate.unfinished = mandate.urgent = False
+        mandate.begin()
         self._due[duty.name] = began + duty.interval + duty.jitter * random.random()
         try:
             connections.refresh()
             count = duty.run(mandate)
             if mandate.unfinished:
                 self._due[duty.name] = 0.0
-            self._urgent |= mandate.urgent
+                self._more |= count > 0 or duty.urgent
         except (connection.DataLost, connection.Full) as refused:
             # Redis answers. The rebuild comes first, or memory must be freed; the duty goes on after that.
             error = connection.explain(refused)
-            self._urgent |= isinstance(refused, connection.DataLost)
+            self._more |= isinstance(refused, connection.DataLost)
             self._due[duty.name] = min(self._due[duty.name], began + REFUSED)
         except connection.Unavailable as lost:
             said = connection.explain_publicly(lost)  # the API shows it

@@ -2,48 +2,84 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from queue_app import clock, conf
+from queue_app import clock
 from queue_app.lifecycle import release
+from queue_app.lifecycle.release import Place
 from queue_app.maintenance.duty import Duty, Mandate
 
-#: Every so many runs all that is near is looked at, not only what has come near since the last one: also jobs whose
+#: Every so many walks all that is near is looked at, not only what has come near since the last one: also jobs whose
 #: push failed are found then.
 THOROUGH = 6
 
-_runs = 0
-_loaded_until: datetime | None = None
+
+class Loading:
+    """Loads what is due soon. A walk through it, soonest first, goes over several runs if there is much."""
+
+    def __init__(self) -> None:
+        self._token = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin with all that is near."""
+        self._walks = 0
+        self._behind: Place | None = None  # where the walk under way stands
+        self._loaded_until: datetime | None = None
+
+    def run(self, mandate: Mandate) -> int:
+        """Go on with the walk, or begin one.
+
+        Returns:
+            How many jobs were loaded.
+        """
+        if mandate.lost or mandate.token != self._token:
+            self.forget()
+        if mandate.lost:
+            return 0  # the rebuild comes first
+        self._token = mandate.token
+        until, count = release.horizon(), 0
+        while True:
+            mandate.keep()
+            start = self._loaded_until if self._walks % THOROUGH else None
+            found, self._behind = release.load_some(
+                mandate.client, until, self._behind, start=start, check=mandate.check, keep=mandate.keep
+            )
+            count += found
+            mandate.unfinished = self._behind is not None
+            if self._behind is None:
+                self._walks, self._loaded_until = self._walks + 1, until
+            if self._behind is None or mandate.over:
+                return count
 
 
-def run(mandate: Mandate) -> int:
-    """Load what is due soon.
+class Saying:
+    """Lets rows that wait for a time that has come say so."""
 
-    Returns:
-        How many jobs were loaded.
-    """
-    global _runs, _loaded_until
-    if mandate.lost:
-        _runs = 0
-        return 0  # the rebuild comes first
-    after = None if _runs % THOROUGH == 0 else _loaded_until
-    until = clock.now() + timedelta(seconds=conf.get().DUE_HORIZON)
-    count = release.load_due(mandate.client, after=after, check=mandate.check)
-    _runs, _loaded_until = _runs + 1, until
-    return count
+    def __init__(self) -> None:
+        self._behind: Place | None = None
+
+    def run(self, mandate: Mandate) -> int:
+        """Go on with the walk through them, or begin one.
+
+        Returns:
+            How many rows were changed.
+        """
+        if mandate.lost:
+            self._behind = None
+            return 0  # what they would say is not so: Redis does not have them
+        until, count = clock.now(), 0
+        while True:
+            mandate.keep()
+            found, self._behind = release.say_some(mandate.client, until, self._behind, check=mandate.check)
+            count += found
+            mandate.unfinished = self._behind is not None
+            if self._behind is None or mandate.over:
+                return count
 
 
-def say(mandate: Mandate) -> int:
-    """Let rows that wait for a time that has come say so.
-
-    Returns:
-        How many rows were changed.
-    """
-    count = release.say_queued(check=mandate.check)
-    mandate.unfinished = count == release.SAY
-    return count
-
+loading = Loading()
 
 #: The shortest DUE_HORIZON allowed is twice as long.
-LOAD = Duty("promote", 8.0, run, "loads jobs that are due soon into Redis")
-SAY = Duty("say_queued", 8.0, say, "lets rows whose time has come say so")
+LOAD = Duty("promote", 8.0, loading.run, "loads jobs that are due soon into Redis")
+SAY = Duty("say_queued", 8.0, Saying().run, "lets rows whose time has come say so")

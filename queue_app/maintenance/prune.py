@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-import time
 from uuid import UUID
 
 from queue_app.lifecycle import prune
 from queue_app.maintenance.duty import Duty, Mandate
 
-#: Seconds after which a run leaves the rest to the next, which comes at once: other duties wait behind it.
-SECONDS = 2.0
 #: Parts with nothing to delete, one after the other, that one run looks at.
 VAIN = 5
 
-_behind: UUID | None = None
+
+class Pruning:
+    """Walks through the record, a few parts in each run."""
+
+    def __init__(self) -> None:
+        self._behind: UUID | None = None
+
+    def run(self, mandate: Mandate) -> int:
+        """Walk on, batch by batch, while there is something to delete and time is left.
+
+        Returns:
+            How many rows were deleted.
+        """
+        count, vain = 0, 0
+        while vain < VAIN:
+            mandate.keep()
+            found, self._behind = prune.some(self._behind, check=mandate.check)
+            count += found
+            if self._behind is None:
+                count += prune.workers(check=mandate.check)
+                break
+            vain = 0 if found else vain + 1
+            if mandate.over:
+                mandate.unfinished = count > 0
+                break
+        return count
 
 
-def run(mandate: Mandate) -> int:
-    """Walk on through the record, batch by batch, while there is something to delete and time is left.
-
-    Returns:
-        How many rows were deleted.
-    """
-    global _behind
-    began, count, vain = time.monotonic(), 0, 0
-    while vain < VAIN:
-        found, _behind = prune.some(_behind, check=mandate.check)
-        count += found
-        if _behind is None:
-            count += prune.workers(check=mandate.check)
-            break
-        vain = 0 if found else vain + 1
-        if time.monotonic() - began >= SECONDS:
-            mandate.unfinished = count > 0
-            break
-    return count
-
-
-PRUNE = Duty("prune", 30.0, run, "deletes finished jobs and stopped workers whose retention is over")
+PRUNE = Duty(
+    "prune", 30.0, Pruning().run, "deletes finished jobs and stopped workers whose retention is over"
+)

@@ -63,7 +63,16 @@ def run(mandate: Mandate) -> int:
         How many workers were buried.
     """
     _suspects.look()
-    return recover.reap(mandate.client, mandate.leader_id, _suspects.silent, mandate.check)
+    count = recover.reap(
+        mandate.client,
+        mandate.leader_id,
+        _suspects.silent,
+        check=mandate.check,
+        keep=mandate.keep,
+        over=lambda: mandate.over,
+    )
+    mandate.unfinished = count > 0 and mandate.over
+    return count
 
 
-REAP = Duty("reap", INTERVAL, run, "takes over what workers without a heartbeat held")
+REAP = Duty("reap", INTERVAL, run, "takes over what workers without a heartbeat held", urgent=True)

@@ -46,7 +46,7 @@ class Rebuild:
         if all(epoch.phase == epochs.WHOLE and not epoch.lost for epoch in epochs_now.values()):
             self._drop_old_layout(mandate, epochs_now)
             return 0
-        mandate.unfinished = mandate.urgent = True
+        mandate.unfinished = True
         if lost := {shard: epoch for shard, epoch in epochs_now.items() if epoch.lost}:
             self._begin(mandate, lost)
             return 0
@@ -130,4 +130,6 @@ class Rebuild:
 
 
 #: Quick to begin: claims wait for it.
-REBUILD = Duty("rebuild", 0.8, Rebuild().run, "pushes all that waits when Redis has lost its data")
+REBUILD = Duty(
+    "rebuild", 0.8, Rebuild().run, "pushes all that waits when Redis has lost its data", urgent=True
+)

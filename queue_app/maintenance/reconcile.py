@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+from uuid import UUID
 
-from queue_app.lifecycle import rebuild, recover
-from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
+from queue_app.lifecycle import orphans, rebuild, recover
 from queue_app.lifecycle.sweep import Recent
 from queue_app.maintenance.duty import Duty, Mandate
 
@@ -31,7 +31,9 @@ def sweep(mandate: Mandate) -> int:
     if mandate.token != _token:  # another one may have led in between
         _recent.forget()
     _token = mandate.token
-    return _said(_recent.run(mandate.client, check=mandate.check))
+    count = _recent.run(mandate.client, check=mandate.check, keep=mandate.keep, over=lambda: mandate.over)
+    mandate.unfinished = _recent.unfinished
+    return _said(count)
 
 
 def backlog(mandate: Mandate) -> int:
@@ -44,7 +46,9 @@ def backlog(mandate: Mandate) -> int:
     if mandate.lost:
         return 0
     rebuild.sync_pauses(mandate.client, mandate.check)
-    count, _behind = recover.sweep(mandate.client, limit=PART, after=_behind, check=mandate.check)
+    count, _behind = recover.sweep(
+        mandate.client, limit=PART, after=_behind, check=mandate.check, keep=mandate.keep
+    )
     return _said(count)
 
 
@@ -54,18 +58,31 @@ def _said(count: int) -> int:
     return count
 
 
-def orphans(mandate: Mandate) -> int:
-    """Rows that say `running` although nobody holds them.
+class Orphans:
+    """Walks through the rows that say `running`; over several runs if there are many."""
 
-    Returns:
-        How many jobs were delivered again.
-    """
-    if mandate.lost:
-        return 0  # their holders have not been announced again
-    return redeliver_orphans(mandate.client, check=mandate.check)
+    def __init__(self) -> None:
+        self._behind: UUID | None = None
+
+    def run(self, mandate: Mandate) -> int:
+        """Deliver those again that no child holds.
+
+        Returns:
+            How many there were.
+        """
+        if mandate.lost:
+            return 0  # their holders have not been announced again
+        count = 0
+        while True:
+            mandate.keep()
+            found, self._behind = orphans.redeliver_some(mandate.client, self._behind, check=mandate.check)
+            count += found
+            mandate.unfinished = self._behind is not None
+            if self._behind is None or mandate.over:
+                return count
 
 
 #: With SWEEP_GRACE, and the time until the leader looks again, less than 10 s.
 SWEEP = Duty("sweep", 3.0, sweep, "pushes new rows that were committed but never pushed")
 BACKLOG = Duty("backlog", 8.0, backlog, "looks for more of them in the backlog, and sets pauses right")
-ORPHANS = Duty("orphans", 20.0, orphans, "delivers jobs again that say running and are held by nobody")
+ORPHANS = Duty("orphans", 20.0, Orphans().run, "delivers jobs again that say running and are held by nobody")

@@ -3,51 +3,64 @@
 from __future__ import annotations
 
 from queue_app import clock
-from queue_app.dispatch import figures, queues
+from queue_app.dispatch import figures, listing, queues
 from queue_app.dispatch.figures import Figures, Sample
-from queue_app.lifecycle.sweep import waiting_in
 from queue_app.maintenance.duty import Duty, Mandate
+from queue_app.maintenance.idle import Idle
+from queue_app.models import bulk
 
 #: Waiting rows, the oldest of a queue, among which the one that has waited longest is looked for: a retry has an old id
 #: and has not waited since then.
 FIRST = 100
 
-_reign: tuple[int, tuple[str, ...]] = (0, ())
-_before: dict[str, Figures] = {}
-_at = 0.0
+
+class Stats:
+    """Takes samples, each of what has happened since the one before; and has idle queues forgotten."""
+
+    def __init__(self) -> None:
+        self._reign: tuple[int, tuple[str, ...]] = (0, ())
+        self._before: dict[str, Figures] = {}
+        self._at = 0.0
+        self._idle = Idle()
+
+    def run(self, mandate: Mandate) -> int:
+        """Take a sample.
+
+        Returns:
+            How many queues were looked at.
+        """
+        if not mandate.whole:  # what is not put back yet would seem to be gone
+            mandate.unfinished = True
+            return 0
+        found: dict[str, Figures] = {}
+        names = queues.known(mandate.client)
+        for part in listing.parts(sorted(names)):
+            mandate.keep()
+            found |= figures.count(mandate.client, part)
+        now = clock.seconds()
+        # Of the time in which another process led, or Redis had lost its data, nothing is known here.
+        reign = (mandate.token, tuple(epoch.name for epoch in mandate.epochs.values()))
+        seconds = max(0.0, now - self._at) if reign == self._reign else 0.0
+        before = self._before if seconds else found
+        chosen = figures.busiest(found, before)
+        _add_oldest(chosen, now)
+        mandate.check()
+        figures.keep(mandate.client, Sample(now, round(seconds, 3), chosen))
+        self._reign, self._before, self._at = reign, found, now
+        nothing = Figures()
+        busy = {name for name, one in found.items() if one.size_since(before.get(name, nothing))}
+        self._idle.forget(mandate, names - busy)
+        return len(names)
 
 
-def run(mandate: Mandate) -> int:
-    """Take a sample.
-
-    Returns:
-        How many queues were looked at.
-    """
-    global _reign, _before, _at
-    if not mandate.whole:  # what is not put back yet would seem to be gone
-        mandate.unfinished = True
-        return 0
-    found = figures.count(mandate.client, sorted(queues.known(mandate.client)))
-    now = clock.seconds()
-    # Of the time in which somebody else led, or Redis had lost its data, nothing is known here.
-    reign = (mandate.token, tuple(epoch.name for epoch in mandate.epochs.values()))
-    seconds = max(0.0, now - _at) if reign == _reign else 0.0
-    chosen = figures.busiest(
-        {name: one.since(_before.get(name, Figures()) if seconds else one) for name, one in found.items()}
-    )
-    for name, one in chosen.items():
-        if one.waiting:
-            one.oldest = _oldest(name, now)
-    mandate.check()
-    figures.keep(mandate.client, Sample(now, round(seconds, 3), chosen))
-    _reign, _before, _at = reign, found, now
-    return len(found)
+def _add_oldest(chosen: dict[str, Figures], now: float) -> None:
+    database = bulk.write_connection()
+    waiting = [name for name, one in chosen.items() if one.waiting]
+    since = bulk.for_vendor(database).oldest_waiting(database, waiting, FIRST) if waiting else {}
+    for name, at in since.items():
+        chosen[name].oldest = round(max(0.0, now - at), 3)
 
 
-def _oldest(queue: str, now: float) -> float | None:
-    rows = waiting_in(queue).order_by("id").values_list("enqueued_at", "run_after")[:FIRST]
-    since = [max(enqueued, run_after or enqueued).timestamp() for enqueued, run_after in rows]
-    return round(max(0.0, now - min(since)), 3) if since else None
-
-
-STATS = Duty("stats", 10.0, run, "keeps the figures of the queues for an hour")
+STATS = Duty(
+    "stats", 10.0, Stats().run, "keeps the figures of the queues for an hour, and forgets idle queues"
+)

@@ -10,6 +10,7 @@ import threading
 from typing import Any
 
 from django.db import Error
+from django.db.models.functions import Now
 
 from queue_app import clock, conf, registry, signals
 from queue_app.dispatch import connection, workers
@@ -90,7 +91,8 @@ class Registrar:
             database.refresh(close=True)
 
     def _write(self, last_claim: float) -> None:
-        values: dict[str, Any] = {"heartbeat_at": clock.now(), "stopped_at": None}
+        # By the clock of the database, as other hosts compare it with that (recover.reap).
+        values: dict[str, Any] = {"heartbeat_at": Now(), "stopped_at": None}
         if last_claim:
             values["last_claim_at"] = clock.from_seconds(last_claim)
         rows = Worker.objects.using(write_alias())

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
@@ -28,23 +25,6 @@ from tests.support.workers import ROOT, WorkerProcess
 pytestmark = [committed, on_postgresql_alone]
 
 SHORT = {"LEASE": 2.0}
-
-
-@pytest.fixture
-def runmaintenance(worker_env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
-    """A function that starts a real `manage.py runmaintenance`."""
-    started: list[WorkerProcess] = []
-
-    def start(settings: dict[str, Any] | None = None, **environment: str) -> WorkerProcess:
-        variables = worker_env | {"TEST_QUEUE_APP": json.dumps(settings or SHORT)} | environment
-        log = tmp_path / f"maintenance-{len(started)}.log"
-        process = WorkerProcess([], variables, log, verb="runmaintenance", forked=not environment)
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.clean_up()
 
 
 def leader(but: tuple[str, int] | None = None) -> tuple[str, int]:

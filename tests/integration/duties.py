@@ -61,6 +61,7 @@ def _promote(patch: pytest.MonkeyPatch) -> Look:
 
 
 def _say(patch: pytest.MonkeyPatch) -> Look:
+    rebuild.at_once(connection.client())
     tasks.noop.using(run_after=5).enqueue()
     _later(patch, 10)
     return lambda: Job.objects.filter(state=JobState.QUEUED).count()

@@ -205,7 +205,7 @@ class World:
             finally:
                 clock.travel()
             release.load_due(client)
-        release.say_queued()
+        release.say_queued(client)
 
     def come_right(self) -> None:
         """Faults are over; what every worker does now and then brings everything to its end."""
@@ -238,17 +238,19 @@ class World:
         assert not twice, f"attempts that ran twice: {twice}"
         assert {job_id for job_id, _ in runs} == set(rows), "one that was rolled back ran, or one did not"
         history: dict[str, list[tuple[int, str]]] = {job_id: [] for job_id in rows}
-        for job_id, number, state in Attempt.objects.order_by("number").values_list(
-            "job_id", "number", "state"
+        uncounted: Counter[str] = Counter()
+        for job_id, number, state, error in Attempt.objects.order_by("number").values_list(
+            "job_id", "number", "state", "error"
         ):
             history[str(job_id)].append((number, state))
+            uncounted[str(job_id)] += error.startswith("no heartbeat")
         for job_id, attempts in history.items():
             job = rows[job_id]
             assert [number for number, _ in attempts] == list(range(1, job.attempt + 1))
             assert [state for _, state in attempts].count("succeeded") == 1
             assert attempts[-1][1] == "succeeded"
             lost = [state for _, state in attempts].count("lost")
-            assert lost == job.deaths and (self.died or not lost), "lost, and nobody died"
+            assert lost == job.deaths + uncounted[job_id] and (self.died or not lost), "lost, and nobody died"
             ran = {number for found, number in runs if found == job_id}
             assert ran >= {n for n, state in attempts if state != "lost"}, "an attempt that did not run"
             assert ran <= {n for n, _ in attempts}, "a run that was no attempt"

@@ -21,7 +21,7 @@ from queue_app.lifecycle import cancelling, operate, rebuild, recover, release, 
 from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.lifecycle.recover import Cause
-from queue_app.maintenance import cancel as duty
+from queue_app.maintenance.cancel import Pursuit
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.models.bulk.rows import Start
 from queue_app.states import AttemptState, DeadReason
@@ -58,7 +58,7 @@ def requested(count: int = 1) -> tuple[Child, list[Delivery]]:
 def pursued(child: Child) -> int:
     """The duty is done once."""
     client = child.client
-    return duty.run(mandate_of(client, WORKER))
+    return Pursuit().run(mandate_of(client, WORKER))
 
 
 def timed_out(d: Delivery) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +15,12 @@ from queue_app import conf
 from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.exceptions import Deposed
 from queue_app.lifecycle import dispatching, rebuild, release
+from queue_app.maintenance import duty as duty_module
 from queue_app.maintenance import history
-from queue_app.maintenance.duty import Duty, Mandate
-from queue_app.maintenance.leader import DUTIES, Leader
+from queue_app.maintenance.duty import Duty, Mandate, term
+from queue_app.maintenance.leader import DUTIES, LOOK, Leader
 from queue_app.models import Job
-from tests.integration.support import Child, drain, jobs, mandate_of
+from tests.integration.support import Child, calls, drain, jobs, mandate_of
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
@@ -111,7 +113,7 @@ def test_no_duty_writes_under_a_lapsed_mandate(
     from queue_app.maintenance import promote, reconcile
     from tests.integration.duties import WORK
 
-    monkeypatch.setattr(promote, "_runs", 0)
+    promote.loading.forget()
     monkeypatch.setattr(reconcile, "ANNOUNCING", 0.0)
     look: Callable[[], object] = WORK[duty.name](monkeypatch)
     client = connection.client()
@@ -171,6 +173,99 @@ def test_a_long_duty_keeps_the_leadership_by_its_checks(settings: Any) -> None:
 
     leader("a", Duty("long", 60, run, "takes long")).step()
     assert history.read(client)["long"].count == 3
+
+
+def test_a_duty_that_only_looks_keeps_the_leadership_too(settings: Any) -> None:
+    """It writes nothing, for twice as long as one renewal lasts, and none of its looks takes long."""
+    settings.QUEUE_APP = settings.QUEUE_APP | {"LEASE": 1.0}
+    client = connection.client()
+
+    def run(mandate: Mandate) -> int:
+        looks, began = 0, time.monotonic()
+        while time.monotonic() - began < 1.4:
+            mandate.keep()
+            looks += len(queues.known(client)) + 1
+        return looks
+
+    queues.note(client, ["default"])
+    one = leader("a", Duty("looks", 60, run, "only looks"))
+    one.step()
+    assert workers.leader(client) == ("a", 1)
+    assert history.read(client)["looks"].count > 100
+    one.step()
+    assert workers.leader(client) == ("a", 1)
+
+
+def test_to_keep_it_costs_a_round_trip_only_now_and_then(
+    settings: Any, clean_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, now = connection.client(), [1_000.0]
+    monkeypatch.setattr(duty_module.time, "monotonic", lambda: now[0])
+    mandate = Mandate(client, "a", workers.lead(client, "a", 60), renewed=now[0])
+    clean_redis.config_resetstat()
+    for _ in range(10):
+        mandate.keep()
+    assert calls(clean_redis, "evalsha") == 0
+    now[0] += term() / 3
+    for _ in range(10):
+        mandate.keep()
+    assert calls(clean_redis, "evalsha") == 1
+    depose()
+    mandate.keep()
+    now[0] += term() / 3
+    with pytest.raises(Deposed):
+        mandate.keep()
+    mandate.stop.set()
+    with pytest.raises(Deposed):
+        mandate.keep()
+
+
+def test_what_is_urgent_is_looked_at_between_all_others() -> None:
+    ran: list[str] = []
+
+    def noting(name: str) -> Callable[[Mandate], int]:
+        return lambda mandate: len(ran.append(name) or ran)  # type: ignore[func-returns-value]
+
+    duties = (Duty("one", 60, noting("one"), ""), Duty("two", 60, noting("two"), ""))
+    leader("a", *duties, Duty("reap", 0.0, noting("reap"), "", urgent=True)).step()
+    assert ran == ["reap", "one", "reap", "two", "reap", "reap"]
+    assert [duty.name for duty in DUTIES if duty.urgent] == ["rebuild", "reap"]
+
+
+def test_every_run_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1_000.0]
+    monkeypatch.setattr(duty_module.time, "monotonic", lambda: now[0])
+    seen: list[tuple[bool, bool]] = []
+
+    def run(mandate: Mandate) -> int:
+        before = mandate.over
+        now[0] += duty_module.SECONDS
+        seen.append((before, mandate.over))
+        return 0
+
+    leader("a", Duty("one", 60, run, ""), Duty("two", 60, run, "")).step()
+    assert seen == [(False, True), (False, True)]
+
+
+def test_the_rest_is_done_without_a_pause() -> None:
+    """What one run has no time for must not wait for the leader's next look."""
+    done, stop = threading.Event(), threading.Event()
+
+    def run(mandate: Mandate) -> int:
+        ran.append(time.monotonic())
+        mandate.unfinished = len(ran) < 8
+        if not mandate.unfinished:
+            done.set()
+        return 1
+
+    ran: list[float] = []
+    one = Leader("a", stop, duties=(Duty("much", 3_600, run, "has much to do"),))
+    thread = threading.Thread(target=one.run, daemon=True)
+    thread.start()
+    assert done.wait(30)
+    stop.set()
+    thread.join(10)
+    assert ran[-1] - ran[0] < 7 * LOOK, "seven looks of a leader that has nothing else to do"
 
 
 # what is known of them

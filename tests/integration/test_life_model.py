@@ -262,14 +262,14 @@ class Lifecycle(RuleBasedStateMachine):
             if not epochs.all_open(client):
                 self.announce()
                 self.rebuild()
-            recover.sync_pauses(client)
+            rebuild.sync_pauses(client)
             clock.travel(lambda: time.time() + 30)  # what is there is old enough
             try:
                 recover.sweep(client)
             finally:
                 clock.travel()
             release.load_due(client)
-            release.say_queued()
+            release.say_queued(client)
             cancelling.pursue()
 
         self.do(fault, step)

@@ -14,8 +14,9 @@ from queue_app import clock, ids
 from queue_app.dispatch import connection
 from queue_app.exceptions import Deposed
 from queue_app.lifecycle import prune, release
-from queue_app.maintenance import prune as duty
+from queue_app.maintenance import duty
 from queue_app.maintenance.duty import Mandate
+from queue_app.maintenance.prune import VAIN, Pruning
 from queue_app.models import Attempt, DeadLetter, Job, Queue, Worker
 from queue_app.states import JobState
 from tests.factories import JobFactory, WorkerFactory
@@ -128,6 +129,25 @@ def test_a_task_may_keep_longer_or_shorter_whatever_its_queue() -> None:
     assert left() == {kept[0].pk, kept[1].pk, for_ever.pk}
 
 
+def test_thousands_of_queues_may_have_a_time_of_their_own() -> None:
+    """The condition does not grow with them, and each has its own time to the second."""
+    Queue.objects.bulk_create(
+        Queue(name=f"q{n}", keep_succeeded=n * DAY, keep_failed=(n + 0.5) * DAY if n % 2 else None)
+        for n in range(1, 2_001)
+    )
+    gone, stay = set(), set()
+    for n in (1, 7, 8, 1_000, 1_999):
+        gone.add(made(JobState.SUCCEEDED, n + 0.001, f"q{n}").pk)
+        stay.add(made(JobState.SUCCEEDED, n - 0.001, f"q{n}").pk)
+        keep = n + 0.5 if n % 2 else 90
+        gone.add(made(JobState.FAILED, keep + 0.001, f"q{n}").pk)
+        stay.add(made(JobState.FAILED, keep - 0.001, f"q{n}").pk)
+    with CaptureQueriesContext(database) as queries:
+        assert prune_first() == len(gone)
+    assert left() == stay
+    assert max(len(query["sql"]) for query in queries.captured_queries) < 4_000
+
+
 def mandate() -> Mandate:
     client = connection.client()
     return mandate_of(client, "a")
@@ -138,7 +158,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Batches and parts of a few rows."""
     monkeypatch.setattr(prune.some, "__kwdefaults__", {"limit": 3, "check": release.unchecked})
     monkeypatch.setattr(prune, "PART", 4)
-    monkeypatch.setattr(duty, "_behind", None)
     return monkeypatch
 
 
@@ -147,19 +166,19 @@ def test_one_run_takes_as_many_batches_as_there_are(small: pytest.MonkeyPatch) -
         made(JobState.SUCCEEDED, 30 + n)
     stays = made(JobState.SUCCEEDED, 1)
     one = mandate()
-    assert duty.run(one) == 17
+    assert Pruning().run(one) == 17
     assert left() == {stays.pk} and not one.unfinished
 
 
 def test_a_run_whose_time_is_up_is_due_again_at_once(small: pytest.MonkeyPatch) -> None:
     small.setattr(duty, "SECONDS", 0.0)
     jobs = [made(JobState.SUCCEEDED, 100 - n) for n in range(8)]
-    one = mandate()
-    assert duty.run(one) == 3 and one.unfinished
+    one, walk = mandate(), Pruning()
+    assert walk.run(one) == 3 and one.unfinished
     assert left() == {job.pk for job in jobs[3:]}, "the oldest went first"
-    assert duty.run(one) == 3
-    one.unfinished = False
-    assert duty.run(one) == 2 and not one.unfinished
+    assert walk.run(one) == 3
+    one.begin()
+    assert walk.run(one) == 2 and not one.unfinished
 
 
 def test_what_is_kept_for_long_is_in_nobodys_way(
@@ -170,11 +189,11 @@ def test_what_is_kept_for_long_is_in_nobodys_way(
     for n in range(50):
         made(JobState.SUCCEEDED, 200 - n, "audit")
     over = made(JobState.SUCCEEDED, 20)
-    one, runs = mandate(), 0
+    one, walk, runs = mandate(), Pruning(), 0
     while over.pk in left():
         runs += 1
-        with django_assert_max_num_queries(3 * duty.VAIN + 8):
-            duty.run(one)
+        with django_assert_max_num_queries(3 * VAIN + 8):
+            walk.run(one)
     assert runs == 3, "5 parts of 4 rows each"
     assert Job.objects.count() == 50
 
@@ -191,5 +210,5 @@ def test_a_deposed_leader_deletes_no_further_batch(small: pytest.MonkeyPatch) ->
 
     small.setattr(Mandate, "check", once)
     with pytest.raises(Deposed):
-        duty.run(one)
+        Pruning().run(one)
     assert Job.objects.count() == 6

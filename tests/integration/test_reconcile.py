@@ -8,6 +8,8 @@ from uuid import UUID
 
 import pytest
 import redis
+from django.db import connection as database
+from django.test.utils import CaptureQueriesContext
 
 from queue_app import clock, conf
 from queue_app.dispatch import epochs, keys, queues
@@ -72,9 +74,9 @@ def test_pauses_are_as_the_rows_say(paused: bool, clean_redis: redis.Redis) -> N
     operate.pause("mail")
     queues.pause(Child().client, "mail", not paused)
     Queue.objects.update(paused=paused)
-    assert recover.sync_pauses(Child().client) == 1
+    assert rebuild.sync_pauses(Child().client) == 1
     assert bool(clean_redis.exists(keys.paused("mail"))) is paused
-    assert recover.sync_pauses(Child().client) == 0
+    assert rebuild.sync_pauses(Child().client) == 0
 
 
 def test_rebuild_carries_large_payloads_retries_and_deaths(clean_redis: redis.Redis) -> None:
@@ -215,9 +217,9 @@ def test_load_due_takes_the_soonest_first(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_rows_whose_time_has_come_say_queued(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [tasks.noop.using(run_after=seconds).enqueue().id for seconds in (10, 500)]
-    assert release.say_queued() == 0
+    assert release.say_queued(Child().client) == 0
     monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 11)
-    assert release.say_queued() == 1
+    assert release.say_queued(Child().client) == 1
     assert states(ids) == ["queued", "scheduled"]
 
 
@@ -249,6 +251,22 @@ def test_orphans_are_delivered_again(clean_redis: redis.Redis) -> None:
     assert (attempt.state, attempt.error) == ("lost", "its worker and Redis were lost")
     assert [(d.id, d.number) for d in Child(2, OTHER_WORKER).claim(5)] == [(job_id, 2)]
     assert redeliver_orphans(Child(1, OTHER_WORKER).client) == 0
+
+
+def test_arguments_are_read_of_those_alone_that_are_lost(clean_redis: redis.Redis) -> None:
+    kept, gone = Child(1), Child(1, OTHER_WORKER)
+    jobs(2)
+    held, lost = run_for_long(kept), run_for_long(gone)
+    with CaptureQueriesContext(database) as queries:
+        assert redeliver_orphans(kept.client) == 0
+    assert not [q["sql"] for q in queries if "payload" in q["sql"]]
+    clean_redis.delete(keys.held("default", gone.holder))
+    with CaptureQueriesContext(database) as queries:
+        assert redeliver_orphans(kept.client) == 1
+    read = [q["sql"] for q in queries if "payload" in q["sql"]]
+    assert read and not [sql for sql in read if UUID(held.id).hex in sql.replace("-", "")]
+    assert states([held.id, lost.id]) == ["running", "queued"]
+    assert Attempt.objects.get().worker_id == UUID(OTHER_WORKER)
 
 
 def test_what_a_living_child_announces_after_the_loss_is_no_orphan(clean_redis: redis.Redis) -> None:

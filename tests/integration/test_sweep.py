@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from itertools import count
 from typing import Any
 from uuid import UUID
@@ -10,14 +11,17 @@ from uuid import UUID
 import pytest
 import redis
 from django.db import connection as database
+from django.db import transaction
+from django.test.utils import CaptureQueriesContext
 
 from queue_app import clock, conf, ids
-from queue_app.dispatch import connection, keys, queues
+from queue_app.dispatch import connection, keys, listing, queues
 from queue_app.exceptions import StoreUnavailable
 from queue_app.lifecycle import dispatching, rebuild, recover, sweep
 from queue_app.lifecycle.sweep import Recent
 from queue_app.maintenance import leader, reconcile
 from queue_app.models import Job
+from queue_app.models.bulk import postgresql_scans
 from queue_app.states import JobState
 from tests import tasks
 from tests.factories import JobFactory
@@ -50,13 +54,13 @@ def travel(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 def looked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ids that Redis was asked about."""
     asked: list[str] = []
-    unknown = queues.unknown
+    unknown = listing.unknown
 
-    def ask(client: redis.Redis, queue: str, ids: list[str]) -> list[str]:
-        asked.extend(ids)
-        return unknown(client, queue, ids)
+    def ask(client: redis.Redis, by_queue: dict[str, list[str]]) -> dict[str, list[str]]:
+        asked.extend(job_id for found in by_queue.values() for job_id in found)
+        return unknown(client, by_queue)
 
-    monkeypatch.setattr(queues, "unknown", ask)
+    monkeypatch.setattr(listing, "unknown", ask)
     return asked
 
 
@@ -100,7 +104,7 @@ def test_a_lost_row_is_found_at_once_behind_a_long_backlog(
 def test_a_lost_row_in_the_middle_of_a_burst_is_found(
     travel: Callable[[float], None], looked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "AGAIN", 50)
+    monkeypatch.setattr(sweep, "NEWEST", 50)
     backlog(2_500)
     (lost,) = lose()
     backlog(2_500)
@@ -156,7 +160,7 @@ def test_what_was_not_pushed_in_an_outage_is_caught_up_with(
     (early,) = lose()
     travel(600)
     with monkeypatch.context() as patched:
-        patched.setattr(queues, "unknown", _raise)
+        patched.setattr(listing, "unknown", _raise)
         with pytest.raises(StoreUnavailable):
             recent.run(client)
     assert recent.run(client) == 1
@@ -171,9 +175,9 @@ def test_queues_that_nobody_has_ever_heard_of_are_swept(travel: Callable[[float]
     lost = {name: lose(2, queue=name) for name in ("a", "mail", "z.9")}
     travel(6)
     client = connection.client()
-    assert list(sweep.queues_that_wait()) == list(lost)
-    assert list(sweep.queues_that_wait("mail")) == ["mail", "z.9"]
+    assert queues.known(client) == set()
     assert Recent().run(client) == 6
+    assert queues.known(client) == set(lost), "and they are listed"
     for name, expected in lost.items():
         assert drain(queue=name) == expected
 
@@ -219,21 +223,36 @@ def test_a_new_leader_looks_back_unless_nobody_else_led(
     assert found(6) == 1, "but what was new since the leader changed is looked at"
 
 
-def test_its_questions_are_answered_by_the_index_of_waiting_rows() -> None:
+def test_its_questions_are_answered_by_the_index_of_waiting_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that neither the finished history nor the backlog behind is read."""
     for n in range(300):
         JobFactory(state=JobState.SUCCEEDED, queue=f"q{n % 3}", history=False)
-    JobFactory.create_batch(20, state=JobState.QUEUED, queue="q1")
+    at = clock.now() - timedelta(seconds=20)
+    JobFactory.create_batch(20, state=JobState.QUEUED, queue="q1", enqueued_at=at)
     with database.cursor() as cursor:
         cursor.execute("ANALYZE")
-    since, until = ids.floor(clock.seconds() - 300), ids.floor(clock.seconds())
-    rows = (
-        sweep.waiting_in("q1").filter(id__lt=until, id__gte=since).order_by("id").values_list("pk", "queue")
-    )
-    names = Job.objects.waiting_now().order_by("queue").values_list("queue", flat=True).filter(queue__gt="q0")
-    for question in (rows[:100], names[:1]):
-        plan = question.explain()
-        assert "queue_app_job_waiting" in plan, plan
+    monkeypatch.setattr(sweep, "NEWEST", 5)
+    monkeypatch.setattr(sweep, "LEAST", 5)
+    client = connection.client()
+    with CaptureQueriesContext(database) as queries:
+        assert Recent().run(client) == 20
+        recover.sweep(client, after=("q0", ids.floor(0)))
+    asked = [q["sql"] for q in queries if "queue_app_job" in q["sql"] and "payload" not in q["sql"]]
+    assert len(asked) >= 3, asked
+    for question in asked:
+        plan = explain(question)
+        assert "queue_app_job_waiting" in plan and "Seq Scan" not in plan, plan
+
+
+def explain(question: str) -> str:
+    """How the database would answer it, with the settings under which the sweep asks."""
+    with transaction.atomic(), database.cursor() as cursor:
+        if database.vendor == "postgresql":
+            cursor.execute(postgresql_scans._IN_ORDER)
+            cursor.execute(f"EXPLAIN {question}")
+        else:
+            cursor.execute(f"EXPLAIN QUERY PLAN {question}")
+        return "\n".join(str(row) for row in cursor.fetchall())
 
 
 def test_the_words_of_the_lifecycle_have_their_indexes() -> None:

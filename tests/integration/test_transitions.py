@@ -9,6 +9,7 @@ from itertools import product
 import pytest
 
 from queue_app import clock
+from queue_app.dispatch import connection
 from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import dispatching, operate, release, settle
 from queue_app.lifecycle.outcome import Outcome
@@ -75,7 +76,7 @@ VERBS: dict[str, Callable[[Job], object]] = {
     "runs long": runs_long,
     "is cancelled": lambda job: operate.cancel([job.pk]),
     "is replayed": lambda job: operate.replay(jobs=[job.pk]),
-    "becomes due": lambda job: release.say_queued(),
+    "becomes due": lambda job: release.say_queued(connection.client()),
 }
 
 

@@ -22,6 +22,9 @@ from django.db.models import QuerySet, TextField
 from django.db.models.functions import Cast
 
 from queue_app import ids
+from queue_app.models.bulk.postgresql_scans import newest_waiting as newest_waiting
+from queue_app.models.bulk.postgresql_scans import oldest_waiting as oldest_waiting
+from queue_app.models.bulk.postgresql_scans import walk_waiting as walk_waiting
 from queue_app.models.bulk.rows import Accepted, Ending, NewJobs, Start, Waiting
 from queue_app.models.job import Job
 from queue_app.states import DISPATCHED, FINAL, JobState

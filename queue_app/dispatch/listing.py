@@ -1,0 +1,120 @@
+"""Questions about many queues at once: a round trip or two, whatever their number. Callers ask in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+import redis
+
+from queue_app.dispatch import keys, scripts
+
+#: Queues in one part: Redis answers in a few milliseconds.
+CHUNK = 1_000
+
+
+def parts(names: Iterable[str]) -> Iterator[list[str]]:
+    """The names in parts of at most `CHUNK`, each of one shard."""
+    by_shard: dict[str, list[str]] = {}
+    for name in names:
+        by_shard.setdefault(keys.shard_of(name), []).append(name)
+    for found in by_shard.values():
+        for start in range(0, len(found), CHUNK):
+            yield found[start : start + CHUNK]
+
+
+def holders(client: redis.Redis, names: Sequence[str]) -> dict[str, list[str]]:
+    """The children that may hold jobs of these queues, dead ones not yet buried included; queues without any are left
+    out."""
+    answer = scripts.holders(client, [keys.holders(name) for name in names], [""])
+    return {names[n - 1]: sorted(found) for n, found in zip(answer[::2], answer[1::2], strict=True)}
+
+
+class Count(NamedTuple):
+    """What Redis has of a queue, and how many of the jobs that wait a claim can reach.
+
+    Attributes:
+        waiting: jobs that may be claimed now.
+        held: jobs that children hold.
+        due_later: jobs that wait for their time.
+        set_aside: jobs that wait for a worker that knows their task.
+        listed: ids in lanes; those of cancelled jobs may be among them.
+        ended: attempts that have ended, by state; and `run_ms`, how long they ran in all.
+    """
+
+    waiting: int = 0
+    held: int = 0
+    due_later: int = 0
+    set_aside: int = 0
+    listed: int = 0
+    ended: Mapping[str, int] = MappingProxyType({})
+
+
+def counts(client: redis.Redis, names: Sequence[str]) -> dict[str, Count]:
+    """What Redis has of these queues; one round trip."""
+    found = {name: Count() for name in names}
+    if found:
+        answer = scripts.figures(client, [keys.body(name) for name in names], [""])
+        for n, (known, held, due, aside, listed, *words) in zip(answer[::2], answer[1::2], strict=True):
+            ended = {state: int(number) for state, number in zip(words[::2], words[1::2], strict=True)}
+            waiting = max(0, known - held - due - aside)
+            found[names[n - 1]] = Count(waiting, held, due, aside, listed, ended)
+    return found
+
+
+def unknown(client: redis.Redis, by_queue: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Of the ids of each queue, at most a few thousand, those that neither wait in Redis nor are held by a child, in
+    the same order; queues without any are left out.
+
+    Raises:
+        DataLost: it is not known at present what runs.
+    """
+    calls = [
+        (
+            [keys.epoch_of(name), keys.body(name), keys.cancelled(name), keys.restored(name)],
+            [keys.base(name), "check", *ids],
+        )
+        for name, ids in by_queue.items()
+    ]
+    answers = scripts.many(client, scripts.find, calls)
+    missing = {
+        name: [job_id for job_id, where in zip(ids, answer, strict=True) if where == "-"]
+        for (name, ids), (_, *answer) in zip(by_queue.items(), answers, strict=True)
+    }
+    return {name: ids for name, ids in missing.items() if ids}
+
+
+def forget(client: redis.Redis, names: Sequence[str]) -> int:
+    """Drop queues from the list, and what is left of them, where there is nothing to do.
+
+    A job that is pushed at this moment is not lost: its queue is listed again here, or by the sweep.
+
+    Returns:
+        How many were dropped.
+    """
+    if not names:
+        return 0
+    dropped = scripts.many(client, scripts.forget, [(_all_keys(name), [keys.base(name)]) for name in names])
+    gone = [name for name, done in zip(names, dropped, strict=True) if done]
+    if not gone:
+        return 0
+    commands = [("SREM", keys.queues(), *gone), *[("EXISTS", keys.body(name)) for name in gone]]
+    _, (_, *there) = scripts.ask(client, *commands)
+    if back := [name for name, found in zip(gone, there, strict=True) if found]:
+        client.sadd(keys.queues(), *back)
+    return len(gone) - len(back)
+
+
+def _all_keys(name: str) -> list[str]:
+    return [
+        keys.body(name),
+        keys.holders(name),
+        keys.paused(name),
+        keys.cancelled(name),
+        keys.levels(name),
+        keys.due(name),
+        keys.bell(name),
+        keys.ended(name),
+        keys.unknown(name),
+    ]

@@ -1,0 +1,157 @@
+"""A worker that is cut off from Redis alone is not dead: its row is a second witness. And silence is never poison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.db import connection as database
+from django.db.models import F
+from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
+
+from queue_app import clock, conf
+from queue_app.dispatch import keys, workers
+from queue_app.lifecycle import recover, witnesses
+from queue_app.models import Attempt, DeadLetter, Job, Worker
+from queue_app.worker.config import QueueChoice, WorkerConfig
+from queue_app.worker.registrar import Registrar
+from tests.factories import WorkerFactory
+from tests.integration.support import OTHER_WORKER, WORKER, Child, jobs, states
+from tests.support.marks import committed
+
+pytestmark = committed
+
+LEADER = "0190a000-0000-7000-8000-00000000000c"
+
+
+def silence(child: Child, seconds: float | None = None) -> None:
+    """Make a worker's last heartbeat in Redis that old; by default older than the lease."""
+    age = conf.get().LEASE + 1 if seconds is None else seconds
+    child.client.hset(keys.workers(), child.worker_id, f"{workers.now(child.client) - age!r}|default")
+
+
+def renew(worker_id: str, seconds_ago: float = 0.0) -> None:
+    """Write a worker's row as its keeper does, so many seconds ago."""
+    Worker.objects.filter(pk=worker_id).update(heartbeat_at=Now())
+    Worker.objects.filter(pk=worker_id).update(
+        heartbeat_at=F("heartbeat_at") - timedelta(seconds=seconds_ago)
+    )
+
+
+@pytest.fixture
+def cut_off() -> Child:
+    """A child that holds a job, of a worker that Redis has not heard of for longer than the lease. Its row is fresh."""
+    WorkerFactory(id=WORKER)
+    renew(WORKER)
+    jobs(1)
+    child = Child()
+    child.claim()
+    silence(child)
+    return child
+
+
+def test_a_worker_whose_row_is_renewed_keeps_its_jobs(cut_off: Child) -> None:
+    assert recover.reap(cut_off.client, LEADER) == 0
+    assert cut_off.held() and [w.id for w in workers.listed(cut_off.client)] == [WORKER]
+    assert Worker.objects.get().stopped_at is None and not Attempt.objects.exists()
+
+
+def test_when_its_row_is_silent_too_it_is_dead(cut_off: Child) -> None:
+    renew(WORKER, conf.get().LEASE - 1)
+    assert recover.reap(cut_off.client, LEADER) == 0
+    renew(WORKER, conf.get().LEASE + 1)
+    assert recover.reap(cut_off.client, LEADER) == 1
+    assert not cut_off.held() and Worker.objects.get().stopped_at is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: Worker.objects.all().delete(),
+        lambda: Worker.objects.update(stopped_at=clock.now()),
+        lambda: renew(WORKER, -3_600),
+    ],
+    ids=["has no row", "has said that it stops", "its row is from before the clock was put back"],
+)
+def test_it_has_no_witness_if_it(cut_off: Child, change: Callable[[], object]) -> None:
+    change()
+    assert recover.reap(cut_off.client, LEADER) == 1
+    assert not cut_off.held()
+
+
+def test_who_looks_may_have_any_clock(cut_off: Child, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts disagree about the time by more than the lease: the row and the look at it have the database's."""
+    keeper = Registrar(WorkerConfig(worker_id=WORKER, queues=QueueChoice(("default",), None)))
+    for off in (-3_600, 3_600):
+        monkeypatch.setattr(clock, "_source", lambda source=clock._source, off=off: source() + off)
+        keeper.write(0.0, False)
+        monkeypatch.undo()
+        assert recover.reap(cut_off.client, LEADER) == 0
+        monkeypatch.setattr(clock, "_source", lambda source=clock._source, off=off: source() - off)
+        assert recover.reap(cut_off.client, LEADER) == 0
+        monkeypatch.undo()
+
+
+@contextmanager
+def workers_unreadable() -> Iterator[None]:
+    """The database does not answer questions about workers."""
+
+    def refuse(execute: Any, sql: str, *args: Any) -> Any:
+        if "queue_app_worker" in sql:
+            raise OperationalError("injected: the connection was lost")
+        return execute(sql, *args)
+
+    with database.execute_wrapper(refuse):
+        yield
+
+
+def test_while_no_row_can_be_read_no_worker_is_buried(cut_off: Child) -> None:
+    renew(WORKER, 3_600)
+    with workers_unreadable(), pytest.raises(OperationalError):
+        recover.reap(cut_off.client, LEADER)
+    assert cut_off.held() and not Attempt.objects.exists()
+    assert recover.reap(cut_off.client, LEADER) == 1
+
+
+def test_all_suspects_cost_one_question_and_none_without_a_suspect(cut_off: Child) -> None:
+    children = [Child(1, OTHER_WORKER), Child(1, "0190a000-0000-7000-8000-00000000000d")]
+    for child in children:
+        WorkerFactory(id=child.worker_id)
+        renew(child.worker_id)
+        silence(child)
+    with CaptureQueriesContext(database) as queries:
+        assert recover.reap(cut_off.client, LEADER) == 0
+    assert len(queries) == 1, queries.captured_queries
+    for child in (cut_off, *children):
+        workers.beat(child.client, child.worker_id, ["default"])
+    with CaptureQueriesContext(database) as queries:
+        assert recover.reap(cut_off.client, LEADER) == 0
+    assert len(queries) == 0
+
+
+def test_the_living_are_told_from_the_dead_in_one_look(cut_off: Child) -> None:
+    dead = Child(1, OTHER_WORKER)
+    silence(dead)
+    assert witnesses.with_fresh_rows([WORKER, OTHER_WORKER], 15.0) == {WORKER}
+    assert recover.reap(cut_off.client, LEADER) == 1
+    assert [w.id for w in workers.listed(cut_off.client)] == [WORKER]
+
+
+def test_no_heartbeat_is_never_poison() -> None:
+    """Machines lose power, networks break: that says nothing about the job that ran there. It is in its history."""
+    (job_id,) = jobs(1)
+    times = conf.get().POISON_AFTER + 2
+    for serial in range(times):
+        child = Child(serial)
+        assert [d.deaths for d in child.claim()] == [0]
+        silence(child)
+        assert recover.reap(child.client, LEADER) == 1
+    assert states([job_id]) == ["queued"] and not DeadLetter.objects.exists()
+    assert Job.objects.get().deaths == 0
+    found = Attempt.objects.order_by("number").values_list("number", "state", "error")
+    assert list(found) == [(n, "lost", "no heartbeat for 15 s") for n in range(1, times + 1)]
