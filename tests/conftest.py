@@ -1,8 +1,8 @@
 """Every run has its own Redis and database; `TEST_DATABASE=postgresql` makes the latter a PostgreSQL.
 
 They must be there before Django's settings are read, hence `pytest_configure` instead of a fixture. Redis is
-emptied before each test, and after it may hold documented keys alone. Tests with real workers use the fixture
-`worker` and `@pytest.mark.django_db(transaction=True)`.
+emptied before each test, but for an epoch, and after it may hold documented keys alone. Tests with real workers use
+the fixture `worker` and `@pytest.mark.django_db(transaction=True)`.
 """
 
 from __future__ import annotations
@@ -149,6 +149,8 @@ def clean_redis(redis_process: RedisServer) -> Iterator[redis.Redis]:
         redis_process.resume()
     else:
         redis_process.start()
+    # Imported late, as above.
+
     with redis_process.client() as client:
         client.flushall()
         begin_epoch()  # not of `client`, which does not decode

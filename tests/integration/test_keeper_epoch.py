@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from queue_app import clock, ids
-from queue_app.dispatch import connection, queues, workers
+from queue_app.dispatch import connection, epochs, workers
 from queue_app.lifecycle import rebuild
 from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.keeper import Keeper
@@ -52,8 +52,13 @@ def test_a_loss_is_announced_until_it_is_made_good(
     job_id = run_one(keeper, child)
     clean_redis.flushall()
     keeper._look_at_redis()
-    assert child.held() == {job_id}
     assert keeper._board.is_mistrusted(keeper._board.requests[0], 0)
+    assert not child.held(), "what is stale was not dropped yet"
+    rebuild.begin(child.client, "main", epochs.life_of_server(child.client))
+    keeper._look_at_redis()
+    assert child.held() == {job_id}
+    name = epochs.read(child.client)["main"].name
+    assert epochs.announced(child.client, "main", name) == {child.worker_id}
     rebuild.at_once(child.client)
     assert child.held() == {job_id} and Child(1, OTHER_WORKER).claim(1) == []
 
@@ -89,6 +94,7 @@ def test_the_name_of_a_life_of_the_data_is_never_used_twice() -> None:
     client = connection.client()
     seen = set()
     for _ in range(3):
+        client.flushall()
         rebuild.at_once(client)
-        seen.add(queues.epoch(client))
+        seen.add(epochs.read(client)["main"].name)
     assert len(seen) == 3 and workers.listed(client) == []
