@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from queue_app.dispatch import embedded
+from queue_app.dispatch import embedded, private_folder
 from queue_app.exceptions import StoreUnavailable
 from tests.support.processes import die_with_parent
 from tests.support.waiting import wait_until
@@ -234,7 +234,7 @@ def test_what_a_server_left_behind_is_no_hindrance(url: str, folder: Path) -> No
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not alive(pid), message="the server's death")
-    assert {path.name for path in folder.iterdir()} == embedded.FILES
+    assert {path.name for path in folder.iterdir()} == private_folder.FILES
     assert ping(embedded.resolve(url))
 
 

@@ -18,7 +18,6 @@ import hashlib
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -33,12 +32,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from queue_app.dispatch import private_folder
 from queue_app.exceptions import StoreUnavailable
 from queue_app.masking import is_clear, masked, scheme_of
 
 MINIMUM_VERSION = (6, 2)
-#: All that there ever is in a server's folder.
-FILES = frozenset({"lock", "users", "redis.conf", "redis.log", "redis.pid", "redis.sock"})
 START_DEADLINE = 15.0  # seconds until a started server must answer
 ANSWER_TIMEOUT = 5.0  # seconds until a PING counts as unanswered
 SOCKET_PATH_MAX = 100  # bytes; the kernel's limit is 107 on Linux and 103 on macOS
@@ -147,41 +145,9 @@ def _folder(url: str) -> Path:
     folder = Path(path) if path else _base_dir() / "var" / "redis"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return _trusted(folder)
+        return private_folder.check(folder)
     except OSError as error:
         raise StoreUnavailable(f"embedded:// cannot make its folder {folder}: {error.strerror}.") from None
-
-
-def _trusted(path: Path) -> Path:
-    """The real folder, if it is only ours. Files are written there, and the server that listens there is believed.
-
-    Raises:
-        StoreUnavailable: others made it, can write to it, or keep something else in it.
-    """
-    ours, link = os.geteuid(), path.lstat()
-    if stat.S_ISLNK(link.st_mode) and link.st_uid not in (ours, 0):
-        raise _refusal(path, "it is a link that another user made")
-    folder = path.resolve()
-    found = folder.stat()
-    if found.st_uid != ours:
-        raise _refusal(folder, "it belongs to another user")
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise _refusal(folder, "others can write to it: chmod go-w")
-    for name in sorted(os.listdir(folder)):
-        try:
-            file = (folder / name).lstat()
-        except FileNotFoundError:  # a server that ends removes its files
-            continue
-        plain = stat.S_ISSOCK(file.st_mode) or (stat.S_ISREG(file.st_mode) and file.st_nlink == 1)
-        if name not in FILES or file.st_uid != ours or not plain:
-            raise _refusal(folder, f"it holds {name!r}, which was not made for it")
-    return folder
-
-
-def _refusal(folder: Path, why: str) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"embedded:// does not use the folder {folder}: {why}. Name one of your own: embedded:///absolute/folder."
-    )
 
 
 def _base_dir() -> Path:
