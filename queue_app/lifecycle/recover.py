@@ -42,12 +42,21 @@ class Cause:
             knows (another host): then every job it held is taken to have been running.
         verdicts: id → outcome, for jobs that the supervisor killed on purpose (time limit).
         blameless: no job is to blame (the worker was told to stop): none is recorded as lost for it.
+        importing: those of `running` whose task's module was being imported.
     """
 
     text: str
     running: dict[str, float] | None = None
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     blameless: bool = False
+    importing: frozenset[str] = frozenset()
+
+    def words(self, delivery: Delivery) -> str:
+        """The cause, as the attempt of this job tells it."""
+        text = self.text
+        if delivery.id in self.importing:
+            text += f", while importing {delivery.task.rpartition('.')[0]}"
+        return text
 
 
 def take_back(
@@ -156,7 +165,7 @@ def lost(delivery: Delivery, cause: Cause) -> Outcome:
         started_at=(cause.running or {}).get(delivery.id, delivery.claimed_at),
         finished_at=now,
         error_class="" if cause.blameless else "queue_app.exceptions.ProcessDied",
-        error=cause.text,
+        error=cause.words(delivery),
         counts=not cause.blameless,
         dead_reason=DeadReason.POISON if poison else None,
     )

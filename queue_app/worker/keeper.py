@@ -15,22 +15,19 @@ import time
 
 from django.db import Error, connections
 
-from queue_app import conf, registry, signals
+from queue_app import conf, signals
 from queue_app.dispatch import connection, queues, workers
-from queue_app.dispatch.body import Delivery
-from queue_app.exceptions import Cancelled, UnknownTask
 from queue_app.lifecycle import recover
-from queue_app.lifecycle.outcome import Outcome
 from queue_app.maintenance.leader import Leader
 from queue_app.worker import connections as database
 from queue_app.worker import title
 from queue_app.worker.cancels import Cancels
 from queue_app.worker.config import WorkerConfig
-from queue_app.worker.executor import cancelled, timed_out
 from queue_app.worker.forking import is_alive
 from queue_app.worker.messages import Death, Line
 from queue_app.worker.registrar import Registrar
 from queue_app.worker.shared import Board
+from queue_app.worker.verdicts import cause_of
 
 logger = logging.getLogger(__name__)
 
@@ -202,17 +199,14 @@ class Keeper:
         """Take back what dead children held; repeated until both stores have agreed."""
         for death in list(self._dead):
             holder = workers.holder(self._config.worker_id, death.serial)
-            cause = recover.Cause(
-                text=death.cause or "ended",
-                running=death.running,
-                verdicts={job_id: _verdict(seconds) for job_id, seconds in death.timed_out.items()}
-                | {job_id: _unwilling(seconds) for job_id, seconds in death.cancelled.items()},
-                blameless=death.blameless,
-            )
             try:
                 database.refresh()
                 recover.take_back(
-                    connection.client(), holder, self._config.queues.names, self._config.worker_id, cause
+                    connection.client(),
+                    holder,
+                    self._config.queues.names,
+                    self._config.worker_id,
+                    cause_of(death),
                 )
             except (Error, *connection.Unavailable) as error:
                 self._cannot_bury(death, error)
@@ -241,22 +235,3 @@ class Keeper:
             Leader(self._config.worker_id, self._stop_duties).run()
         finally:
             connections.close_all()
-
-
-def _verdict(seconds: float) -> recover.Verdict:
-    def judge(delivery: Delivery, started: float | None) -> Outcome:
-        try:
-            declared = registry.resolve(delivery.task)
-        except UnknownTask:
-            declared = None
-        return timed_out(declared, delivery, started, seconds)
-
-    return judge
-
-
-def _unwilling(seconds: float) -> recover.Verdict:
-    def judge(delivery: Delivery, started: float | None) -> Outcome:
-        error = Cancelled(f"The job was cancelled, and killed after {seconds:.1f} s as it did not end.")
-        return cancelled(delivery, started, error)
-
-    return judge

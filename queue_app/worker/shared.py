@@ -15,13 +15,15 @@ _HEAD = struct.Struct("<dQB")
 #: Of a slot, written by the keeper: the id of the job that it shall interrupt, and until when it may clean up
 #: (monotonic). It names the job, so that it means nothing to the next one in the slot.
 _CANCEL = struct.Struct("<36sd")
-#: Of a slot: 1 while a job runs, its id, attempt number, start (epoch seconds), hard limit (monotonic; 0: none).
+#: Of a slot: 1 while a job runs, 2 while its task's module is imported; its id, attempt number, start (epoch seconds),
+#: hard limit (monotonic; 0: none).
 _SLOT = struct.Struct("<B36sIdd")
+_RUNNING, _IMPORTING = 1, 2
 
 
 class Running(NamedTuple):
     """A job under way. `hard` is on the monotonic clock, 0 where there is no limit; so is `cancel`, 0 where nobody has
-    cancelled it."""
+    cancelled it. `importing`: its task's module is imported, and `hard` is the limit for that."""
 
     slot: int
     id: str
@@ -29,6 +31,7 @@ class Running(NamedTuple):
     started_at: float
     hard: float
     cancel: float = 0.0
+    importing: bool = False
 
     def is_late(self, now: float) -> bool:
         """Whether its child is to be killed for it."""
@@ -72,12 +75,17 @@ class Board:
         _SLOT.pack_into(
             self._memory,
             child * self._size + _HEAD.size + slot * _SLOT.size,
-            1,
+            _RUNNING,
             job_id.encode(),
             number,
             started_at,
             hard,
         )
+
+    def importing(self, child: int, slot: int, job_id: str, number: int, at: float, hard: float) -> None:
+        """The module of a job's task is about to be imported; the arguments are those of `start`."""
+        self.start(child, slot, job_id, number, at, hard)
+        self._memory[child * self._size + _HEAD.size + slot * _SLOT.size] = _IMPORTING
 
     def end(self, child: int, slot: int) -> None:
         self._memory[child * self._size + _HEAD.size + slot * _SLOT.size] = 0
@@ -105,7 +113,8 @@ class Board:
             if busy:
                 cancelled, until = self._cancel(child, slot)
                 cancel = until if cancelled == raw else 0.0
-                found.append(Running(slot, raw.decode("ascii", "replace"), number, started_at, hard, cancel))
+                job_id, importing = raw.decode("ascii", "replace"), busy == _IMPORTING
+                found.append(Running(slot, job_id, number, started_at, hard, cancel, importing))
         return found
 
     # what of the backlog must not begin: written by the keeper, read by the child

@@ -71,6 +71,14 @@ def test_a_job_that_keeps_killing_its_process_is_quarantined(deaths: int, dead: 
     assert (made.error, made.error_class) == ("killed by SIGSEGV", "queue_app.exceptions.ProcessDied")
 
 
+def test_what_was_being_imported_is_said() -> None:
+    cause = Cause("killed by SIGKILL", running={"some-id": 5.0}, importing=frozenset(["some-id"]))
+    assert lost(delivery(task="shop.jobs.pay"), cause).error == "killed by SIGKILL, while importing shop.jobs"
+    assert (
+        lost(delivery(task="shop.jobs.pay"), Cause("x", running=cause.running, blameless=True)).error == "x"
+    )
+
+
 def test_a_job_of_a_worker_that_had_to_stop_is_not_to_blame() -> None:
     made = lost(delivery(deaths=9), Cause("the worker was told to stop", blameless=True))
     assert (made.dead_reason, made.counts, made.error_class) == (None, False, "")
