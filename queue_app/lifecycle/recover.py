@@ -51,11 +51,20 @@ class Cause:
     blameless: bool = False
     importing: frozenset[str] = frozenset()
 
+    @property
+    def counts(self) -> bool:
+        """Whether the death counts against the job that ran. Of several that ran together it may have been any: they
+        become suspects, and the next death counts, as each suspect is run alone."""
+        return not self.blameless and (self.running is None or len(self.running) <= 1)
+
     def words(self, delivery: Delivery) -> str:
         """The cause, as the attempt of this job tells it."""
         text = self.text
         if delivery.id in self.importing:
             text += f", while importing {delivery.task.rpartition('.')[0]}"
+        others = len(self.running or ()) - 1
+        if others > 0 and not self.blameless:
+            text += f", with {others} other job{'s' * (others > 1)} in it: this one is run alone next time"
         return text
 
 
@@ -158,7 +167,7 @@ def lost(delivery: Delivery, cause: Cause) -> Outcome:
     """The outcome of an attempt whose process died. It does not use up the job's attempts; but a job that keeps
     killing its process is quarantined (P9)."""
     now = clock.seconds()
-    poison = not cause.blameless and delivery.deaths + 1 >= conf.get().POISON_AFTER
+    poison = cause.counts and delivery.deaths + 1 >= conf.get().POISON_AFTER
     return Outcome(
         delivery=delivery,
         state=AttemptState.LOST,
@@ -166,8 +175,9 @@ def lost(delivery: Delivery, cause: Cause) -> Outcome:
         finished_at=now,
         error_class="" if cause.blameless else "queue_app.exceptions.ProcessDied",
         error=cause.words(delivery),
-        counts=not cause.blameless,
+        counts=cause.counts,
         dead_reason=DeadReason.POISON if poison else None,
+        suspect=delivery.suspect or not cause.blameless,
     )
 
 

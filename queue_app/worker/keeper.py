@@ -166,9 +166,12 @@ class Keeper:
         return max((self._board.last_claim(index) for index in range(self._config.processes)), default=0.0)
 
     def _all_busy(self) -> bool:
-        """Whether every living child has a job in each of its slots, and so does not claim, and need not."""
+        """Whether every living child has a job in each of its slots, or one that is to run alone: so it does not claim,
+        and need not."""
         places, slots = self._children(), self._config.slots
-        return bool(places) and all(len(self._board.running(place)) >= slots for place in places)
+        return bool(places) and all(
+            len(self._board.running(place)) >= slots or self._board.is_kept_free(place) for place in places
+        )
 
     def _listen(self, seconds: float) -> None:
         if self._orphaned:

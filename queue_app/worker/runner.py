@@ -262,11 +262,26 @@ class Runner:
 
     def give_back(self) -> None:
         """Return what has not started to the front of its queue."""
+        self.return_to_queue(self.backlog.surrender())
+
+    def return_to_queue(self, unstarted: list[Delivery]) -> None:
+        """Return these, which are in no backlog any more, to the front of their queues."""
         by_queue: dict[str, list[Delivery]] = {}
-        for delivery in self.backlog.surrender():
+        for delivery in unstarted:
             by_queue.setdefault(delivery.queue, []).append(delivery)
         for queue, deliveries in by_queue.items():
             self._give_back(queue, deliveries)
+
+    def put_off(self, delivery: Delivery, seconds: float) -> None:
+        """Return a job that has not started to its queue, not to be claimed by anybody for so long."""
+        at = clock.seconds() + seconds
+        with self.hands.letting_go([delivery]):
+            entry = (delivery.id, at, delivery.raw)
+            queues.settle(connection.client(), delivery.queue, self._holder, [], [entry])
+
+    def keep_free(self, alone: bool) -> None:
+        """Say on the board that nothing is claimed, as one job is to run alone; or that this is over."""
+        self._board.keep_free(self._index, alone)
 
     def _give_back(self, queue: str, deliveries: list[Delivery]) -> None:
         with self.hands.letting_go(deliveries):

@@ -10,7 +10,7 @@ import struct
 import threading
 from typing import NamedTuple
 
-#: Of a child: last claim (epoch seconds), jobs run, 1 once it is up.
+#: Of a child: last claim (epoch seconds), jobs run, 1 once it is up, 2 while it keeps itself free for a single job.
 _HEAD = struct.Struct("<dQB")
 #: Of a slot, written by the keeper: the id of the job that it shall interrupt, and until when it may clean up
 #: (monotonic). It names the job, so that it means nothing to the next one in the slot.
@@ -19,6 +19,7 @@ _CANCEL = struct.Struct("<36sd")
 #: hard limit (monotonic; 0: none).
 _SLOT = struct.Struct("<B36sIdd")
 _RUNNING, _IMPORTING = 1, 2
+_UP, _ALONE = 1, 2
 
 
 class Running(NamedTuple):
@@ -65,11 +66,15 @@ class Board:
     # written by the child
 
     def up(self, child: int, at: float) -> None:
-        _HEAD.pack_into(self._memory, child * self._size, at, 0, 1)
+        _HEAD.pack_into(self._memory, child * self._size, at, 0, _UP)
 
     def claimed(self, child: int, at: float, jobs: int) -> None:
         """It could claim at this time (epoch seconds), and has run so many jobs."""
-        _HEAD.pack_into(self._memory, child * self._size, at, jobs, 1)
+        _HEAD.pack_into(self._memory, child * self._size, at, jobs, _UP)
+
+    def keep_free(self, child: int, alone: bool) -> None:
+        """It claims nothing for now, as one job is to run alone in it; or that is over."""
+        self._memory[child * self._size + _HEAD.size - 1] = _ALONE if alone else _UP
 
     def start(self, child: int, slot: int, job_id: str, number: int, started_at: float, hard: float) -> None:
         _SLOT.pack_into(
@@ -98,6 +103,10 @@ class Board:
     def last_claim(self, child: int) -> float:
         """Epoch seconds; 0 when it has not claimed yet."""
         return float(_HEAD.unpack_from(self._memory, child * self._size)[0])
+
+    def is_kept_free(self, child: int) -> bool:
+        """Whether it does not claim because one job is to run alone in it."""
+        return int(_HEAD.unpack_from(self._memory, child * self._size)[2]) == _ALONE
 
     def is_busy(self, child: int) -> bool:
         """Whether a job runs in any of its slots."""

@@ -59,6 +59,7 @@ def lost(outcome: Outcome, error: Exception) -> Outcome:
     cause = recover.Cause(f"the connection was lost before its commit: {message(error).strip()}", running)
     found = recover.lost(delivery, cause)
     found.error_class = class_path(error)
+    found.suspect = False  # its process lives
     return found
 
 

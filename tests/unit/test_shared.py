@@ -60,6 +60,17 @@ def test_a_job_whose_module_is_imported_is_told_from_one_that_runs() -> None:
     assert board.running(0) == [] and not board.is_busy(0)
 
 
+def test_a_child_that_keeps_itself_free_is_up_all_the_same() -> None:
+    board = Board(2, 2)
+    board.up(1, 5.0)
+    assert not board.is_kept_free(1)
+    board.keep_free(1, True)
+    assert (board.is_kept_free(0), board.is_kept_free(1)) == (False, True)
+    assert board.is_up(1) and not board.is_up(0) and board.last_claim(1) == 5.0
+    board.keep_free(1, False)
+    assert board.is_up(1) and not board.is_kept_free(1)
+
+
 @pytest.mark.parametrize(
     "hard,cancel,late",
     [(0, 0, False), (9, 0, True), (0, 9, True), (11, 9, True), (11, 11, False), (9, 11, True)],

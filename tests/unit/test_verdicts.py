@@ -31,7 +31,7 @@ def test_a_child_that_ended_without_a_word() -> None:
 def test_an_import_that_hangs_is_a_death_of_its_own(deaths: int, dead: DeadReason | None) -> None:
     death = Death(1, "killed by SIGKILL", {ID: 5.0}, importing=[ID], hung={ID: 60.2}, blameless=True)
     made = outcome(death, task="shop.jobs.pay", deaths=deaths)
-    assert (made.state, made.counts, made.dead_reason) == (AttemptState.LOST, True, dead)
+    assert (made.state, made.counts, made.dead_reason, made.suspect) == (AttemptState.LOST, True, dead, True)
     assert made.started_at == 5.0
     assert made.error == (
         "killed by SIGKILL, while importing shop.jobs, which takes longer than IMPORT_TIMEOUT (60 s)"
@@ -41,7 +41,14 @@ def test_an_import_that_hangs_is_a_death_of_its_own(deaths: int, dead: DeadReaso
 def test_who_ran_beside_an_import_that_hangs_is_not_to_blame() -> None:
     death = Death(1, "killed", {ID: 5.0, OTHER: 5.0}, importing=[OTHER], hung={OTHER: 60.2}, blameless=True)
     made = outcome(death, deaths=9)
-    assert (made.counts, made.dead_reason, made.error) == (False, None, "killed")
+    assert (made.counts, made.dead_reason, made.suspect, made.error) == (False, None, False, "killed")
+
+
+def test_of_several_an_import_that_hangs_may_be_held_up_by_another() -> None:
+    """Such as one whose C code never lets go of the interpreter's lock."""
+    death = Death(1, "killed", {ID: 5.0, OTHER: 5.0}, importing=[ID], hung={ID: 60.2}, blameless=True)
+    made = outcome(death, deaths=9)
+    assert (made.counts, made.dead_reason, made.suspect) == (False, None, True)
 
 
 def test_a_time_limit_follows_the_tasks_own_policy_though_it_was_not_imported_here() -> None:
