@@ -16,7 +16,7 @@ from django.conf import settings as django_settings
 from django.core import checks
 
 from queue_app import conf, options, registry
-from queue_app.exceptions import InvalidArguments, InvalidOption, JobDoesNotExist
+from queue_app.exceptions import InvalidArguments, InvalidOption, InvalidTaskDefinition, JobDoesNotExist
 from queue_app.names import check_queue
 from queue_app.tasks_api import (
     BaseTaskBackend,
@@ -116,6 +116,10 @@ class JobQueueBackend(BaseTaskBackend):  # type: ignore[misc]
         if found is not None and found[0] is task and found[1] is django_settings.USE_TZ:
             return
         self.validate_task(task)
+        try:
+            registry.check_importable(task.module_path)
+        except InvalidTaskDefinition as error:
+            raise InvalidTask(str(error)) from None
         if len(self._valid) > 1_000:  # tasks made for one call, with a run_after of their own
             self._valid.clear()
         self._valid[id(task)] = (task, django_settings.USE_TZ)

@@ -84,6 +84,24 @@ def check_redis(app_configs: Any, **_: Any) -> list[CheckMessage]:
     return [Warning(one.text, hint=one.hint, id=f"queue_app.W{one.number:03}") for one in found]
 
 
+@register("queue_app")
+def check_task_modules(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """What TASK_MODULES names is there, as far as that can be said without importing it."""
+    try:
+        modules = conf.build(getattr(settings, "QUEUE_APP", {})).TASK_MODULES
+    except ImproperlyConfigured:
+        return []  # check_settings says it
+    return [
+        Warning(
+            f"TASK_MODULES of QUEUE_APP names {module!r}, and there is no module {top!r} here.",
+            hint="Correct its name, or take it out: workers import code of the installed apps anyway.",
+            id="queue_app.W006",
+        )
+        for module in modules
+        if find_spec(top := module.partition(".")[0]) is None
+    ]
+
+
 def load_tasks_api() -> None:
     """Load the Tasks API if TASKS names our backend, so that its own system check is registered."""
     tasks = getattr(settings, "TASKS", None) or {}

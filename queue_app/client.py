@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import ValidationError
 from django.db import DataError
 
-from queue_app import clock, conf, serialization
+from queue_app import clock, conf, registry, serialization
 from queue_app.declare import Call, Task
 from queue_app.dispatch import connection, queues, unknown, workers
 from queue_app.exceptions import InvalidArguments, JobDoesNotExist
@@ -52,6 +52,7 @@ def _not_a_call(call: object, index: int) -> InvalidArguments:
 
 def enqueue(task: Task, calls: Iterable[Call]) -> list[JobResult]:
     """Enqueue calls of a `queue_app.task`; `Task.enqueue` and `enqueue_many` come here."""
+    registry.check_importable(task.module_path)
     payloads = [text for text, _, _ in normal_calls(calls)]
     request = lifecycle.Request(
         task=task.module_path,

@@ -82,6 +82,12 @@ class Settings:
         "Seconds between the interruption (soft limit) and the killing of the child (hard limit).",
         least=0,
     )
+    IMPORT_TIMEOUT: float = _setting(
+        60.0,
+        "Seconds that a child has to import the module of a job's task; then it is killed, and the job has caused a"
+        " death (see `POISON_AFTER`).",
+        least=0.1,
+    )
     CANCEL_GRACE: float = _setting(
         10.0,
         "Seconds that a running job which was cancelled has to end before its child is killed.",
@@ -133,6 +139,11 @@ class Settings:
         " either may be left out, or None.",
     )
     RELEASE: str = _setting("", "Name of the deployed release, shown with each worker.")
+    TASK_MODULES: tuple[str, ...] = _setting(
+        (),
+        "Modules outside the installed apps that may have tasks: a list of dotted names. A package stands for all that"
+        " is in it.",
+    )
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
@@ -200,6 +211,8 @@ def _check(name: str, value: Any) -> Any:
         return _check_retentions(name, value)
     if kinds.startswith("dict"):
         return _check_shards(name, value)
+    if kinds.startswith("tuple"):
+        return _check_modules(name, value)
     if "str" in kinds:
         if not isinstance(value, str):
             shown = type(value).__name__ if name == "REDIS_URL" else repr(value)  # it may hold a password
@@ -231,6 +244,17 @@ def _check_shards(name: str, value: Any) -> dict[str, str]:
                 " of letters, digits, '_' and '-'."
             )
     return value
+
+
+def _check_modules(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise ImproperlyConfigured(f"QUEUE_APP[{name!r}] must be a list of modules, not {value!r}.")
+    for module in value:
+        if not isinstance(module, str) or not all(part.isidentifier() for part in module.split(".")):
+            raise ImproperlyConfigured(
+                f"QUEUE_APP[{name!r}] has {module!r}; use the dotted name of a module or package, such as 'shop.jobs'."
+            )
+    return tuple(value)
 
 
 def _check_retentions(name: str, value: Any) -> Retentions:

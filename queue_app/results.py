@@ -71,7 +71,7 @@ def task_of(name: str, priority: int, queue: str, backend: str, run_after: datet
     key = (name, priority, queue, backend)
     task = _tasks.get(key)
     if task is None:
-        task = registry.resolve(name).task
+        task = registry.look_up(name).task
         if not isinstance(task, Task):
             raise UnknownTask(f"{name!r} is not a task of the Tasks API.")
         task = _using(task, priority=priority, queue_name=queue, backend=backend)
@@ -99,23 +99,25 @@ def _unchecked(cls: Any, values: dict[str, Any]) -> Any:
     return task
 
 
-def _stand_in(job: Job, why: str) -> Any:
+def _stand_in(
+    name: str, priority: int, queue: str, backend: str, run_after: datetime | None, why: str
+) -> Any:
     """In place of a task that the code does not know (any more): has its path and options, and cannot be run."""
 
     def gone(*args: Any, **kwargs: Any) -> None:
         raise UnknownTask(why)
 
-    gone.__module__, _, gone.__name__ = job.task.rpartition(".")
+    gone.__module__, _, gone.__name__ = name.rpartition(".")
     gone.__qualname__ = gone.__name__
     values = {
         "func": gone,
-        "priority": job.priority,
-        "queue_name": job.queue,
-        "backend": job.backend,
-        "run_after": job.run_after,
+        "priority": priority,
+        "queue_name": queue,
+        "backend": backend,
+        "run_after": run_after,
         "takes_context": False,
     }
-    return _unchecked(task_backends[job.backend].task_class, values)
+    return _unchecked(task_backends[backend].task_class, values)
 
 
 def of_row(job: Job) -> Any:
@@ -141,7 +143,7 @@ def of_row(job: Job) -> Any:
     try:
         task = task_of(job.task, job.priority, job.queue, job.backend, job.run_after)
     except UnknownTask as error:
-        task = _stand_in(job, str(error))
+        task = _stand_in(job.task, job.priority, job.queue, job.backend, job.run_after, str(error))
     result = make(
         task,
         str(job.pk),
@@ -161,8 +163,12 @@ def of_row(job: Job) -> Any:
     return result
 
 
-def of_delivery(d: Delivery, worker_id: str, started_at: float) -> Any:
-    """The TaskResult of an attempt that begins."""
+def of_delivery(d: Delivery, worker_id: str, started_at: float, *, task: Any = None) -> Any:
+    """The TaskResult of an attempt that begins.
+
+    Args:
+        task: what stands for its task; None: the task itself, whose module is imported if need be.
+    """
     now = clock.from_seconds(started_at)
     run_after = None if d.run_after is None else clock.from_seconds(d.run_after)
     errors, worker_ids = [], [worker_id]
@@ -170,7 +176,7 @@ def of_delivery(d: Delivery, worker_id: str, started_at: float) -> Any:
         errors = [TaskError(exception_class_path=name, traceback=text) for _, name, text in d.history if name]
         worker_ids = [*(worker for worker, _, _ in d.history), worker_id]
     return make(
-        task_of(d.task, d.priority, d.queue, d.backend, run_after),
+        task or task_of(d.task, d.priority, d.queue, d.backend, run_after),
         d.id,
         TaskResultStatus.RUNNING,
         _enqueued_at(d.enqueued_at),
@@ -255,17 +261,28 @@ def send_started(result: Any) -> None:
 
 def on_attempts_finished(outcomes: list[Outcome], worker_id: str, **_: Any) -> None:
     """Send `task_finished` for committed outcomes that are final, of jobs that came through the Tasks API; also for
-    those that the keeper recorded, after a child's death or a hard time limit."""
+    those that the keeper recorded, after a child's death or a hard time limit. It must not import their modules: that
+    may be what their children died of. A stand-in then takes the task's place."""
     for outcome in outcomes:
         delivery = outcome.delivery
         if not delivery.backend or (outcome.state is not SUCCEEDED and outcome.job_state not in FINAL):
             continue
         if outcome.carrier is None:
+            started = outcome.started_at or outcome.finished_at
             try:
-                outcome.carrier = of_delivery(delivery, worker_id, outcome.started_at or outcome.finished_at)
+                outcome.carrier = of_delivery(delivery, worker_id, started, task=_without_import(delivery))
             except (UnknownTask, InvalidTaskBackend, InvalidTask):
-                continue  # nobody here knows the task: nobody listens for it
+                continue  # not of the Tasks API, or of a backend that is not known here
         send_finished(outcome)
+
+
+def _without_import(d: Delivery) -> Any:
+    """A stand-in for a task whose module has not been imported here; None if it has been."""
+    if registry.loaded_task(d.task) is not None:
+        return None
+    run_after = None if d.run_after is None else clock.from_seconds(d.run_after)
+    why = f"The module of {d.task!r} has not been imported in this process."
+    return _stand_in(d.task, d.priority, d.queue, d.backend, run_after, why)
 
 
 def send_finished(outcome: Outcome) -> None:

@@ -47,7 +47,7 @@ TIMES = (
     "cancel_requested_at",
     "finished_at",
 )
-COUNTS = ("attempt", "failures", "max_attempts", "deaths")
+COUNTS = ("attempt", "failures", "max_attempts", "deaths", "suspect")
 
 
 class LiveChangeList(RecordChangeList):

@@ -96,7 +96,15 @@ class JobSerializer(JobSummarySerializer):
     error = serializers.SerializerMethodField()
 
     class Meta(JobSummarySerializer.Meta):
-        fields = [*JobSummarySerializer.Meta.fields, "args", "kwargs", "result", "error", "attempts"]
+        fields = [
+            *JobSummarySerializer.Meta.fields,
+            "suspect",
+            "args",
+            "kwargs",
+            "result",
+            "error",
+            "attempts",
+        ]
         read_only_fields = fields
 
     def get_attempts(self, job: Job) -> list[Any]:

@@ -7,7 +7,7 @@ A body is `<priority>:<lane>|` (all that the scripts read) and then two JSON arr
 
 with times in epoch seconds (exact to the microsecond) or null. In place of the second there is null when the arguments
 are larger than BODY_LIMIT: they are then read from the record. All before the arguments is the same for all jobs of an
-`enqueue_many`, so that it is read once for many; its only `]` is its end.
+`enqueue_many`, so that it is read once for many; its only `]` is its end. A suspect has `true` after its backend.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from typing import Any
 
 #: The lane of jobs that share no limit with others.
 LANE = "-"
+
+#: How many fields the first array has.
+_FIELDS = 10
 
 #: `json.loads` without its checks, from a position on: bodies are ours, and this runs once for each job.
 _scan: Any = vars(json.JSONDecoder())["scan_once"]
@@ -33,6 +36,7 @@ class Delivery:
         claimed_at: epoch milliseconds, on the clock of Redis.
         unreadable: the body is not one that this release understands (another one's, in a rolling deploy): to be made
             anew from the record, not to be run. Only id, queue and raw are then meaningful.
+        suspect: its process died in an attempt before, and it may have been the cause: to be run alone in its process.
         history: the attempts before this one, oldest first, as `(worker_id, error_class, traceback)`.
     """
 
@@ -54,6 +58,7 @@ class Delivery:
         "raw",
         "run_after",
         "started_at",
+        "suspect",
         "task",
         "timeout",
         "unreadable",
@@ -76,7 +81,7 @@ class Delivery:
         except (ValueError, TypeError, StopIteration):
             self.unreadable = True
             self.task, self.number, self.failures, self.deaths, self.backend = "?", 0, 0, 0, ""
-            self.args, self.kwargs, self.started_at = None, {}, None
+            self.args, self.kwargs, self.started_at, self.suspect = None, {}, None, False
 
     def _read(self, raw: str) -> None:
         end = raw.index("]", raw.index("|")) + 1
@@ -97,6 +102,7 @@ class Delivery:
             self.started_at,
             self.timeout,
             self.backend,
+            self.suspect,
         ) = said
         payload = _scan(raw, end)[0]
         if payload is None:
@@ -111,7 +117,11 @@ class Delivery:
 def _read_head(head: str) -> tuple[Any, ...]:
     route, _, array = head.partition("|")
     priority, _, lane = route.partition(":")
-    said = (int(priority), lane, *json.loads(array))
+    fields = json.loads(array)
+    suspect = len(fields) > _FIELDS and fields[_FIELDS] is True
+    if len(fields) != _FIELDS + suspect:
+        raise ValueError("a body of another release")
+    said = (int(priority), lane, *fields[:_FIELDS], suspect)
     if len(_heads) >= 1_000:
         _heads.clear()
     _heads[head] = said
@@ -134,6 +144,7 @@ def encode_many(
     backend: str,
     limit: int,
     lane: str = LANE,
+    suspect: bool = False,
 ) -> list[str]:
     """The bodies of jobs that differ in their arguments alone.
 
@@ -146,7 +157,7 @@ def encode_many(
     # Put together by hand: the payload is JSON text already, and this runs once for each job.
     head = (
         f"{priority}:{lane}|[{_string(task)},{number},{failures},{deaths},{max_attempts},{enqueued_at!r},"
-        f"{_number(run_after)},{_number(started_at)},{_number(timeout)},{_string(backend)}]"
+        f"{_number(run_after)},{_number(started_at)},{_number(timeout)},{_string(backend)}{',true' * suspect}]"
     )
     return [head + payload if len(payload) <= limit else head + "null" for payload in payloads]
 

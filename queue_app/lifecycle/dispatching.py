@@ -69,6 +69,7 @@ def entry_of_row(job: Job) -> Entry:
             started_at=None if job.started_at is None else job.started_at.timestamp(),
             timeout=job.timeout,
             backend=job.backend,
+            suspect=job.suspect,
             payload=job.payload,
             limit=conf.get().BODY_LIMIT,
         ),
@@ -89,7 +90,13 @@ def entries_of_waiting(ids: list[str]) -> list[Entry]:
 
 
 def entry_of_next(
-    delivery: Delivery, *, failures: int, deaths: int, run_at: float | None, started_at: float | None
+    delivery: Delivery,
+    *,
+    failures: int,
+    deaths: int,
+    run_at: float | None,
+    started_at: float | None,
+    suspect: bool = False,
 ) -> Entry:
     """What Redis carries of a job that goes on after `delivery`; from its raw body, as a task may have changed
     the arguments it was given."""
@@ -111,6 +118,7 @@ def entry_of_next(
             started_at=raw.started_at if raw.started_at is not None else started_at,
             timeout=raw.timeout,
             backend=raw.backend,
+            suspect=suspect,
             payload=payload,
             limit=conf.get().BODY_LIMIT,
         ),

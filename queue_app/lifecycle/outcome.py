@@ -24,6 +24,7 @@ class Outcome:
         run_at: epoch seconds of the next attempt, where there is one.
         counts: whether the attempt counts as a failure.
         dead_reason: why there is no further attempt.
+        suspect: its process died, and it may have been the cause: the next attempt is to run alone in its process.
         overruled: its job was to be cancelled, so that it ended whatever the attempt came to. Known once recorded.
         exception: the exception itself, for receivers of the finishing signal.
         carrier: what the Tasks API's signals are sent with (its TaskResult), or None.
@@ -40,6 +41,7 @@ class Outcome:
     run_at: float | None = None
     counts: bool = True
     dead_reason: DeadReason | None = None
+    suspect: bool = False
     overruled: bool = False
     progress: str | None = None
     exception: BaseException | None = None
@@ -122,4 +124,5 @@ def ending(outcome: Outcome) -> Ending:
         fingerprint=fingerprint(d.task, outcome.error_class, outcome.error, outcome.traceback)
         if outcome.dead_reason
         else "",
+        suspect=outcome.suspect,
     )

@@ -42,12 +42,30 @@ class Cause:
         verdicts: id → outcome, for jobs that the supervisor killed on purpose (time limit).
         blameless: no job is to blame (the worker was told to stop, or is not heard of any more): the loss is in the
             job's history and does not count as a death.
+        importing: those of `running` whose task's module was being imported.
     """
 
     text: str
     running: dict[str, float] | None = None
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     blameless: bool = False
+    importing: frozenset[str] = frozenset()
+
+    @property
+    def counts(self) -> bool:
+        """Whether the death counts against the job that ran. Of several that ran together it may have been any: they
+        become suspects, and the next death counts, as each suspect is run alone."""
+        return not self.blameless and (self.running is None or len(self.running) <= 1)
+
+    def words(self, delivery: Delivery) -> str:
+        """The cause, as the attempt of this job tells it."""
+        text = self.text
+        if delivery.id in self.importing:
+            text += f", while importing {delivery.task.rpartition('.')[0]}"
+        others = len(self.running or ()) - 1
+        if others > 0 and not self.blameless:
+            text += f", with {others} other job{'s' * (others > 1)} in it: this one is run alone next time"
+        return text
 
 
 def take_back(
@@ -154,16 +172,17 @@ def lost(delivery: Delivery, cause: Cause) -> Outcome:
     """The outcome of an attempt whose process died. It does not use up the job's attempts; but a job that keeps
     killing its process is quarantined (P9)."""
     now = clock.seconds()
-    poison = not cause.blameless and delivery.deaths + 1 >= conf.get().POISON_AFTER
+    poison = cause.counts and delivery.deaths + 1 >= conf.get().POISON_AFTER
     return Outcome(
         delivery=delivery,
         state=AttemptState.LOST,
         started_at=(cause.running or {}).get(delivery.id, delivery.claimed_at),
         finished_at=now,
         error_class="" if cause.blameless else "queue_app.exceptions.ProcessDied",
-        error=cause.text,
-        counts=not cause.blameless,
+        error=cause.words(delivery),
+        counts=cause.counts,
         dead_reason=DeadReason.POISON if poison else None,
+        suspect=delivery.suspect or not cause.blameless,
     )
 
 

@@ -138,7 +138,12 @@ def acknowledge(client: redis.Redis, holder: str, outcomes: Iterable[Outcome], a
             continue
         row = ending(outcome)
         entry = dispatching.entry_of_next(
-            d, failures=row.failures, deaths=row.deaths, run_at=outcome.run_at, started_at=outcome.started_at
+            d,
+            failures=row.failures,
+            deaths=row.deaths,
+            run_at=outcome.run_at,
+            started_at=outcome.started_at,
+            suspect=row.suspect,
         )
         if dispatching.near(entry[1]):
             going_on[d.queue].append(entry)

@@ -68,7 +68,7 @@ class Job(models.Model):
     #: Number of the last attempt that has ended; an outcome counts only if it is of the next one (the fence).
     attempt = models.IntegerField(default=0)
     failures = models.SmallIntegerField(default=0, help_text="Attempts that count against max_attempts.")
-    deaths = models.SmallIntegerField(default=0, help_text="Times that the process running it died.")
+    deaths = models.SmallIntegerField(default=0, help_text="Times that it alone ran when its process died.")
     #: The worker of the attempt under way, once the row says `running`; afterwards that of the last one.
     worker_id = models.UUIDField(null=True, blank=True)
     enqueued_at = models.DateTimeField(default=clock.now)
@@ -79,6 +79,12 @@ class Job(models.Model):
         null=True,
         blank=True,
         help_text="Somebody cancelled it while it ran: it succeeds if it still does, and else ends cancelled.",
+    )
+
+    suspect = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Its process died, and it may have been the cause: it runs alone in a process until it survives.",
     )
 
     objects = JobQuerySet.as_manager()

@@ -16,23 +16,20 @@ import time
 import redis
 from django.db import Error, connections
 
-from queue_app import conf, registry, signals
+from queue_app import conf, signals
 from queue_app.dispatch import connection, epochs, workers
-from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.epochs import Epoch
-from queue_app.exceptions import Cancelled, UnknownTask
 from queue_app.lifecycle import outage, recover
-from queue_app.lifecycle.outcome import Outcome
 from queue_app.maintenance.leader import Leader
 from queue_app.worker import connections as database
 from queue_app.worker import title
 from queue_app.worker.cancels import Cancels
 from queue_app.worker.config import WorkerConfig
-from queue_app.worker.executor import cancelled, timed_out
 from queue_app.worker.forking import is_alive
 from queue_app.worker.messages import Death, Line
 from queue_app.worker.registrar import Registrar
 from queue_app.worker.shared import Board
+from queue_app.worker.verdicts import cause_of
 
 logger = logging.getLogger(__name__)
 
@@ -202,9 +199,12 @@ class Keeper:
         return max((self._board.last_claim(index) for index in range(self._config.processes)), default=0.0)
 
     def _all_busy(self) -> bool:
-        """Whether every living child has a job in each of its slots, and so does not claim, and need not."""
+        """Whether every living child has a job in each of its slots, or one that is to run alone: so it does not claim,
+        and need not."""
         places, slots = self._children(), self._config.slots
-        return bool(places) and all(len(self._board.running(place)) >= slots for place in places)
+        return bool(places) and all(
+            len(self._board.running(place)) >= slots or self._board.is_kept_free(place) for place in places
+        )
 
     def _listen(self, seconds: float) -> None:
         if self._orphaned:
@@ -235,17 +235,14 @@ class Keeper:
         """Take back what dead children held; repeated until both stores have agreed."""
         for death in list(self._dead):
             holder = workers.holder(self._config.worker_id, death.serial)
-            cause = recover.Cause(
-                text=death.cause or "ended",
-                running=death.running,
-                verdicts={job_id: _verdict(seconds) for job_id, seconds in death.timed_out.items()}
-                | {job_id: _unwilling(seconds) for job_id, seconds in death.cancelled.items()},
-                blameless=death.blameless,
-            )
             try:
                 database.refresh()
                 recover.take_back(
-                    connection.client(), holder, self._config.queues.names, self._config.worker_id, cause
+                    connection.client(),
+                    holder,
+                    self._config.queues.names,
+                    self._config.worker_id,
+                    cause_of(death),
                 )
             except (Error, *connection.Unavailable) as error:
                 self._cannot_bury(death, error)
@@ -275,22 +272,3 @@ class Keeper:
             Leader(self._config.worker_id, self._stop_duties).run()
         finally:
             connections.close_all()
-
-
-def _verdict(seconds: float) -> recover.Verdict:
-    def judge(delivery: Delivery, started: float | None) -> Outcome:
-        try:
-            declared = registry.resolve(delivery.task)
-        except UnknownTask:
-            declared = None
-        return timed_out(declared, delivery, started, seconds)
-
-    return judge
-
-
-def _unwilling(seconds: float) -> recover.Verdict:
-    def judge(delivery: Delivery, started: float | None) -> Outcome:
-        error = Cancelled(f"The job was cancelled, and killed after {seconds:.1f} s as it did not end.")
-        return cancelled(delivery, started, error)
-
-    return judge

@@ -18,6 +18,8 @@ class Death:
         running: id → epoch seconds at which its attempt began, of what was under way.
         timed_out: id → seconds that it had run, of what the supervisor killed it for.
         cancelled: likewise, of what was cancelled and did not end in time.
+        importing: ids of those that ran whose task's module was still being imported.
+        hung: id → seconds that this had taken, of those that the supervisor killed it for.
         blameless: it was killed because the worker has to stop.
     """
 
@@ -26,6 +28,8 @@ class Death:
     running: dict[str, float] = field(default_factory=dict)
     timed_out: dict[str, float] = field(default_factory=dict)
     cancelled: dict[str, float] = field(default_factory=dict)
+    importing: list[str] = field(default_factory=list)
+    hung: dict[str, float] = field(default_factory=dict)
     blameless: bool = False
 
 

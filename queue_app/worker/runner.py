@@ -17,6 +17,7 @@ from queue_app.dispatch.holder import Holder
 from queue_app.lifecycle import cancelling, settle
 from queue_app.lifecycle.outage import is_outage
 from queue_app.models.bulk.rows import Start
+from queue_app.registry import Declared
 from queue_app.worker import connections
 from queue_app.worker.async_loop import AsyncLoop
 from queue_app.worker.atomic import Transaction
@@ -81,7 +82,7 @@ class Runner:
         if self.hands.gone and delivery.id in self.hands.gone:
             self.hands.drop([delivery])
             return
-        declared = self.strangers.resolve(delivery)
+        declared = self.strangers.known(delivery) or self._resolve(slot, delivery)
         if declared is None:
             return
         transaction = None
@@ -124,6 +125,26 @@ class Runner:
         if self._unmarked:
             self._unmarked.discard(delivery.id)
         (transaction or self.recorder).put(outcome)
+
+    def _resolve(self, slot: int, delivery: Delivery) -> Declared | None:
+        """The task of a delivery that this child has not met yet; None if it is not to be run: it was set aside, or
+        others have it by now. To import its module may end this process, or never end. So the job is on the board
+        meanwhile, with a limit; an exception that gets out of here leaves it there, so that it is charged."""
+        now = clock.seconds()
+        self._unmarked.add(delivery.id)  # the task does not run yet
+        self._current[slot] = (delivery, now)
+        until = time.monotonic() + conf.get().IMPORT_TIMEOUT
+        self._board.importing(self._index, slot, delivery.id, delivery.number, now, until)
+        declared = self.strangers.resolve(delivery)
+        self._board.end(self._index, slot)
+        self._current.pop(slot, None)
+        self._unmarked.discard(delivery.id)
+        if declared is not None and delivery.id in self.hands.gone:
+            self.hands.drop([delivery])
+            declared = None
+        if declared is None:
+            self._cancelled.discard(delivery.id)
+        return declared
 
     def _start(self, slot: int, delivery: Delivery, hard: float | None) -> float:
         now = clock.seconds()
@@ -245,11 +266,26 @@ class Runner:
 
     def give_back(self) -> None:
         """Return what has not started to the front of its queue."""
+        self.return_to_queue(self.backlog.surrender())
+
+    def return_to_queue(self, unstarted: list[Delivery]) -> None:
+        """Return these, which are in no backlog any more, to the front of their queues."""
         by_queue: dict[str, list[Delivery]] = {}
-        for delivery in self.backlog.surrender():
+        for delivery in unstarted:
             by_queue.setdefault(delivery.queue, []).append(delivery)
         for queue, deliveries in by_queue.items():
             self._give_back(queue, deliveries)
+
+    def put_off(self, delivery: Delivery, seconds: float) -> None:
+        """Return a job that has not started to its queue, not to be claimed by anybody for so long."""
+        at = clock.seconds() + seconds
+        with self.hands.letting_go([delivery]):
+            entry = (delivery.id, at, delivery.raw)
+            queues.settle(connection.client(), delivery.queue, self._holder, [], [entry])
+
+    def keep_free(self, alone: bool) -> None:
+        """Say on the board that nothing is claimed, as one job is to run alone; or that this is over."""
+        self._board.keep_free(self._index, alone)
 
     def _give_back(self, queue: str, deliveries: list[Delivery]) -> None:
         with self.hands.letting_go(deliveries):

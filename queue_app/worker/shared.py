@@ -11,13 +11,16 @@ import struct
 import threading
 from typing import NamedTuple
 
-#: Of a child: last claim (epoch seconds), jobs run, 1 once it is up.
+#: Of a child: last claim (epoch seconds), jobs run, 1 once it is up, 2 while it keeps itself free for a single job.
 _HEAD = struct.Struct("<dQB")
 #: Of a slot, written by the keeper: the id of the job that it shall interrupt, and until when it may clean up
 #: (monotonic). It names the job, so that it means nothing to the next one in the slot.
 _CANCEL = struct.Struct("<36sd")
-#: Of a slot: 1 while a job runs, its id, attempt number, start (epoch seconds), hard limit (monotonic; 0: none).
+#: Of a slot: 1 while a job runs, 2 while its task's module is imported; its id, attempt number, start (epoch seconds),
+#: hard limit (monotonic; 0: none).
 _SLOT = struct.Struct("<B36sIdd")
+_RUNNING, _IMPORTING = 1, 2
+_UP, _ALONE = 1, 2
 
 
 #: Bytes of the digest of the epochs that the keeper has seen.
@@ -26,7 +29,7 @@ _DIGEST = 16
 
 class Running(NamedTuple):
     """A job under way. `hard` is on the monotonic clock, 0 where there is no limit; so is `cancel`, 0 where nobody has
-    cancelled it."""
+    cancelled it. `importing`: its task's module is imported, and `hard` is the limit for that."""
 
     slot: int
     id: str
@@ -34,6 +37,7 @@ class Running(NamedTuple):
     started_at: float
     hard: float
     cancel: float = 0.0
+    importing: bool = False
 
     def is_late(self, now: float) -> bool:
         """Whether its child is to be killed for it."""
@@ -68,22 +72,31 @@ class Board:
     # written by the child
 
     def up(self, child: int, at: float) -> None:
-        _HEAD.pack_into(self._memory, child * self._size, at, 0, 1)
+        _HEAD.pack_into(self._memory, child * self._size, at, 0, _UP)
 
     def claimed(self, child: int, at: float, jobs: int) -> None:
         """It could claim at this time (epoch seconds), and has run so many jobs."""
-        _HEAD.pack_into(self._memory, child * self._size, at, jobs, 1)
+        _HEAD.pack_into(self._memory, child * self._size, at, jobs, _UP)
+
+    def keep_free(self, child: int, alone: bool) -> None:
+        """It claims nothing for now, as one job is to run alone in it; or that is over."""
+        self._memory[child * self._size + _HEAD.size - 1] = _ALONE if alone else _UP
 
     def start(self, child: int, slot: int, job_id: str, number: int, started_at: float, hard: float) -> None:
         _SLOT.pack_into(
             self._memory,
             child * self._size + _HEAD.size + slot * _SLOT.size,
-            1,
+            _RUNNING,
             job_id.encode(),
             number,
             started_at,
             hard,
         )
+
+    def importing(self, child: int, slot: int, job_id: str, number: int, at: float, hard: float) -> None:
+        """The module of a job's task is about to be imported; the arguments are those of `start`."""
+        self.start(child, slot, job_id, number, at, hard)
+        self._memory[child * self._size + _HEAD.size + slot * _SLOT.size] = _IMPORTING
 
     def end(self, child: int, slot: int) -> None:
         self._memory[child * self._size + _HEAD.size + slot * _SLOT.size] = 0
@@ -96,6 +109,10 @@ class Board:
     def last_claim(self, child: int) -> float:
         """Epoch seconds; 0 when it has not claimed yet."""
         return float(_HEAD.unpack_from(self._memory, child * self._size)[0])
+
+    def is_kept_free(self, child: int) -> bool:
+        """Whether it does not claim because one job is to run alone in it."""
+        return int(_HEAD.unpack_from(self._memory, child * self._size)[2]) == _ALONE
 
     def is_busy(self, child: int) -> bool:
         """Whether a job runs in any of its slots."""
@@ -111,7 +128,8 @@ class Board:
             if busy:
                 cancelled, until = self._cancel(child, slot)
                 cancel = until if cancelled == raw else 0.0
-                found.append(Running(slot, raw.decode("ascii", "replace"), number, started_at, hard, cancel))
+                job_id, importing = raw.decode("ascii", "replace"), busy == _IMPORTING
+                found.append(Running(slot, job_id, number, started_at, hard, cancel, importing))
         return found
 
     # what of the backlog must not begin: written by the keeper, read by the child

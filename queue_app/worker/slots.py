@@ -12,6 +12,27 @@ from queue_app.worker.runner import Runner
 
 #: Seconds between two looks at whether the child was told to stop, while all slots are busy.
 LOOK = 0.25
+#: Seconds that a suspect is waited for at first, until all slots are free; and most for which it is put off after that.
+PATIENCE, LONGEST_PUT_OFF = 1.0, 60.0
+
+
+class Patience:
+    """How long a child with several slots waits until it is empty for a suspect: a second at first, then for as long as
+    this has taken already. So another child with room soon gets it. A child whose long jobs overlap is empty for it at
+    last, and works half of the time until then."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+
+    def of(self, job_id: str, now: float) -> float:
+        """Seconds to wait from `now` on, on the monotonic clock."""
+        if len(self._since) > 1_000:  # others have run them
+            self._since.clear()
+        return max(PATIENCE, now - self._since.setdefault(job_id, now))
+
+    def over(self, job_id: str) -> None:
+        """It was run here."""
+        self._since.pop(job_id, None)
 
 
 class MainThread:
@@ -56,6 +77,7 @@ class Threads:
         self._condition = threading.Condition()
         self._idle = 0
         self._closing = False
+        self._patience = Patience()
         self._threads = [
             threading.Thread(target=self._work, args=(n,), name=f"slot-{n}", daemon=True)
             for n in range(count)
@@ -71,7 +93,11 @@ class Threads:
             return max(self._idle, self._runner.backlog.size)
 
     def run(self, deliveries: list[Delivery]) -> None:
-        """Hand these to the slots, and come back when all have been started."""
+        """Hand these to the slots, and come back when all have been started. A suspect comes after them, alone."""
+        suspects = [d for d in deliveries if d.suspect]
+        if suspects:
+            deliveries = [d for d in deliveries if not d.suspect]
+            self._runner.return_to_queue(suspects[1:])  # other children may have room for them
         runner = self._runner
         started = time.monotonic()
         runner.recorder.watch()
@@ -80,12 +106,45 @@ class Threads:
             self._condition.notify_all()
             while runner.backlog and not self._stopping():
                 self._condition.wait(LOOK)
-        runner.backlog.ran(len(deliveries), time.monotonic() - started)
+        if deliveries:
+            runner.backlog.ran(len(deliveries), time.monotonic() - started)
+        if suspects:
+            self._run_alone(suspects[0])
+
+    def _run_alone(self, delivery: Delivery) -> None:
+        """Run a suspect when nothing else runs here. Only this thread hands out jobs, so nothing is started beside it;
+        if it cannot be run before the others have taken too long, it is left to another child, or another time."""
+        runner = self._runner
+        began = time.monotonic()
+        patience = self._patience.of(delivery.id, began)
+        runner.keep_free(True)
+        try:
+            with self._condition:
+                while not self._stopping() and not self._is_idle():
+                    left = began + patience - time.monotonic()
+                    if left <= 0:
+                        break
+                    self._condition.wait(min(left, LOOK))
+                free = self._is_idle()
+                if free or self._stopping():  # told to stop, no slot takes it: it is given back
+                    runner.backlog.extend([delivery])
+                    self._condition.notify_all()
+                while free and not self._stopping() and (runner.backlog or not self._is_idle()):
+                    self._condition.wait(LOOK)
+            if not free and not self._stopping():
+                runner.put_off(delivery, min(patience, LONGEST_PUT_OFF))
+            elif free:
+                self._patience.over(delivery.id)
+        finally:
+            runner.keep_free(False)
+
+    def _is_idle(self) -> bool:
+        return self._idle == len(self._threads)
 
     def idle(self) -> bool:
         """Whether nothing runs."""
         with self._condition:
-            return self._idle == len(self._threads)
+            return self._is_idle()
 
     def stop(self) -> None:
         """Wait for what runs; nothing new is started."""

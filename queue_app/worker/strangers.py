@@ -44,37 +44,45 @@ class Strangers:
         self._look_at = 0.0
         self._pending: list[tuple[str, str]] = []  # queue and need of what it knows and others have set aside
 
+    def known(self, delivery: Delivery) -> Declared | None:
+        """The task of a delivery if this child has met it before; else ask `resolve`. Asked for each job."""
+        declared = registry.known_task(delivery.task)
+        if delivery.backend and delivery.backend not in self._aliases:
+            return None
+        return declared
+
     def resolve(self, delivery: Delivery) -> Declared | None:
-        """The task of a delivery; None after the job was set aside for a worker that knows it."""
+        """The task of a delivery, after its module was imported if need be; that may take long, hang, or end this
+        process. None after the job was set aside for a worker that knows it."""
         task, backend = delivery.task, delivery.backend
-        need = ""
-        if self._unknown:
-            need = unknown.need_of(task, backend)
-            if self._unknown.get(need, 0.0) > time.monotonic():
-                self._park(delivery, need)
-                return None
+        need = unknown.need_of(task, backend)
+        if self._unknown.get(need, 0.0) > time.monotonic():
+            self._park(delivery, need)
+            return None
         try:
-            return self._declared(task, backend)
+            if not self._has(backend):
+                raise UnknownTask(f"TASKS has no backend {backend!r} here.")
+            declared = registry.look_up(task)
         except UnknownTask as error:
-            need = need or unknown.need_of(task, backend)
             self._unknown[need] = time.monotonic() + AGAIN
             logger.warning("Job %s waits for a worker that knows its task. %s", delivery.id, error)
             self._park(delivery, need)
             return None
-
-    def _declared(self, task: str, backend: str) -> Declared:
-        declared = registry.resolve(task)
-        if backend and backend not in self._aliases:
-            raise UnknownTask(f"TASKS has no backend {backend!r} here.")
+        self._unknown.pop(need, None)
+        self._look_at = 0.0  # others may have set aside more of these
         return declared
+
+    def _has(self, backend: str) -> bool:
+        return not backend or backend in self._aliases
 
     def _park(self, delivery: Delivery, need: str) -> None:
         with self._hands.letting_go([delivery]):
             unknown.park(connection.client(), delivery.queue, self._holder, need, [delivery.id])
 
     def look(self, client: redis.Redis, count: int) -> int:
-        """Before a claim: offer what others have set aside and this child knows, as much as it is about to claim.
-        Whether there is any is asked now and then.
+        """Before a claim: offer what others have set aside and this child knows, as much as it is about to claim; and a
+        single job of each task that it may know. That one shows it when it is run: nothing is imported here, where no
+        job could be blamed for it. Whether there is any is asked now and then.
 
         Returns:
             How many were offered.
@@ -83,17 +91,13 @@ class Strangers:
             Unavailable (see dispatch.connection): Redis cannot be reached.
         """
         now = time.monotonic()
-        if now >= self._look_at:
-            self._pending = [
-                (queue, need)
-                for queue, needs in unknown.needs(client, self._queues).items()
-                for need in needs
-                if self._knows(need)
-            ]
-            self._look_at = now + LOOK * (0.75 + random.random() / 2)
-            for _, need in self._pending:
-                logger.info("Jobs have waited for a worker that knows %s.", unknown.parts_of(need)[0])
         made = 0
+        if now >= self._look_at:
+            self._pending = []
+            for queue, needs in unknown.needs(client, self._queues).items():
+                for need in needs:
+                    made += self._look_at_need(client, queue, need)
+            self._look_at = now + LOOK * (0.75 + random.random() / 2)
         while self._pending and made < count:
             offered = unknown.offer(client, *self._pending[-1], count - made)
             made += offered
@@ -101,13 +105,17 @@ class Strangers:
                 self._pending.pop()
         return made
 
-    def _knows(self, need: str) -> bool:
+    def _look_at_need(self, client: redis.Redis, queue: str, need: str) -> int:
+        task, backend = unknown.parts_of(need)
+        if self._has(backend) and registry.loaded_task(task) is not None:
+            self._unknown.pop(need, None)
+            self._pending.append((queue, need))
+            logger.info("Jobs have waited for a worker that knows %s.", task)
+            return 0
         if self._unknown.get(need, 0.0) > time.monotonic():
-            return False
-        try:
-            self._declared(*unknown.parts_of(need))
-        except UnknownTask:
+            return 0
+        if not self._has(backend) or not registry.may_know(task):
             self._unknown[need] = time.monotonic() + AGAIN
-            return False
-        self._unknown.pop(need, None)
-        return True
+            return 0
+        logger.info("Jobs have waited for a worker that knows %s; one of them is tried.", task)
+        return unknown.offer(client, queue, need, 1)

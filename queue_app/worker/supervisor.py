@@ -45,10 +45,12 @@ class Seat:
     started: float = 0.0
     start_at: float = 0.0
     quick_deaths: int = 0
-    #: What it is killed for: the jobs over their limit, and those cancelled that do not end, as seen twice.
+    #: What it is killed for: the jobs over their limit, those whose import is, and those cancelled that do not end.
     overdue: dict[str, float] = field(default_factory=dict)
+    hung: dict[str, float] = field(default_factory=dict)
     unwilling: dict[str, float] = field(default_factory=dict)
-    suspects: set[tuple[int, str]] = field(default_factory=set)
+    #: The slots and jobs that were late at the last look; it is killed for those that are so twice.
+    late: set[tuple[int, str]] = field(default_factory=set)
     ordered: bool = False
     #: Told to make room for its successor.
     leaving: bool = False
@@ -162,8 +164,8 @@ class Supervisor:
         self._serial += 1
         self._board.clear(seat.index)
         seat.serial, seat.started = self._serial, time.monotonic()
-        seat.overdue, seat.unwilling, seat.suspects, seat.ordered = {}, {}, set(), False
-        seat.leaving = False
+        seat.overdue, seat.hung, seat.unwilling, seat.late = {}, {}, {}, set()
+        seat.ordered = seat.leaving = False
         seat.pid = fork(
             lambda: Child(self._config, self._board, seat.index, seat.serial).run(),
             close=(self._to_keeper, self._from_keeper),
@@ -188,11 +190,14 @@ class Supervisor:
             if not seat.pid or seat.ordered:
                 continue
             over = {(r.slot, r.id): r for r in self._board.running(seat.index) if r.is_late(now)}
-            confirmed = [r for key, r in over.items() if key in seat.suspects]
-            seat.suspects = set(over)
+            confirmed = [r for key, r in over.items() if key in seat.late]
+            seat.late = set(over)
             if confirmed:
                 for r in confirmed:
-                    why = seat.overdue if 0 < r.hard <= now else seat.unwilling
+                    if 0 < r.hard <= now:
+                        why = seat.hung if r.importing else seat.overdue
+                    else:
+                        why = seat.unwilling
                     why[r.id] = clock.seconds() - r.started_at
                 self._kill(seat, signal.SIGKILL)
 
@@ -220,10 +225,12 @@ class Supervisor:
             running={r.id: r.started_at for r in running},
             timed_out={r.id: seat.overdue[r.id] for r in running if r.id in seat.overdue},
             cancelled={r.id: seat.unwilling[r.id] for r in running if r.id in seat.unwilling},
+            importing=[r.id for r in running if r.importing],
+            hung={r.id: seat.hung[r.id] for r in running if r.id in seat.hung},
             blameless=seat.ordered,
         )
         # A child that was killed for one job's limit takes its neighbours along: they are not to blame.
-        if death.timed_out or death.cancelled:
+        if death.timed_out or death.cancelled or death.hung:
             death.blameless = True
         if cause and not death.blameless:
             logger.error(

@@ -37,6 +37,7 @@ def _lost(outcome: Outcome, error: Exception, why: str, *, blameless: bool = Fal
     running = {delivery.id: outcome.started_at or outcome.finished_at}
     found = recover.lost(delivery, recover.Cause(why, running, blameless=blameless))
     found.error_class = class_path(error)
+    found.suspect = False  # its process lives
     return found
 
 

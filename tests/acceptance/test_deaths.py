@@ -51,17 +51,20 @@ def test_jobs_of_a_killed_child_run_again(worker: StartWorker, tmp_path: Path) -
     assert wait_for_end([greedy]) == ["succeeded"]
     ids = [start_waiting(tmp_path, "one"), start_waiting(tmp_path, "two")]
     kill(child)
-    wait_for_lines(tmp_path, "one", 2)
-    wait_for_lines(tmp_path, "two", 2)
+    wait_until(
+        lambda: len(lines(tmp_path, "one") + lines(tmp_path, "two")) == 3, 60, "the first of them again"
+    )
     (tmp_path / "release").touch()
     assert wait_for_end(ids) == ["succeeded"] * 2
+    for name in ("one", "two"):
+        assert len(lines(tmp_path, name)) == 2
     for job_id in ids:
         assert attempts(job_id) == ["lost", "succeeded"]
         lost = Attempt.objects.get(job_id=job_id, number=1)
-        peak = re.fullmatch(r"killed by SIGKILL, peak memory (\d+) MB", lost.error)
+        peak = re.match(r"killed by SIGKILL, peak memory (\d+) MB, with 1 other job in it", lost.error)
         assert peak and 150 < int(peak[1]) < 600, lost.error
         assert lost.started_at is not None
-        assert Job.objects.get(pk=job_id).deaths == 1
+        assert Job.objects.get(pk=job_id).deaths == 0, "either of the two may have been the cause"
     assert the_one(process) != child
     process.wait_for(f"(pid {child}) died: killed by SIGKILL")
 
@@ -109,7 +112,8 @@ def test_deaths_at_random_moments(worker: StartWorker, tmp_path: Path) -> None:
     assert Attempt.objects.filter(state="succeeded").count() == 200
     lost = Attempt.objects.filter(state="lost").count()
     assert Attempt.objects.count() == 200 + lost
-    assert sum(Job.objects.values_list("deaths", flat=True)) == lost
+    assert sum(Job.objects.values_list("deaths", flat=True)) <= lost, "those that died alone"
+    assert not Job.objects.filter(suspect=True).exists()
 
 
 # the keeper

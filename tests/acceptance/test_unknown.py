@@ -20,6 +20,9 @@ from tests.support.workers import WorkerProcess
 
 pytestmark = [committed, on_postgresql_alone]
 
+#: The settings of the newer release; the older one's module is not there, and so it is refused either way.
+NEWER: dict[str, Any] = {"TASK_MODULES": ["newer_release"]}
+
 
 def enqueue_by_name(task: str, **more: Any) -> str:
     """A job as another release of the project has enqueued it."""
@@ -36,14 +39,15 @@ def enqueue_by_name(task: str, **more: Any) -> str:
 
 
 def test_a_job_of_a_newer_release_waits_for_its_worker(worker: StartWorker, tmp_path: Path) -> None:
-    module, function = (
+    module, function, outside = (
         enqueue_by_name("newer_release.greet"),
         enqueue_by_name("tests.tasks.greet_differently"),
+        enqueue_by_name("antigravity.fly"),
     )
     not_a_task = enqueue_by_name("tests.tasks.mark")
     backend = enqueue_by_name("tests.dtasks.noop", backend="elsewhere")
-    unknown = [module, function, not_a_task, backend]
-    old = worker()
+    unknown = [module, function, outside, not_a_task, backend]
+    old = worker(settings=NEWER)
     for job_id in unknown:
         old.wait_for(f"Job {job_id} waits for a worker that knows its task.")
     assert wait_for_end([tasks.noop.enqueue().id]) == ["succeeded"], "they are in nobody's way"
@@ -52,6 +56,7 @@ def test_a_job_of_a_newer_release_waits_for_its_worker(worker: StartWorker, tmp_
         "the module has no 'greet_differently'",
         "'tests.tasks.mark' is a function, not a task",
         "TASKS has no backend 'elsewhere'",
+        "Add its app to INSTALLED_APPS, or 'antigravity' to TASK_MODULES of QUEUE_APP.",
     ):
         assert why in old.output()
     assert set(Job.objects.filter(pk__in=unknown).values_list("state", "attempt")) == {("queued", 0)}
@@ -61,7 +66,7 @@ def test_a_job_of_a_newer_release_waits_for_its_worker(worker: StartWorker, tmp_
     assert {str(pk) for pk in waiting_for_task(Job.objects.all())} == set(unknown)
     newer = release(worker, tmp_path)
     assert wait_for_end([module]) == ["succeeded"]
-    newer.wait_for("Jobs have waited for a worker that knows newer_release.greet.")
+    newer.wait_for("Jobs have waited for a worker that knows newer_release.greet;")
     assert {str(pk) for pk in waiting_for_task(Job.objects.all())} == set(unknown[1:])
     assert Job.objects.get(pk=module).return_value == "hello later"
     assert Job.objects.get(pk=function).state == "queued"
@@ -71,7 +76,7 @@ def release(worker: StartWorker, folder: Path, **more: Any) -> WorkerProcess:
     """A worker of a newer release, which has the task `newer_release.greet`."""
     code = "from queue_app import task\n\n@task\ndef greet(whom): return 'hello ' + whom\n"
     (folder / "newer_release.py").write_text(code)
-    return worker(environment={"PYTHONPATH": str(folder)}, **more)
+    return worker(settings=NEWER, environment={"PYTHONPATH": str(folder)}, **more)
 
 
 def test_many_of_a_newer_release_are_claimed_once_and_then_left_alone(
@@ -133,7 +138,7 @@ def test_workers_publish_their_tasks_and_release(worker: StartWorker) -> None:
 def test_a_module_that_cannot_be_imported_costs_no_job(worker: StartWorker, tmp_path: Path) -> None:
     (tmp_path / "broken_release.py").write_text("raise SystemExit('half deployed')\n")
     job_id = enqueue_by_name("broken_release.greet")
-    process = worker(environment={"PYTHONPATH": str(tmp_path)})
+    process = worker(settings={"TASK_MODULES": ["broken_release"]}, environment={"PYTHONPATH": str(tmp_path)})
     process.wait_for(f"Job {job_id} waits for a worker that knows its task.")
     assert "half deployed" in process.output()
     assert wait_for_end([tasks.noop.enqueue().id]) == ["succeeded"]

@@ -323,8 +323,9 @@ def test_the_charset_is_utf8_whatever_is_said(api: APIClient, charset: str) -> N
 
 
 def test_the_page_of_a_job(api: APIClient) -> None:
-    job = JobFactory(state="failed", progress='[1,4,"part"]', result=None)
+    job = JobFactory(state="failed", progress='[1,4,"part"]', result=None, suspect=True)
     found = api.get(f"{JOBS}{job.pk}/").json()
+    assert found["suspect"] is True
     assert found["state"] == "failed" and found["finished_at"] and found["started_at"]
     assert found["error"] == {"class": "builtins.ValueError", "message": "on purpose"}
     assert [(a["number"], a["state"]) for a in found["attempts"]] == [(1, "failed"), (2, "failed")]

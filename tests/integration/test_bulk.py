@@ -86,6 +86,7 @@ def rows(draw: st.DrawFn) -> Job:
         run_after=clock.from_seconds(draw(times)) if state in TIMED or draw(st.booleans()) else None,
         cancel_requested_at=at(draw(st.one_of(st.none(), times))),
         progress=draw(json_texts),
+        suspect=draw(st.booleans()),
         worker_id=draw(st.sampled_from([None, UUID(OTHER_WORKER)])),
     )
 
@@ -130,6 +131,7 @@ def endings(draw: st.DrawFn, job: Job) -> Ending:
         traceback=draw(texts) if wrong else "",
         dead_reason=reason,
         fingerprint="0123456789ab" if reason else "",
+        suspect=not good and draw(st.booleans()),
     )
 
 
@@ -164,6 +166,7 @@ def expected_job(job: Job, e: Ending) -> dict[str, Any]:
         "run_after": row["run_after"] if cancelled else at(e.run_after) or row["run_after"],
         "result": e.result,
         "progress": e.progress or row["progress"],
+        "suspect": e.suspect,
         "worker_id": UUID(WORKER),
     }
 
@@ -350,7 +353,7 @@ def test_same_jobs_same_rows(jobs: NewJobs) -> None:
         "enqueued_at",
     )
     expected = {name: getattr(jobs, name) for name in shared}
-    expected |= {"attempt": 0, "failures": 0, "deaths": 0}
+    expected |= {"attempt": 0, "failures": 0, "deaths": 0, "suspect": False}
     nothing = (
         "started_at",
         "last_attempted_at",

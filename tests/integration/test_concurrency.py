@@ -134,7 +134,7 @@ def test_recovery_by_many_at_once_delivers_once() -> None:
     together(4, lambda n: recover.take_back(dead.client, dead.holder, ["default"], WORKER, cause))
     assert Counter(drain()) == Counter(ids)
     assert sorted(map(str, Attempt.objects.values_list("job_id", flat=True))) == ids[:5]
-    assert set(Job.objects.filter(pk__in=ids[:5]).values_list("deaths", flat=True)) == {1}
+    assert set(Job.objects.filter(pk__in=ids[:5]).values_list("deaths", "suspect")) == {(0, True)}
 
 
 def test_rebuilds_and_sweeps_at_once_put_back_each_job_once() -> None:

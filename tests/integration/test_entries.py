@@ -12,6 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from queue_app import clock, conf, ids
+from queue_app.dispatch import body
 from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import dispatching
 from queue_app.models import Job
@@ -48,6 +49,7 @@ def rows(draw: st.DrawFn) -> Job:
         enqueued_at=draw(times),
         run_after=draw(times) if state != JobState.QUEUED else draw(st.none() | times),
         started_at=draw(st.none() | times),
+        suspect=draw(st.booleans()),
     )
 
 
@@ -78,6 +80,10 @@ def test_many_read_at_once_say_what_each_says(made: list[Job]) -> None:
     assert [(job_id, at, said(raw)) for job_id, at, raw in many] == [
         (job_id, at, said(raw)) for job_id, at, raw in single
     ]
+    bodies = {row.id: body.assemble(row.priority, row.head, row.payload) for row in plain}
+    assert {job_id: said(raw) for job_id, raw in bodies.items()} == {
+        job_id: said(raw) for job_id, _, raw in single
+    }
     assert sorted((row.id, row.at, row.priority) for row in plain) == sorted(
         (str(job.pk), job.run_after.timestamp() if job.run_after else 0.0, job.priority) for job in made
     )

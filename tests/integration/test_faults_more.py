@@ -165,12 +165,14 @@ def world(redis_process: RedisServer, clean_redis: redis.Redis) -> Iterator[Worl
 def not_known(world: World) -> None:
     """The first child's code lacks the task; that of its successor has it."""
 
-    def resolve(name: str) -> Any:
+    def look_up(name: str) -> Any:
         raise UnknownTask(f"There is no {name} here.")
 
     world.have(3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "resolve", resolve)
+        patch.setattr(registry, "look_up", look_up)
+        for question in ("known_task", "loaded_task"):
+            patch.setattr(registry, question, lambda name: None)
         world.serve()
     world.child = Finite()
     world.serve()

@@ -195,20 +195,20 @@ def test_a_loss_that_another_slot_has_looked_into_counts_here_too(
     """It is found between the backlog and the board, where no look at either finds it."""
     living = Finite(slots=2)
     one, other = claimed_by(living, 2)
-    runner, resolve = living._runner, living._runner.strangers.resolve
+    runner, known = living._runner, living._runner.strangers.known
     taken = runner.backlog.take()
     assert taken is not None and taken.id == one
 
     def meanwhile(delivery: Any) -> Any:
-        monkeypatch.setattr(runner.strangers, "resolve", resolve)
+        monkeypatch.setattr(runner.strangers, "known", known)
         clean_redis.flushall()
         living.board.mistrust(0)
         beside = runner.backlog.take()
         assert beside is not None
         runner.run_one(1, beside)
-        return resolve(delivery)
+        return known(delivery)
 
-    monkeypatch.setattr(runner.strangers, "resolve", meanwhile)
+    monkeypatch.setattr(runner.strangers, "known", meanwhile)
     runner.run_one(0, taken)
     runner.recorder.flush()
     assert states([one, other]) == ["queued"] * 2 and not Attempt.objects.exists()

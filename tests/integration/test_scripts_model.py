@@ -1,8 +1,6 @@
-"""The Lua scripts against a model: several children claim, settle, give back and set aside in any order; with pushes that
-are late or repeated, sweeps that overtake each other, cancellations, pauses, delays and losses in between. No id is lost,
-none is handed out twice, and the order is kept.
-
-Time is the model's own, far ahead of the clock of Redis, so that nothing becomes due by itself.
+"""The Lua scripts against a model: several children claim, settle, give back and set aside in any order. In between come
+pushes that are late or repeated, sweeps that overtake each other, cancellations, pauses, delays and losses. No id is
+lost, none is handed out twice, and the order is kept.
 """
 
 from __future__ import annotations

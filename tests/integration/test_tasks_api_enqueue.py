@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.conf import settings as django_settings
 from django.core import checks
 from django.db import transaction
 from django.test import override_settings
@@ -295,6 +296,18 @@ def test_what_cannot_be_a_task() -> None:
             type(dtasks.noop)(func=func, **_required())
     with pytest.raises(InvalidTask, match="context"):
         type(dtasks.noop)(func=dtasks.plain, takes_context=True, **_required())
+
+
+def test_what_no_worker_would_import_is_an_invalid_task() -> None:
+    def plain() -> None: ...
+
+    plain.__module__, plain.__qualname__ = "scripts.nightly", "plain"
+    declared = dataclasses.replace(dtasks.noop, func=plain)
+    with pytest.raises(InvalidTask, match="its module is not part of an installed app"):
+        declared.enqueue()
+    settings = {**django_settings.QUEUE_APP, "TASK_MODULES": ["scripts"]}
+    with override_settings(QUEUE_APP=settings):
+        assert declared.enqueue().task.module_path == "scripts.nightly.plain"
 
 
 def test_numbers_that_equal_whole_ones_are_stored_as_such() -> None:

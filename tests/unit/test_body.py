@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ fields = st.fixed_dictionaries(
         "timeout": st.none() | st.floats(0.01, 1e9),
         "backend": text,
         "lane": text.filter(lambda lane: lane and "|" not in lane),
+        "suspect": st.booleans(),
     }
 )
 
@@ -69,6 +71,19 @@ def _plain() -> dict[str, Any]:
     }
 
 
+def test_a_suspect_is_said_in_the_fewest_words() -> None:
+    plain, suspect = (
+        encode(**_plain(), payload="[[],{}]", limit=100, suspect=value) for value in (False, True)
+    )
+    assert suspect == plain.replace('""][', '"",true][')
+
+
+@pytest.mark.parametrize("more", ["1", "false", "null", "[true", '"of the next release"', "true,true"])
+def test_a_head_of_another_release_is_not_guessed_at(more: str) -> None:
+    raw = encode(**_plain(), payload="[[],{}]", limit=100).replace('""][', f'"",{more}][')
+    assert Delivery("mail", "some-id", raw, 0).unreadable
+
+
 def test_the_scripts_find_priority_and_lane_in_front() -> None:
     assert encode(**_plain(), payload="[[],{}]", limit=100).startswith(f"-50:{LANE}|[")
 
@@ -105,6 +120,7 @@ def test_a_row_and_a_delivery_say_the_same() -> None:
         attempt=2,
         failures=1,
         deaths=1,
+        suspect=True,
         max_attempts=5,
         timeout=2.5,
         backend="default",
@@ -116,6 +132,7 @@ def test_a_row_and_a_delivery_say_the_same() -> None:
     delivery = Delivery("mail", entry[0], entry[2], 0)
     assert entry[:2] == (str(row.pk), at.timestamp())
     assert (delivery.number, delivery.failures, delivery.deaths, delivery.max_attempts) == (3, 1, 1, 5)
+    assert delivery.suspect is True
     assert (delivery.args, delivery.kwargs) == ([1], {"x": "é"})
     assert (delivery.priority, delivery.timeout, delivery.backend) == (7, 2.5, "default")
     assert clock.from_seconds(delivery.enqueued_at) == at

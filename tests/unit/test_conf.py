@@ -22,6 +22,7 @@ def test_values_are_taken_and_numbers_become_what_they_should() -> None:
     settings = conf.build({"LEASE": 3, "CLAIM_MAX": 7, "KEY_PREFIX": "shop", "TIMEOUT": None})
     assert settings == conf.Settings(LEASE=3.0, CLAIM_MAX=7, KEY_PREFIX="shop")
     assert isinstance(settings.LEASE, float)
+    assert conf.build({"TASK_MODULES": ["shop.jobs"]}).TASK_MODULES == ("shop.jobs",)
 
 
 @pytest.mark.parametrize("name", list(conf.FIELDS))
@@ -60,6 +61,17 @@ def test_every_default_passes_its_own_check(name: str) -> None:
         ),
         ({"KEEP_TASKS": {"a.b": {"dead": 1}}}, "{'dead': 1}; use the dotted path"),
         ({"KEEP_TASKS": {"a.b": {"failed": -1}}}, "['a.b']['failed'] is -1; use seconds, or None for ever."),
+        (
+            {"TASK_MODULES": "shop.jobs"},
+            "QUEUE_APP['TASK_MODULES'] must be a list of modules, not 'shop.jobs'.",
+        ),
+        (
+            {"TASK_MODULES": ["shop/jobs.py"]},
+            "has 'shop/jobs.py'; use the dotted name of a module or package",
+        ),
+        ({"TASK_MODULES": ["shop."]}, "has 'shop.'; use the dotted name"),
+        ({"TASK_MODULES": [7]}, "has 7; use the dotted name"),
+        ({"IMPORT_TIMEOUT": None}, "QUEUE_APP['IMPORT_TIMEOUT'] must be a number, not None."),
         ({"MAINTENANCE": "yes"}, "QUEUE_APP['MAINTENANCE'] must be True or False, not 'yes'."),
         ({"KEY_PREFIX": ""}, "it must not be empty"),
         ({"KEY_PREFIX": "a:b"}, "QUEUE_APP['KEY_PREFIX'] is 'a:b'"),
@@ -88,6 +100,16 @@ def test_the_system_check_says_the_same() -> None:
         (found,) = checks.check_settings(None)
     assert found.id == "queue_app.E001"
     assert "Did you mean 'LEASE'?" in found.msg
+
+
+def test_a_module_that_is_not_there_is_found_by_check() -> None:
+    assert checks.check_task_modules(None) == []
+    with override_settings(QUEUE_APP={"TASK_MODULES": ["tests.tasks", "shopp.jobs"]}):
+        (found,) = checks.check_task_modules(None)
+    assert found.id == "queue_app.W006"
+    assert "names 'shopp.jobs', and there is no module 'shopp' here" in found.msg
+    with override_settings(QUEUE_APP={"TASK_MODULES": "shopp"}):
+        assert checks.check_task_modules(None) == []
 
 
 @pytest.mark.parametrize(

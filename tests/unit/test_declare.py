@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -148,14 +150,18 @@ def test_a_class_says_its_message_by_itself() -> None:
 
 
 @pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A function that writes a module for workers to find."""
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[Any]:
+    """A function that writes a module for workers to find: outside of all apps, but in TASK_MODULES."""
     monkeypatch.syspath_prepend(tmp_path)
-    made = []
+    made: list[str] = []
 
     def write(name: str, source: str) -> None:
-        (tmp_path / f"{name}.py").write_text(textwrap.dedent(source))
-        made.append(name)
+        path = tmp_path.joinpath(*name.split(".")).with_suffix(".py")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(textwrap.dedent(source))
+        importlib.invalidate_caches()
+        made.append(name.removesuffix(".__init__"))
+        settings.QUEUE_APP = settings.QUEUE_APP | {"TASK_MODULES": made}
 
     yield write
     for name in made:
@@ -164,20 +170,20 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_a_declared_task_is_found_by_its_path() -> None:
-    found = registry.resolve("tests.tasks.fail")
+    found = registry.look_up("tests.tasks.fail")
     assert found.task is tasks.fail
     assert found.func is tasks.fail.func
     assert (found.is_async, found.takes_context) == (False, False)
     assert found.policy is not None and found.policy.seconds(1) == 0.05
-    assert registry.resolve("tests.tasks.async_add").is_async
-    assert registry.resolve("tests.tasks.report").takes_context
-    assert registry.resolve("tests.tasks.sleep_long").timeout == 0.2
+    assert registry.look_up("tests.tasks.async_add").is_async
+    assert registry.look_up("tests.tasks.report").takes_context
+    assert registry.look_up("tests.tasks.sleep_long").timeout == 0.2
 
 
 @pytest.mark.parametrize(
     "name,said",
     [
-        ("nowhere.at.all", "there is no module 'nowhere'"),
+        ("nowhere.at.all", "is not part of an installed app"),
         ("tests.nowhere.task", "there is no module 'tests.nowhere'"),
         ("tests.tasks.gone", "the module has no 'gone'"),
         ("tests.tasks.mark", "is a function, not a task; decorate it with @task"),
@@ -192,7 +198,7 @@ def test_a_declared_task_is_found_by_its_path() -> None:
 )
 def test_what_was_not_declared_is_unknown_and_says_why(name: str, said: str) -> None:
     with pytest.raises(UnknownTask) as caught:
-        registry.resolve(name)
+        registry.look_up(name)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -201,24 +207,100 @@ def test_a_module_that_breaks_makes_its_tasks_unknown_not_failed(module: Any) ->
     module("breaks_at_import", "raise RuntimeError('no licence')")
     module("needs_a_package", "import package_that_is_not_there")
     module("leaves", "raise SystemExit(3)")
+    module("gives_up", "class GiveUp(BaseException): ...\nraise GiveUp('for good')")
     for name, said in (
         ("breaks_at_import", "RuntimeError('no licence')"),
         ("needs_a_package", "package_that_is_not_there"),
         ("leaves", "SystemExit(3)"),
+        ("gives_up", "GiveUp('for good')"),
     ):
         with pytest.raises(UnknownTask, match=r"importing .* failed") as caught:
-            registry.resolve(f"{name}.task")
+            registry.look_up(f"{name}.task")
         assert said in str(caught.value)
+
+
+TASK = "from queue_app import task\n@task\ndef job(): ...\n"
+
+
+def test_only_modules_of_installed_apps_and_those_named_are_imported(module: Any, settings: Any) -> None:
+    module("shop", TASK)
+    module("shops", TASK)
+    settings.QUEUE_APP = settings.QUEUE_APP | {"TASK_MODULES": ["shop"]}
+    assert registry.look_up("shop.job").name == "shop.job"
+    with pytest.raises(UnknownTask) as caught:
+        registry.look_up("shops.job")
+    assert str(caught.value) == (
+        "No task 'shops.job' here: its module is not part of an installed app. Add its app to INSTALLED_APPS, or"
+        " 'shops' to TASK_MODULES of QUEUE_APP."
+    )
+    assert "shops" not in sys.modules
+    settings.QUEUE_APP = settings.QUEUE_APP | {"TASK_MODULES": ["shop", "shops"]}
+    assert registry.look_up("shops.job").name == "shops.job"
+
+
+def test_what_may_be_known_is_said_without_importing_anything(module: Any) -> None:
+    module("market.__init__", "raise SystemExit('imported')")
+    module("market.tasks", TASK)
+    module("stall.__init__", "")
+    module("stall.tasks", TASK)
+    module("stall.broken", "raise SystemExit('imported')")
+    for name, perhaps in {
+        "tests.tasks.noop": True,
+        "tests.tasks.gone": False,
+        "tests.tasks.mark": False,
+        "tests.nowhere.job": False,
+        "tests.tasks.deeper.job": False,
+        "antigravity.fly": False,
+        "noop": False,
+        "": False,
+        "market.nowhere.job": True,  # who knows, before the package is imported?
+        "stall.tasks.job": True,
+        "stall.broken.job": True,
+    }.items():
+        assert registry.may_know(name) is perhaps, name
+        assert (registry.loaded_task(name) is not None) is (name == "tests.tasks.noop"), name
+    assert not sys.modules.keys() & {"market", "stall", "antigravity"}
+    assert registry.look_up("stall.tasks.job") is registry.loaded_task("stall.tasks.job")
+    assert registry.may_know("stall.tasks.job") and registry.may_know("stall.broken.job")
+    assert not registry.may_know("stall.tasks.other") and not registry.may_know("stall.nowhere.job")
+
+
+def test_a_module_that_is_being_imported_is_not_asked_yet(module: Any) -> None:
+    """By another thread; it has no task yet, but it will have."""
+    module("slow", f"import threading\nbegun, go = threading.Event(), threading.Event()\n{TASK}")
+    source = "import slow\nslow.begun.set()\nslow.go.wait(30)\n" + TASK
+    module("slower", source)
+    slow = importlib.import_module("slow")
+    thread = threading.Thread(target=registry.look_up, args=["slower.job"])
+    thread.start()
+    assert slow.begun.wait(30)
+    assert registry.loaded_task("slower.job") is None
+    assert registry.may_know("slower.job") is True
+    slow.go.set()
+    thread.join()
+    assert registry.loaded_task("slower.job") is not None
+
+
+def test_what_no_worker_would_import_is_not_enqueued() -> None:
+    def plain() -> None: ...
+
+    plain.__module__, plain.__qualname__ = "scripts.nightly", "plain"
+    with pytest.raises(InvalidTaskDefinition) as caught:
+        task(plain).enqueue()
+    assert str(caught.value) == (
+        "'scripts.nightly.plain' cannot be enqueued: its module is not part of an installed app, so workers would not"
+        " import it. Add its app to INSTALLED_APPS, or 'scripts.nightly' to TASK_MODULES of QUEUE_APP."
+    )
 
 
 def test_code_that_was_reloaded_is_looked_up_again(module: Any) -> None:
     module("reloaded", "from queue_app import task\n@task(timeout=1)\ndef job(): ...")
-    assert registry.resolve("reloaded.job").timeout == 1
+    assert registry.look_up("reloaded.job").timeout == 1
     sys.modules.pop("reloaded")
     module("reloaded", "from queue_app import task\n@task(timeout=2, queue_name='other')\ndef job(): ...\n#")
-    assert registry.resolve("reloaded.job").timeout == 1
+    assert registry.look_up("reloaded.job").timeout == 1
     registry.forget()
-    assert registry.resolve("reloaded.job").timeout == 2
+    assert registry.look_up("reloaded.job").timeout == 2
 
 
 def test_the_tasks_of_installed_apps_are_discovered() -> None:

@@ -71,6 +71,43 @@ def test_a_job_that_keeps_killing_its_process_is_quarantined(deaths: int, dead: 
     assert (made.error, made.error_class) == ("killed by SIGSEGV", "queue_app.exceptions.ProcessDied")
 
 
+RAN = {"some-id": 5.0, "other-id": 6.0}
+
+
+def test_where_several_ran_none_is_charged_and_all_are_suspects() -> None:
+    made = lost(delivery(deaths=9), Cause("killed by SIGKILL", running=RAN))
+    assert (made.counts, made.dead_reason, made.suspect) == (False, None, True)
+    assert made.error == "killed by SIGKILL, with 1 other job in it: this one is run alone next time"
+    assert made.error_class == "queue_app.exceptions.ProcessDied"
+    assert (ending(made).deaths, ending(made).suspect) == (9, True)
+
+
+def test_who_died_alone_is_blamed_and_stays_a_suspect() -> None:
+    made = lost(delivery(deaths=1, suspect=True), Cause("exit code 3", running={"some-id": 5.0}))
+    assert (made.counts, made.dead_reason, made.suspect) == (True, None, True)
+    assert (made.error, ending(made).deaths, ending(made).suspect) == ("exit code 3", 2, True)
+
+
+@pytest.mark.parametrize("suspect", [True, False])
+def test_a_death_without_blame_changes_no_mark(suspect: bool) -> None:
+    made = lost(delivery(suspect=suspect), Cause("told to stop", running=RAN, blameless=True))
+    assert (made.counts, made.error, made.suspect) == (False, "told to stop", suspect)
+
+
+@pytest.mark.parametrize("state", [A.SUCCEEDED, A.FAILED, A.TIMED_OUT, A.SNOOZED, A.CANCELLED])
+def test_who_survives_is_a_suspect_no_more(state: AttemptState) -> None:
+    made = Outcome(delivery(suspect=True), state, 5.0, 6.0, run_at=9.0)
+    assert ending(made).suspect is False
+
+
+def test_what_was_being_imported_is_said() -> None:
+    cause = Cause("killed by SIGKILL", running={"some-id": 5.0}, importing=frozenset(["some-id"]))
+    assert lost(delivery(task="shop.jobs.pay"), cause).error == "killed by SIGKILL, while importing shop.jobs"
+    assert (
+        lost(delivery(task="shop.jobs.pay"), Cause("x", running=cause.running, blameless=True)).error == "x"
+    )
+
+
 def test_a_job_of_a_worker_that_had_to_stop_is_not_to_blame() -> None:
     made = lost(delivery(deaths=9), Cause("the worker was told to stop", blameless=True))
     assert (made.dead_reason, made.counts, made.error_class) == (None, False, "")

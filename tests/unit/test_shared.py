@@ -48,6 +48,29 @@ def test_a_cancelled_job_is_marked_and_not_the_next_one_in_its_slot() -> None:
     assert not board.is_cancelled(1, 0, ID[::-1])
 
 
+def test_a_job_whose_module_is_imported_is_told_from_one_that_runs() -> None:
+    board = Board(1, 2)
+    board.importing(0, 1, ID, 3, 6.5, 66.5)
+    assert board.running(0) == [Running(1, ID, 3, 6.5, 66.5, importing=True)]
+    assert board.is_busy(0)
+    board.start(0, 1, ID, 3, 7.5, 0.0)
+    assert board.running(0) == [Running(1, ID, 3, 7.5, 0.0)]
+    board.importing(0, 1, ID, 3, 6.5, 66.5)
+    board.end(0, 1)
+    assert board.running(0) == [] and not board.is_busy(0)
+
+
+def test_a_child_that_keeps_itself_free_is_up_all_the_same() -> None:
+    board = Board(2, 2)
+    board.up(1, 5.0)
+    assert not board.is_kept_free(1)
+    board.keep_free(1, True)
+    assert (board.is_kept_free(0), board.is_kept_free(1)) == (False, True)
+    assert board.is_up(1) and not board.is_up(0) and board.last_claim(1) == 5.0
+    board.keep_free(1, False)
+    assert board.is_up(1) and not board.is_kept_free(1)
+
+
 @pytest.mark.parametrize(
     "hard,cancel,late",
     [(0, 0, False), (9, 0, True), (0, 9, True), (11, 9, True), (11, 11, False), (9, 11, True)],
@@ -83,7 +106,7 @@ def pipe() -> tuple[Line, Line]:
 
 def test_messages_arrive_whole_and_in_order() -> None:
     read, write = pipe()
-    death = Death(3, "killed by SIGKILL", {ID: 5.5}, {ID: 7.25}, {ID: 8.5}, blameless=True)
+    death = Death(3, "killed by SIGKILL", {ID: 5.5}, {ID: 7.25}, {ID: 8.5}, [ID], {ID: 9.5}, blameless=True)
     assert write.send("birth", **as_values(Birth(3, 1234, 0)))
     assert write.send("death", **as_values(death))
     first, second = read.receive() or ()

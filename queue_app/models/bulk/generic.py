@@ -38,6 +38,7 @@ _UPDATED = [
     "result",
     "progress",
     "worker_id",
+    "suspect",
 ]
 
 
@@ -123,6 +124,7 @@ def _apply(job: Job, e: Ending, worker: UUID | None) -> Job:
     job.attempt = e.number
     job.failures = e.failures
     job.deaths = e.deaths
+    job.suspect = e.suspect
     job.started_at = job.started_at or started
     job.last_attempted_at = started or job.last_attempted_at
     job.finished_at = clock.from_seconds(e.finished_at) if job.state in FINAL else None
@@ -208,6 +210,7 @@ _WAITING = (
     "started_at",
     "timeout",
     "backend",
+    "suspect",
 )
 
 
@@ -226,10 +229,13 @@ def _waiting(
     started_at: datetime | None,
     timeout: float | None,
     backend: str,
+    suspect: bool,
 ) -> Waiting:
     at = _epoch(run_after)
     head: list[Any] = [task, attempt + 1, failures, deaths, max_attempts, enqueued_at.timestamp(), at]
     head += [_epoch(started_at), timeout, backend]
+    if suspect:
+        head.append(True)
     text = json.dumps(head, ensure_ascii=False)
     return Waiting(str(pk), at or 0.0, priority, text, payload if len(payload) <= limit else None)
 

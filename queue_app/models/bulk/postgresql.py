@@ -70,7 +70,7 @@ WITH d (id, number, started, finished, result, progress) AS MATERIALIZED (
     UPDATE queue_app_job AS j
     SET state = 'succeeded', attempt = d.number, started_at = COALESCE(j.started_at, d.started),
         last_attempted_at = d.started, finished_at = d.finished, result = d.result, worker_id = %s,
-        progress = COALESCE(d.progress, j.progress)
+        progress = COALESCE(d.progress, j.progress), suspect = false
     FROM d
     WHERE j.id = ANY (ARRAY(SELECT id FROM d)) AND j.id = d.id AND j.attempt = d.number - 1
         AND j.state NOT IN ({_CLOSED})
@@ -81,16 +81,16 @@ SELECT id, number, 'succeeded', worker_id, started, finished, '', '', '' FROM co
 RETURNING job_id
 """  # noqa: S608 - constants
 _END = f"""
-WITH d (id, number, started, finished, state, progress, failures, deaths, run_after) AS MATERIALIZED (
+WITH d (id, number, started, finished, state, progress, failures, deaths, run_after, suspect) AS MATERIALIZED (
     SELECT * FROM unnest(%s::uuid[], %s::int[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::text[], %s::int[],
-            %s::int[], %s::timestamptz[])
+            %s::int[], %s::timestamptz[], %s::bool[])
 )
 UPDATE queue_app_job AS j
 SET state = CASE WHEN j.cancel_requested_at IS NULL THEN d.state ELSE 'cancelled' END, attempt = d.number,
     started_at = COALESCE(j.started_at, d.started), last_attempted_at = COALESCE(d.started, j.last_attempted_at),
     finished_at = CASE WHEN j.cancel_requested_at IS NOT NULL OR d.state IN ({_FINAL}) THEN d.finished END,
     result = NULL, worker_id = %s, progress = COALESCE(d.progress, j.progress), failures = d.failures,
-    deaths = d.deaths,
+    deaths = d.deaths, suspect = d.suspect,
     run_after = CASE WHEN j.cancel_requested_at IS NULL THEN COALESCE(d.run_after, j.run_after) ELSE j.run_after END
 FROM d
 WHERE j.id = ANY (ARRAY(SELECT id FROM d)) AND j.id = d.id AND j.attempt = d.number - 1 AND j.state NOT IN ({_CLOSED})
@@ -107,11 +107,14 @@ FROM d
 WHERE j.id = ANY (ARRAY(SELECT id FROM d)) AND j.id = d.id AND j.attempt = d.number - 1 AND j.state NOT IN ({_CLOSED})
 """  # noqa: S608 - constants
 
+_HEAD = (
+    "task, attempt + 1, failures, deaths, max_attempts, extract(epoch FROM enqueued_at), extract(epoch FROM run_after),"
+    " extract(epoch FROM started_at), timeout, backend"
+)
 #: In the order of `Waiting.head`; the payload stays behind when it is too long.
 _WAITING = f"""
 SELECT id::text, COALESCE(extract(epoch FROM run_after)::float8, 0), priority,
-    json_build_array(task, attempt + 1, failures, deaths, max_attempts, extract(epoch FROM enqueued_at),
-        extract(epoch FROM run_after), extract(epoch FROM started_at), timeout, backend)::text,
+    CASE WHEN suspect THEN json_build_array({_HEAD}, true) ELSE json_build_array({_HEAD}) END::text,
     CASE WHEN char_length(payload) <= %s THEN payload END
 FROM queue_app_job
 WHERE id = ANY (%b::uuid[]) AND state IN ({_DISPATCHED}) AND cancel_requested_at IS NULL
@@ -258,6 +261,7 @@ def _end_columns(endings: list[Ending]) -> list[str]:
         _plain([str(e.failures) for e in endings]),
         _plain([str(e.deaths) for e in endings]),
         _plain([_time_or(e.run_after, "NULL") for e in endings]),
+        _plain(["t" if e.suspect else "f" for e in endings]),
     ]
 
 

@@ -44,7 +44,7 @@ class Ending:
 
     Attributes:
         number: the attempt; the write counts only if the row's last ended attempt is `number - 1` (the fence).
-        job_state, run_after, failures, deaths: what the job row says afterwards.
+        job_state, run_after, failures, deaths, suspect: what the job row says afterwards.
         result, progress: JSON text or None.
         dead_reason, fingerprint: set when the job goes to the dead letters.
     """
@@ -67,6 +67,7 @@ class Ending:
     traceback: str = ""
     dead_reason: str = ""
     fingerprint: str = ""
+    suspect: bool = False
 
 
 class Waiting(NamedTuple):
@@ -75,7 +76,7 @@ class Waiting(NamedTuple):
     Attributes:
         at: when it may start, epoch seconds; 0 for now.
         head: JSON array of task, number of its next attempt, failures, deaths, max_attempts, enqueued_at, run_after,
-            started_at (epoch seconds), timeout and backend.
+            started_at (epoch seconds), timeout and backend; and true if it is a suspect.
         payload: JSON text; None when it is longer than was asked for.
     """
 
