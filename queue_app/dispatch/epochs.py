@@ -134,3 +134,19 @@ def life_of_server(client: redis.Redis) -> str:
     """The server's run_id as three new connections see it; `UNNAMED` where it is hidden, or differs."""
     lives = {fresh(client).run_id for _ in range(3)}
     return lives.pop() if len(lives) == 1 and "" not in lives else UNNAMED
+
+
+def drop_old_keys(client: redis.Redis, cursor: int) -> tuple[int, int]:
+    """Remove keys of an older layout among the next thousand keys of the server.
+
+    Args:
+        cursor: where to go on; 0: from the beginning.
+
+    Returns:
+        Where to go on (0: that was all), and how many were removed.
+    """
+    cursor, found = client.scan(cursor, match=keys.all_of_prefix(), count=1_000)
+    old = [key for key in found if not keys.is_of_this_layout(str(key))]
+    if old:
+        client.unlink(*old)
+    return int(cursor), len(old)

@@ -346,19 +346,3 @@ def paused(client: redis.Redis, queues: Sequence[str]) -> set[str]:
     """Those of these queues whose claims Redis holds back; one round trip."""
     _, answers = scripts.ask(client, *[("EXISTS", keys.paused(queue)) for queue in queues])
     return {queue for queue, there in zip(queues, answers, strict=True) if there}
-
-
-def drop_old_keys(client: redis.Redis, cursor: int) -> tuple[int, int]:
-    """Remove keys of an older layout among the next thousand keys of the server.
-
-    Args:
-        cursor: where to go on; 0: from the beginning.
-
-    Returns:
-        Where to go on (0: that was all), and how many were removed.
-    """
-    cursor, found = client.scan(cursor, match=keys.all_of_prefix(), count=1_000)
-    old = [key for key in found if not keys.is_of_this_layout(str(key))]
-    if old:
-        client.unlink(*old)
-    return int(cursor), len(old)

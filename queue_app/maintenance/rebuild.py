@@ -10,7 +10,7 @@ import time
 
 import redis
 
-from queue_app.dispatch import epochs, keys, queues
+from queue_app.dispatch import epochs, keys
 from queue_app.dispatch.epochs import Epoch
 from queue_app.lifecycle import rebuild
 from queue_app.lifecycle.rebuild import Refill
@@ -118,7 +118,7 @@ class Rebuild:
         until, cursor = time.monotonic() + SLICE / 2, self._layout_cursor or 0
         while time.monotonic() < until:
             mandate.check()
-            cursor, old = queues.drop_old_keys(client, cursor)
+            cursor, old = epochs.drop_old_keys(client, cursor)
             if old:
                 logger.info("%d keys that an older release left in Redis were removed.", old)
             if not cursor:

@@ -1,6 +1,6 @@
-"""The Lua scripts against a model: several children claim, settle, give back and set aside in any order. In between come
-pushes that are late or repeated, sweeps that overtake each other, cancellations, pauses, delays and losses. No id is
-lost, none is handed out twice, and the order is kept.
+"""The Lua scripts against a model: several children claim, settle, give back and set aside, in any order. In between
+come late and repeated pushes, sweeps that overtake each other, cancellations, pauses, delays and losses. No id is lost,
+none is handed out twice, and the order is kept.
 """
 
 from __future__ import annotations

@@ -13,20 +13,17 @@ from functools import lru_cache
 from importlib.util import find_spec
 from itertools import starmap
 from operator import attrgetter
-from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import QuerySet, TextField
-from django.db.models.functions import Cast
 
 from queue_app import ids
+from queue_app.models.bulk.postgresql_scans import ids_and_queues as ids_and_queues
 from queue_app.models.bulk.postgresql_scans import newest_waiting as newest_waiting
 from queue_app.models.bulk.postgresql_scans import oldest_waiting as oldest_waiting
 from queue_app.models.bulk.postgresql_scans import walk_waiting as walk_waiting
 from queue_app.models.bulk.rows import Accepted, Ending, NewJobs, Start, Waiting
-from queue_app.models.job import Job
 from queue_app.states import DISPATCHED, FINAL, JobState
 
 #: COPY as it is done here is psycopg 3's; with psycopg2 the generic path serves. Not imported: SQLite needs neither.
@@ -294,11 +291,6 @@ def read_waiting(connection: BaseDatabaseWrapper, job_ids: list[str], limit: int
     with server_cursor(connection) as cursor:
         cursor.execute(_WAITING, [limit, uuids(job_ids)])
         return list(starmap(Waiting, cursor.fetchall()))
-
-
-def ids_and_queues(rows: QuerySet[Job]) -> QuerySet[Job, tuple[Any, str]]:
-    """Pairs of id, as text, and queue: half of the time for a row would be spent on making a UUID of it."""
-    return rows.annotate(_id=Cast("pk", TextField())).values_list("_id", "queue")
 
 
 def _attempt_line(e: Ending, worker: str) -> str:
