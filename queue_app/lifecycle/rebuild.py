@@ -153,9 +153,9 @@ def sync_pauses(client: redis.Redis, check: Check = unchecked) -> int:
     Returns:
         How many queues were put right.
     """
-    rows = Queue.objects.using(write_alias()).filter(paused=True)
-    wanted = set(rows.values_list("name", flat=True))
-    names = sorted(wanted | queues.known(client))
+    rows = dict(Queue.objects.using(write_alias()).values_list("name", "paused"))
+    wanted = {name for name, paused in rows.items() if paused}
+    names = sorted(rows.keys() | queues.known(client))
     count = 0
     for start in range(0, len(names), QUEUES):
         part = names[start : start + QUEUES]

@@ -11,11 +11,12 @@ import pytest
 from queue_app import clock
 from queue_app.dispatch import connection, epochs, figures, queues, workers
 from queue_app.lifecycle import dispatching, rebuild, recover
+from queue_app.maintenance.audit import AUDIT
 from queue_app.models import Job, Schedule
 from queue_app.states import JobState
 from tests import tasks
 from tests.factories import JobFactory, ScheduleFactory
-from tests.integration.support import Child, jobs
+from tests.integration.support import Child, jobs, mandate_of
 from tests.support.epochs import begin_epoch
 
 #: What can be seen of the work: anything that changes when it is done.
@@ -120,6 +121,15 @@ def _stats(patch: pytest.MonkeyPatch) -> Look:
     return lambda: figures.kept(connection.client())
 
 
+def _audit(patch: pytest.MonkeyPatch) -> Look:
+    client = connection.client()
+    jobs(2)
+    client.delete("{jq:main}:default:ready:0:-")
+    assert AUDIT.run(mandate_of(client)) == 0, "what is seen once may be wrong"
+    client.delete("{jq}:leader")
+    return lambda: epochs.read(client)["main"].lost
+
+
 WORK: dict[str, Callable[[pytest.MonkeyPatch], Look]] = {
     "rebuild": _rebuild,
     "sweep": _sweep,
@@ -129,6 +139,7 @@ WORK: dict[str, Callable[[pytest.MonkeyPatch], Look]] = {
     "reap": _reap,
     "cancel": _cancel,
     "orphans": _orphans,
+    "audit": _audit,
     "stats": _stats,
     "tick": _tick,
     "prune": _prune,

@@ -211,7 +211,8 @@ def test_to_keep_it_costs_a_round_trip_only_now_and_then(
 ) -> None:
     client, now = connection.client(), [1_000.0]
     monkeypatch.setattr(duty_module.time, "monotonic", lambda: now[0])
-    mandate = Mandate(client, "a", workers.lead(client, "a", 60), renewed=now[0])
+    mandate = mandate_of(client, "a")
+    mandate.renewed = now[0]
     clean_redis.config_resetstat()
     for _ in range(10):
         mandate.keep()

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 from redis.exceptions import ResponseError
 
-from queue_app.dispatch import body, connection, epochs, keys, queues, unknown, workers
+from queue_app.dispatch import body, connection, epochs, keys, listing, queues, unknown, workers
 from queue_app.dispatch.queues import DIRECT, Entry
 from tests.support.epochs import begin_epoch
 
@@ -542,7 +542,7 @@ class Dispatch(RuleBasedStateMachine):
             assert not ids or lane in self.client.lrange(keys.lanes(QUEUE, priority), 0, -1)
         assert dict(self.client.zrange(keys.due(QUEUE), 0, -1, withscores=True)) == self.due
         assert set(self.client.zrange(keys.unknown_of(QUEUE, NEED), 0, -1)) == self.aside
-        found = queues.count(self.client, [QUEUE])[QUEUE]
+        found = listing.counts(self.client, [QUEUE])[QUEUE]
         extra = self.client.hlen(keys.body(QUEUE)) - len(self.waiting()) - len(self.holder_of())
         ready = sum(map(len, self.ready.values()))
         assert found == (ready + extra, len(self.holder_of()), len(self.due), len(self.aside), len(listed))
