@@ -79,19 +79,20 @@ def holders(stores: Stores, plan: Plan, progress: Progress) -> Holders:
 
 def _rebuild_with(stores: Stores, plan: Plan, count: int) -> float:
     from queue_app import clock
-    from queue_app.dispatch import connection, queues
-    from queue_app.lifecycle import recover
+    from queue_app.dispatch import connection, epochs, keys, queues
+    from queue_app.lifecycle import rebuild
     from queue_app.models import Job
 
     with stores.client() as client:
         client.flushall()
     client = connection.client(PATIENCE)
+    rebuild.begin(client, keys.MAIN, epochs.life_of_server(client))
     held = [str(pk) for pk in Job.objects.order_by("id").values_list("pk", flat=True)[: plan.held]]
     for number in range(count):
         theirs = held[number::count]
         queues.hold(client, QUEUE, f"bench.{number}", clock.seconds(), dict.fromkeys(theirs, "{}"))
     began = time.perf_counter()
-    back = recover.rebuild(client)
+    back = rebuild.at_once(client)
     passed = time.perf_counter() - began
     if back != plan.rebuild - plan.held:
         raise BenchError(f"{back:,} jobs were put back while {plan.held:,} of {plan.rebuild:,} were held.")

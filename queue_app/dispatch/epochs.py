@@ -82,17 +82,15 @@ def all_open(client: redis.Redis) -> bool:
     return all(epoch.is_open for epoch in read(client).values())
 
 
-def drop(client: redis.Redis, queues: list[str]) -> int:
+def drop(client: redis.Redis, queues: list[str]) -> int | None:
     """Remove the stale data of these queues; one round trip.
 
     Returns:
-        How many jobs there were.
-
-    Raises:
-        ResponseError: the data of the shard are not stale.
+        How many jobs there were; None when the data are not stale: another process has begun an epoch meanwhile.
     """
     calls = [([keys.epoch_of(queue)], [keys.base(queue)]) for queue in queues]
-    return sum(scripts.many(client, scripts.drop, calls))
+    found = scripts.many(client, scripts.drop, calls)
+    return None if -1 in found else sum(found)
 
 
 def begin(client: redis.Redis, shard: str, name: str, life: str) -> bool:

@@ -56,7 +56,10 @@ def begin(client: redis.Redis, shard: str, life: str, check: Check = unchecked) 
     mine = [name for name in names if keys.shard_of(name) == shard]
     for start in range(0, len(mine), QUEUES):
         check()
-        count += epochs.drop(client, mine[start : start + QUEUES])
+        dropped = epochs.drop(client, mine[start : start + QUEUES])
+        if dropped is None:
+            return count
+        count += dropped
     sync_pauses(client, check)
     check()
     epochs.begin(client, shard, ids.new_text(), life)

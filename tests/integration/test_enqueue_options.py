@@ -95,7 +95,7 @@ def test_a_retry_far_off_is_kept() -> None:
     at = datetime(2999, 5, 6, tzinfo=UTC)
     for error in (Retry(after=at), Snooze(at), Retry(after=10**400)):
         job_id = tasks.echo.enqueue().id
-        child, declared = Child(), registry.resolve("tests.tasks.echo")
+        child, declared = Child(), registry.look_up("tests.tasks.echo")
 
         def fail(delivery: Delivery, error: Exception = error, declared: Any = declared) -> Outcome:
             run_at = executor.decide(declared, delivery, error, clock.seconds()).run_at

@@ -191,7 +191,7 @@ def test_what_is_left_of_an_idle_queue_goes(at_once: None, clean_redis: redis.Re
     assert not [
         key
         for key in clean_redis.keys("*")
-        if b":gone}" in key or b":gone:" in key and b":pushed:" not in key
+        if b":gone}" in key or (b":gone:" in key and b":pushed:" not in key)
     ]
 
 

@@ -21,7 +21,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from redis.exceptions import ResponseError
 
 from queue_app.dispatch import body, connection, epochs, keys, listing, queues, unknown, workers
 from queue_app.dispatch.queues import DIRECT, Entry
@@ -474,8 +473,7 @@ class Dispatch(RuleBasedStateMachine):
         self.held = {name: [] for name in HOLDERS}
         self.stamps, self.not_direct, self.resumes = {}, set(), 0
         begin_epoch(self.client, life=self.life, to=epochs.CLOSED)
-        with pytest.raises(ResponseError, match="CURRENT"):
-            epochs.drop(self.client, [QUEUE])
+        assert epochs.drop(self.client, [QUEUE]) is None, "they are not stale"
         self.all_is_refused(holder)
         left = [self.jobs[i] for i in self.jobs if i not in self.gone]
         if running:
@@ -545,7 +543,13 @@ class Dispatch(RuleBasedStateMachine):
         found = listing.counts(self.client, [QUEUE])[QUEUE]
         extra = self.client.hlen(keys.body(QUEUE)) - len(self.waiting()) - len(self.holder_of())
         ready = sum(map(len, self.ready.values()))
-        assert found == (ready + extra, len(self.holder_of()), len(self.due), len(self.aside), len(listed))
+        assert found[:5] == (
+            ready + extra,
+            len(self.holder_of()),
+            len(self.due),
+            len(self.aside),
+            len(listed),
+        )
         depth = {"waiting": ready + extra + len(self.aside), "due_later": len(self.due)}
         assert queues.depth(self.client, [QUEUE]) == {QUEUE: depth}
 

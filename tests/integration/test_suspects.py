@@ -14,7 +14,7 @@ import redis
 from queue_app import conf, ids
 from queue_app.dispatch import connection, keys, queues
 from queue_app.dispatch.body import Delivery
-from queue_app.lifecycle import operate, recover
+from queue_app.lifecycle import operate, rebuild, recover
 from queue_app.models import Attempt, Job
 from queue_app.worker import slots
 from queue_app.worker.config import QueueChoice, WorkerConfig
@@ -71,7 +71,7 @@ def test_the_mark_is_there_after_redis_has_lost_its_data(clean_redis: redis.Redi
     child.claim(2)
     take_back(child, one, other)
     clean_redis.flushall()
-    recover.rebuild(connection.client())
+    rebuild.at_once(connection.client())
     assert {d.id: d.suspect for d in Child(2).claim(3)} == {one: True, other: True, innocent: False}
 
 

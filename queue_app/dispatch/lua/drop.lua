@@ -3,13 +3,13 @@
 Uses  full life
 KEYS  1 {s}:epoch
 ARGV  1 what the caller knows of the server's life   2 base "{q}:"
-Out   how many jobs there were; an error when the data are of this life: they are not stale
+Out   how many jobs there were; -1 when the data are of this life: they are not stale, and nothing is removed
 
 Kept are tombstones of cancelled jobs, fences and pauses. Ids that stay behind in a list that is not found here find no
 body when they are popped.
 ]]
 local current, certain = is_of_this_life(redis.call('GET', KEYS[1]))
-if current or not certain then return redis.error_reply('CURRENT the data of this shard are not stale') end
+if current or not certain then return -1 end
 local base = ARGV[2]
 local count = redis.call('HLEN', base .. 'body')
 local gone = {}
