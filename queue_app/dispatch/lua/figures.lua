@@ -23,7 +23,7 @@ for n, key in ipairs(KEYS) do
   end
   local one = {redis.call('HLEN', key), held, redis.call('ZCARD', base .. 'due'), aside, listed}
   for _, word in ipairs(redis.call('HGETALL', base .. 'ended')) do one[#one + 1] = word end
-  if #one > 5 or one[1] > 0 or held > 0 then
+  if #one > 5 or one[1] > 0 or listed > 0 then
     out[#out + 1] = n
     out[#out + 1] = one
   end
