@@ -93,6 +93,26 @@ def drop(client: redis.Redis, queues: list[str]) -> int | None:
     return None if -1 in found else sum(found)
 
 
+def drop_unreachable(client: redis.Redis, shard: str, cursor: int) -> tuple[int, bool]:
+    """Remove stale keys that `drop` cannot find, because the keys that lead to them are gone, among the next thousands
+    of the server's keys.
+
+    Args:
+        cursor: where to go on; 0: from the beginning.
+
+    Returns:
+        Where to go on (0: that was all), and whether the data are stale still.
+    """
+    cursor, found = client.scan(cursor, match=keys.all_of_shard(shard), count=5_000)
+    by_queue: dict[str, list[str]] = {}
+    for key in map(str, found):
+        queue, kind = keys.parts_of(key)
+        if kind in ("lanes", "ready", "held", "unknown"):
+            by_queue.setdefault(queue, []).append(key)
+    calls = [([keys.epoch(shard)], [keys.base(queue), *names]) for queue, names in by_queue.items()]
+    return int(cursor), -1 not in scripts.many(client, scripts.drop, calls)
+
+
 def begin(client: redis.Redis, shard: str, name: str, life: str) -> bool:
     """Begin an epoch, whose stale data were dropped. Returns whether this call did."""
     return _enter(client, shard, CLOSED, name, life)

@@ -193,3 +193,15 @@ def is_of_this_layout(key: str) -> bool:
     """Whether a key that fits `all_of_prefix` belongs to a shard that there is."""
     tag = key[1 : key.index("}")]
     return tag.partition(":")[2] in shards()
+
+
+def all_of_shard(shard: str) -> str:
+    """A pattern for SCAN that fits every key of a shard."""
+    return _shard(shard, "*")
+
+
+def parts_of(key: str) -> tuple[str, str]:
+    """The queue and the kind (`body`, `ready`, …) of a key of a shard; both empty for keys of no queue."""
+    queue, _, rest = key.partition("}:")[2].partition(":")
+    kind = rest.partition(":")[0]
+    return (queue, kind) if kind else ("", "")

@@ -38,12 +38,15 @@ def names_in_redis(client: redis.Redis) -> list[str]:
     return sorted(names)
 
 
-def begin(client: redis.Redis, shard: str, life: str, check: Check = unchecked) -> int:
+def begin(
+    client: redis.Redis, shard: str, life: str, check: Check = unchecked, *, unreachable: bool = True
+) -> int:
     """Drop the stale data of a shard, set its pauses right, and begin an epoch.
 
     Args:
         life: what the epoch is bound to (see epochs.life_of_server).
         check: asked before each batch of writes.
+        unreachable: whether keys that lead to others may be missing, so that all keys have to be looked at.
 
     Returns:
         How many jobs were dropped. They come back from the record.
@@ -60,6 +63,13 @@ def begin(client: redis.Redis, shard: str, life: str, check: Check = unchecked) 
         if dropped is None:
             return count
         count += dropped
+    cursor = 0
+    while unreachable:
+        check()
+        cursor, stale = epochs.drop_unreachable(client, shard, cursor)
+        if not stale:
+            return count
+        unreachable = cursor > 0
     sync_pauses(client, check)
     check()
     epochs.begin(client, shard, ids.new_text(), life)

@@ -63,7 +63,9 @@ class Rebuild:
             life = epochs.UNNAMED
         self._ended.update(epoch.life for epoch in lost.values() if epoch.life != life)
         for shard, epoch in lost.items():
-            dropped = rebuild.begin(mandate.client, shard, life, mandate.check)
+            # With an epoch, if of another life, the data are as they were at some moment.
+            torn = not epoch.life
+            dropped = rebuild.begin(mandate.client, shard, life, mandate.check, unreachable=torn)
             if epoch.life or dropped:
                 logger.warning(
                     "Redis lost its data or went back in time; %d stale jobs were dropped.", dropped

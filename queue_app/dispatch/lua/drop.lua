@@ -2,7 +2,7 @@
 
 Uses  full life
 KEYS  1 {s}:epoch
-ARGV  1 what the caller knows of the server's life   2 base "{q}:"
+ARGV  1 what the caller knows of the server's life   2 base "{q}:"   3… other keys of the queue, which nothing leads to
 Out   how many jobs there were; -1 when the data are of this life: they are not stale, and nothing is removed
 
 Kept are tombstones of cancelled jobs, fences and pauses. Ids that stay behind in a list that is not found here find no
@@ -12,7 +12,7 @@ local current, certain = is_of_this_life(redis.call('GET', KEYS[1]))
 if current or not certain then return -1 end
 local base = ARGV[2]
 local count = redis.call('HLEN', base .. 'body')
-local gone = {}
+local gone = {unpack(ARGV, 3)}
 for _, prio in ipairs(redis.call('ZRANGE', base .. 'levels', 0, -1)) do
   for _, lane in ipairs(redis.call('LRANGE', base .. 'lanes:' .. prio, 0, -1)) do
     gone[#gone + 1] = base .. 'ready:' .. prio .. ':' .. lane
