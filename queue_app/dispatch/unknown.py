@@ -35,6 +35,7 @@ def park(client: redis.Redis, queue: str, holder: str, need: str, ids: Sequence[
     """
     names = [keys.epoch_of(queue), keys.body(queue), keys.held(queue, holder)]
     names += [keys.unknown(queue), keys.unknown_of(queue, need), keys.fence_of(queue, holder)]
+    names.append(keys.cancelled(queue))
     return int(scripts.set_aside(client, names, [need, fence(holder, queue), *ids]))
 
 
