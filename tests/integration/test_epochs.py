@@ -1,0 +1,188 @@
+"""Data of another life of the server are not believed: nothing is claimed, pushed, restored or withdrawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+from django.test import override_settings
+
+from queue_app.dispatch import connection, epochs, keys, queues
+from queue_app.dispatch.connection import DataLost
+from queue_app.lifecycle import operate, rebuild, tokens
+from queue_app.maintenance.rebuild import Rebuild
+from queue_app.models import Worker
+from tests import tasks
+from tests.factories import WorkerFactory
+from tests.integration.support import Child, drain, jobs, mandate_of, states
+from tests.support.epochs import begin_epoch
+from tests.support.marks import committed
+from tests.support.servers import RedisServer
+
+pytestmark = committed
+
+
+@pytest.fixture
+def client(clean_redis: redis.Redis) -> redis.Redis:
+    return connection.client()
+
+
+def pretend_another_life(client: redis.Redis) -> None:
+    """The data are as a restart from a snapshot leaves them: whole, and of the server process before."""
+    name = epochs.read(client)["main"].name
+    client.set(keys.epoch("main"), f"{'0' * 40}|{name}|whole")
+
+
+def test_data_of_another_life_are_used_for_nothing(client: redis.Redis) -> None:
+    (waiting,) = jobs(1)
+    child = Child()
+    pretend_another_life(client)
+    (unheard,) = jobs(1)
+    for call in (
+        lambda: child.claim(1),
+        lambda: queues.unknown(client, "default", [waiting]),
+        lambda: queues.missing(client, {"default": [waiting]}),
+        lambda: queues.holders_of(client, "default", [waiting], withdraw=True),
+        lambda: queues.hold(client, "default", child.holder, 1.0, {waiting: "0:-|x"}),
+    ):
+        with pytest.raises(DataLost):
+            call()
+    assert client.hkeys(keys.body("default")) == [waiting], "nothing was changed"
+    assert rebuild.at_once(client) == 2
+    assert drain() == [waiting, unheard]
+
+
+def test_a_job_cancelled_meanwhile_is_only_marked_while_a_worker_lives(client: redis.Redis) -> None:
+    first, second = jobs(2)
+    pretend_another_life(client)
+    WorkerFactory()
+    assert operate.cancel([first]).requested == [first]
+    Worker.objects.all().delete()
+    assert operate.cancel([second]).done == [second]
+    rebuild.at_once(client)
+    assert drain() == []
+    assert states([second]) == ["cancelled"]
+
+
+def test_the_phases_come_in_order_and_claims_wait_for_the_second(client: redis.Redis) -> None:
+    client.flushall()
+    child = Child()
+    begin_epoch(client, to=epochs.CLOSED)
+    (job_id,) = jobs(1)
+    epoch = epochs.read(client)["main"]
+    with pytest.raises(DataLost):
+        child.claim(1)
+    assert not epochs.complete(client, "main", epoch)
+    assert epochs.open_claims(client, "main", epoch) and not epochs.open_claims(client, "main", epoch)
+    assert [d.id for d in child.claim(1)] == [job_id]
+    assert epochs.complete(client, "main", epoch)
+    assert epochs.drop(client, ["default"]) is None, "they are not stale"
+
+
+def test_an_epoch_begins_once(client: redis.Redis) -> None:
+    client.flushall()
+    life = epochs.life_of_server(client)
+    assert epochs.begin(client, "main", "one", life)
+    assert not epochs.begin(client, "main", "two", life)
+    assert epochs.read(client)["main"].name == "one"
+
+
+# where the server's life has no name
+
+
+def test_a_counter_of_writes_that_falls_is_a_loss(client: redis.Redis) -> None:
+    client.flushall()
+    begin_epoch(client, life=epochs.UNNAMED)
+    jobs(2)
+    child = Child()
+    assert len(child.claim(1)) == 1
+    seen = child.holder.seen["main"]
+    assert seen > 0
+    client.set(keys.epoch("main") + ":count", seen - 1)
+    with pytest.raises(DataLost):
+        child.claim(1)
+
+
+@pytest.fixture
+def without_info(clean_redis: redis.Redis, redis_process: RedisServer) -> Iterator[redis.Redis]:
+    """The client of a user who may not ask for INFO."""
+    clean_redis.execute_command("ACL", "SETUSER", "plain", "on", ">word", "~*", "&*", "+@all", "-info")
+    with override_settings(
+        QUEUE_APP={"REDIS_URL": redis_process.url.replace("unix://", "unix://plain:word@")}
+    ):
+        yield connection.client()
+    clean_redis.execute_command("ACL", "DELUSER", "plain")
+
+
+def test_a_server_that_hides_its_life_is_served_without_endless_rebuilds(
+    without_info: redis.Redis, clean_redis: redis.Redis
+) -> None:
+    clean_redis.flushall()
+    one, mandate = Rebuild(), mandate_of(without_info)
+    for _ in range(5):
+        one.run(mandate)
+    epoch = epochs.read(without_info)["main"]
+    assert (epoch.life, epoch.phase) == (epochs.UNNAMED, epochs.WHOLE)
+    ids = jobs(2)
+    assert drain() == ids
+    one.run(mandate)
+    mandate.check()
+    assert mandate.epochs["main"].name == epoch.name
+
+
+def test_connections_that_lead_to_several_servers_end_in_an_epoch_without_a_life(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, mandate = Rebuild(), mandate_of(client)
+    mandate.check()
+    true = epochs.life_of_server(client)
+    one._ended.add(true)  # as if an epoch of this life had ended before
+    client.delete(keys.epoch("main"))
+    mandate.check()
+    for _ in range(4):
+        one.run(mandate)
+    assert epochs.read(client)["main"].life == epochs.UNNAMED
+    assert true != epochs.UNNAMED
+
+
+# shards
+
+
+def test_each_shard_has_its_own_epoch(clean_redis: redis.Redis) -> None:
+    with override_settings(
+        QUEUE_APP={"REDIS_URL": connection.conf.get().REDIS_URL, "SHARDS": {"mail*": "post"}}
+    ):
+        client = connection.client()
+        assert rebuild.at_once(client) == 0  # begins the epoch of the second shard
+        mail = tasks.noop.using(queue_name="mail.bulk").enqueue().id
+        (plain,) = jobs(1)
+        assert client.exists("{jq:post}:mail.bulk:body", "{jq:main}:default:body") == 2
+        client.delete(keys.epoch("post"))
+        child = Child()
+        with pytest.raises(DataLost):
+            child.claim(1, "mail.bulk")
+        assert [d.id for d in child.claim(1)] == [plain], "the other shard goes on"
+        assert rebuild.at_once(client) == 1
+        assert [d.id for d in child.claim(1, "mail.bulk")] == [mail]
+
+
+# what an older release left, and leaderships
+
+
+def test_keys_of_an_older_layout_are_removed_and_those_of_others_stay(client: redis.Redis) -> None:
+    client.mset({"{jq:mail}:body": "", "{jq:default}:ready:0:-": "", "{other:mail}:body": "", "mine": ""})
+    one, mandate = Rebuild(), mandate_of(client)
+    one.run(mandate)
+    assert client.exists("{jq:mail}:body", "{jq:default}:ready:0:-") == 0
+    assert client.delete("{other:mail}:body", "mine") == 2
+    assert client.get(keys.layout()) == "2"
+
+
+def test_tokens_never_fall(client: redis.Redis) -> None:
+    first = mandate_of(client).token
+    client.flushall()
+    begin_epoch(client)
+    second = mandate_of(client).token
+    assert second > first
+    assert tokens.next_token() > second

@@ -1,0 +1,111 @@
+"""A push that comes late, or twice, never runs a job again that has ended."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from queue_app.dispatch import connection, queues
+from queue_app.lifecycle import dispatching, enqueue, release
+from queue_app.lifecycle.enqueue import Batch
+from queue_app.models import Job
+from tests import tasks
+from tests.integration.support import Child, drain, jobs, states
+from tests.support.marks import committed
+
+pytestmark = committed
+
+
+@pytest.fixture
+def pushes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The pushes of this test, which do not take place before it says so."""
+    found: list[Any] = []
+    monkeypatch.setattr(enqueue, "push", found.append)
+    return found
+
+
+def carry_out(pushes: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    for batches in pushes:
+        enqueue.push(batches)
+
+
+def restore(job_id: str) -> int:
+    return release.restore(connection.client(), [(job_id, "default")])
+
+
+def test_a_push_of_a_frozen_process_is_not_made_again(
+    pushes: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job_id,) = jobs(1)
+    assert restore(job_id) == 1, "the sweep was there before"
+    child = Child()
+    child.end(*child.claim())
+    carry_out(pushes, monkeypatch)
+    assert drain() == [] and states([job_id]) == ["succeeded"]
+
+
+def test_a_push_older_than_its_time_reads_the_rows_first(
+    pushes: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, waiting = jobs(2)
+    restore(ended)
+    child = Child()
+    child.end(*child.claim())
+    old = time.monotonic() - queues.DIRECT - 1
+    batches: list[Batch] = [batch._replace(made=old) for batch in pushes.pop()]
+    connection.client().delete("{jq:main}:default:restored")  # as a minute later
+    pushes.append(batches)
+    carry_out(pushes, monkeypatch)
+    assert drain() == [waiting]
+
+
+def test_a_long_transaction_pushes_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(queues, "DIRECT", 0.0)
+        with transaction.atomic():
+            job_id = tasks.noop.enqueue().id
+        assert drain() == [job_id]
+
+
+def test_the_same_push_on_its_way_twice_is_one() -> None:
+    entry = ("01a20e00-0000-7000-8000-000000000001", 0.0, "0:-|x")
+    made = time.monotonic()
+    client = connection.client()
+    assert queues.push(client, "mail", [entry], made) == 1
+    assert queues.settle(client, "mail", "w.1", [], []) == 0
+    client.hdel("{jq:main}:mail:body", entry[0])  # it has been claimed, and has ended
+    assert queues.push(client, "mail", [entry], made) == 0
+    assert not client.hexists("{jq:main}:mail:body", entry[0])
+
+
+def test_of_two_sweeps_one_pushes() -> None:
+    """One is frozen between its look and its push. Meanwhile the other pushes, and the job runs and ends."""
+    client = connection.client()
+    (job_id,) = jobs(1)
+    client.delete("{jq:main}:default:body", "{jq:main}:default:ready:0:-", "{jq:main}:default:lanes:0")
+    client.delete("{jq:main}:default:levels")
+    found = queues.missing(client, {"default": [job_id]})
+    (entry,) = dispatching.entries_of_waiting([job_id])
+    assert restore(job_id) == 1
+    child = Child()
+    child.end(*child.claim())
+    assert queues.restore(client, {"default": ([entry], found["default"][1])}) == 0
+    assert drain() == [] and Job.objects.get().attempt == 1
+
+
+def test_a_process_whose_clock_was_set_goes_on_pushing() -> None:
+    """The comparison of clocks is of an older time: it is made anew, and the job waits for its rows to be read once."""
+    client = connection.client(dispatching.PUSH_TIMEOUT)
+    jobs(1)
+    own = connection.take(client)
+    own.queue_app_knows = connection.Knows(own.queue_app_knows.run_id, own.queue_app_knows.clock - 3_600)
+    connection.put(client, own)
+    ids = jobs(1)
+    own = connection.take(client)
+    connection.put(client, own)
+    assert ids[0] in drain()
+    assert abs(own.queue_app_knows.clock + time.monotonic() - time.time()) < 60
