@@ -102,9 +102,10 @@ def test_a_leader_that_stops_hands_over_at_once(worker: StartWorker) -> None:
 def test_runmaintenance_does_the_duties_of_workers_that_do_not(
     worker: StartWorker, runmaintenance: Callable[..., WorkerProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    client = connection.client()
+    client.flushall()
     first = worker("--no-maintenance", settings=SHORT)
     second = worker(settings=SHORT | {"MAINTENANCE": False})
-    client = connection.client()
     wait_until(lambda: Worker.objects.count() == 2, 60, "both rows")
     assert not epochs.all_open(client) and workers.leader(client) is None
     with monkeypatch.context() as patched:
@@ -142,7 +143,7 @@ def test_runmaintenance_outlives_an_outage(
     redis_process.kill()
     process.wait_for("Lost the redis: ")
     redis_process.start()
-    process.wait_for("no longer leading\nleading, token 1")
+    process.wait_for("no longer leading\nleading, token 2")
     wait_until(lambda: epochs.all_open(connection.client()), 60, "the rebuild")
     assert process.stop() == 0
     assert "Traceback" not in process.output()
@@ -181,7 +182,7 @@ def test_a_process_killed_between_commit_and_push_loses_nothing(
         django.setup()
         from queue_app.lifecycle import dispatching
         from tests import tasks
-        dispatching.push_quietly = lambda by_queue: os.kill(os.getpid(), signal.SIGKILL)
+        dispatching.push_quietly = lambda by_queue, made: os.kill(os.getpid(), signal.SIGKILL)
         tasks.noop.enqueue("lost")
     """
     ended = subprocess.run([sys.executable, "-c", code], env=worker_env, cwd=ROOT, capture_output=True)
