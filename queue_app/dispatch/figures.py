@@ -90,10 +90,10 @@ def count(client: redis.Redis, queues: Sequence[str]) -> dict[str, Figures]:
     found: dict[str, Figures] = {}
     several: list[tuple[Figures, str]] = []
     for n, queue in enumerate(queues):
-        bodies, due, holders, needs, ended = answers[5 * n : 5 * n + 5]
+        jobs, due, holders, needs, ended = answers[5 * n : 5 * n + 5]
         counts = {str(state): int(number) for state, number in ended.items()}
         run_ms = counts.pop("run_ms", 0)
-        found[queue] = one = Figures(waiting=bodies - due, due_later=due, ended=counts, run_ms=run_ms)
+        found[queue] = one = Figures(waiting=jobs - due, due_later=due, ended=counts, run_ms=run_ms)
         for holder in holders:
             pipe.hlen(keys.held(queue, holder))
             several.append((one, "held"))
@@ -103,7 +103,7 @@ def count(client: redis.Redis, queues: Sequence[str]) -> dict[str, Figures]:
     for (one, name), number in zip(several, pipe.execute() if several else (), strict=True):
         setattr(one, name, getattr(one, name) + number)
     for one in found.values():
-        one.waiting = max(0, one.waiting - one.set_aside)
+        one.waiting = max(0, one.waiting - one.held - one.set_aside)
     return found
 
 
