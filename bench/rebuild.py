@@ -26,6 +26,7 @@ class Rebuild:
 def rebuild(stores: Stores, plan: Plan, progress: Progress) -> Rebuild:
     """Put back all jobs that wait, in turn with a bare client that reads the same rows and writes as much to Redis."""
     from queue_app.dispatch import connection
+    from queue_app.lifecycle.rebuild import at_once
 
     stores.reset()
     enqueue.load(plan.jobs)
@@ -39,7 +40,7 @@ def rebuild(stores: Stores, plan: Plan, progress: Progress) -> Rebuild:
             client.flushall()
         with used:
             began = time.perf_counter()
-            count = rebuild.at_once(connection.client())
+            count = at_once(connection.client())
             rates.append(count / (time.perf_counter() - began))
         used.by(plan.jobs)
         if count != plan.jobs:

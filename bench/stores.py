@@ -12,7 +12,6 @@ import psycopg
 from redis import Redis
 
 from bench.usage import cpu_seconds
-from queue_app.lifecycle import rebuild
 from tests.support.servers import PostgresqlServer, RedisServer, postgresql_server, redis_server
 
 
@@ -49,6 +48,7 @@ class Stores:
 
     def reset(self) -> None:
         """Empty both; no worker may run. What was written before shall not trouble the next measure."""
+        from queue_app.lifecycle import rebuild
         from queue_app.models import Attempt, DeadLetter, Job
 
         tables = ", ".join(model._meta.db_table for model in (Job, Attempt, DeadLetter))

@@ -21,11 +21,12 @@ PROCESSES = 2
 ARGUMENTS = ["--processes", str(PROCESSES), "--slots", "1"]
 #: Seconds between two looks at how far the worker is; and without progress until it counts as stuck.
 LOOK, STUCK = 0.01, 30.0
-#: Jobs that wait and jobs that any child holds, both at the same moment. KEYS 1 body; ARGV 1 pattern of what is held.
+#: Jobs that wait and jobs that any child holds, both at the same moment. KEYS 1 body, which has both; ARGV 1 pattern of
+#: what is held.
 COUNT = """
 local held = 0
 for _, key in ipairs(redis.call('KEYS', ARGV[1])) do held = held + redis.call('HLEN', key) end
-return {redis.call('HLEN', KEYS[1]), held}
+return {redis.call('HLEN', KEYS[1]) - held, held}
 """
 
 

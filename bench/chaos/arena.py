@@ -82,7 +82,7 @@ class Arena:
         """
         found: set[str] = set()
         with contextlib.suppress(redis.RedisError, OSError), self.client() as client:
-            for key in client.scan_iter("{jq:*}:held:*", count=1_000):
+            for key in client.scan_iter("{jq:*}:*:held:*", count=1_000):
                 if by is None or key.rpartition(":held:")[2].rpartition(".")[0] in by:
                     found.update(client.hkeys(key))
         return frozenset(found)
@@ -100,13 +100,14 @@ class Arena:
 
     def wait_for_rebuild(self, since: float, seconds: float = 30.0) -> float | None:
         """Wait until Redis says again that it knows everything. Returns the seconds since `since`."""
-        from queue_app.dispatch import keys
+        from queue_app.dispatch import epochs
 
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with contextlib.suppress(redis.RedisError, OSError), self.client() as client:
                 while time.monotonic() < deadline:
-                    if client.exists(keys.epoch()):
+                    found = epochs.read(client).values()
+                    if all(epoch.phase == epochs.WHOLE and not epoch.lost for epoch in found):
                         return time.time() - since
                     time.sleep(0.02)
             time.sleep(0.05)
