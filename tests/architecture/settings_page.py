@@ -11,7 +11,7 @@ PAGE = ROOT / "docs" / "settings.md"
 
 #: Heading of a table → its settings.
 GROUPS = {
-    "Stores": ["REDIS_URL", "KEY_PREFIX"],
+    "Stores": ["REDIS_URL", "KEY_PREFIX", "SHARDS"],
     "Sizes": ["PAYLOAD_LIMIT", "BODY_LIMIT", "RESULT_LIMIT"],
     "Attempts": [
         "MAX_ATTEMPTS",

@@ -62,6 +62,19 @@ def test_every_default_passes_its_own_check(name: str) -> None:
         ({"KEEP_TASKS": {"a.b": {"failed": -1}}}, "['a.b']['failed'] is -1; use seconds, or None for ever."),
         ({"MAINTENANCE": "yes"}, "QUEUE_APP['MAINTENANCE'] must be True or False, not 'yes'."),
         ({"KEY_PREFIX": ""}, "it must not be empty"),
+        ({"SHARDS": ["mail"]}, "QUEUE_APP['SHARDS'] must be a dict, not ['mail']."),
+        (
+            {"SHARDS": {"mail*": 7}},
+            "QUEUE_APP['SHARDS']['mail*'] is 7; use a queue or a pattern such as 'mail*', and",
+        ),
+        ({"SHARDS": {"mail": ""}}, "QUEUE_APP['SHARDS']['mail'] is ''; use a queue or a pattern"),
+        (
+            {"SHARDS": {"mail": "a:b"}},
+            "is 'a:b'; use a queue or a pattern such as 'mail*', and a shard of letters,",
+        ),
+        ({"SHARDS": {"mail": "a b"}}, "a shard of letters, digits, '_' and '-'."),
+        ({"SHARDS": {"": "post"}}, "QUEUE_APP['SHARDS'][''] is 'post'; use a queue"),
+        ({"SHARDS": {3: "post"}}, "QUEUE_APP['SHARDS'][3] is 'post'; use a queue"),
         ({"KEY_PREFIX": "a:b"}, "QUEUE_APP['KEY_PREFIX'] is 'a:b'"),
     ],
 )
