@@ -4,20 +4,24 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('queue_app', '0002_schedule'),
+        ("queue_app", "0002_schedule"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Leadership',
+            name="Leadership",
             fields=[
-                ('name', models.CharField(max_length=32, primary_key=True, serialize=False)),
-                ('token', models.BigIntegerField(default=0, help_text='Of the latest leadership; each takes a higher one.')),
+                ("name", models.CharField(max_length=32, primary_key=True, serialize=False)),
+                (
+                    "token",
+                    models.BigIntegerField(
+                        default=0, help_text="Of the latest leadership; each takes a higher one."
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'leadership',
+                "verbose_name_plural": "leadership",
             },
         ),
     ]
