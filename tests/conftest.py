@@ -1,8 +1,8 @@
 """Every run has its own Redis and database; `TEST_DATABASE=postgresql` makes the latter a PostgreSQL.
 
 They must be there before Django's settings are read, hence `pytest_configure` instead of a fixture. Redis is
-emptied before each test, and after it may hold documented keys alone. Tests with real workers use the fixture
-`worker` and `@pytest.mark.django_db(transaction=True)`.
+emptied before each test, but for an epoch, and after it may hold documented keys alone. Tests with real workers use
+the fixture `worker` and `@pytest.mark.django_db(transaction=True)`.
 """
 
 from __future__ import annotations
@@ -139,16 +139,6 @@ def forget_outages() -> Iterator[None]:
     health._logged.clear()
 
 
-def begin_epoch() -> None:
-    """Let the empty Redis count as whole, as it is after the rebuild of an empty record."""
-    from queue_app.dispatch import connection, epochs
-
-    client = connection.client()
-    epochs.begin(client, "main", "of-the-test", epochs.life_of_server(client))
-    for phase in (epochs.open_claims, epochs.complete):
-        phase(client, "main", epochs.read(client)["main"])
-
-
 @pytest.fixture(autouse=True)
 def clean_redis(redis_process: RedisServer) -> Iterator[redis.Redis]:
     """A client of a Redis with an epoch alone. Afterwards it must not hold a key that keys.py does not document."""
@@ -156,6 +146,9 @@ def clean_redis(redis_process: RedisServer) -> Iterator[redis.Redis]:
         redis_process.resume()
     else:
         redis_process.start()
+    # Imported late, as above.
+    from tests.support.epochs import begin_epoch
+
     with redis_process.client() as client:
         client.flushall()
         begin_epoch()

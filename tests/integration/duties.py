@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from queue_app import clock
-from queue_app.dispatch import connection, figures, queues, workers
+from queue_app.dispatch import connection, epochs, figures, queues, workers
 from queue_app.lifecycle import dispatching, rebuild, recover
 from queue_app.models import Job, Schedule
 from queue_app.states import JobState
 from tests import tasks
 from tests.factories import JobFactory, ScheduleFactory
 from tests.integration.support import Child, jobs
+from tests.support.epochs import begin_epoch
 
 #: What can be seen of the work: anything that changes when it is done.
 Look = Callable[[], object]
@@ -36,6 +37,8 @@ def _unpushed(patch: pytest.MonkeyPatch, task: Any = tasks.noop) -> None:
 
 
 def _rebuild(patch: pytest.MonkeyPatch) -> Look:
+    connection.client().flushall()
+    begin_epoch(to=epochs.FILLING)
     _unpushed(patch)
     return _waiting
 

@@ -22,6 +22,7 @@ from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.connections import refresh
 from queue_app.worker.shared import Board
 from queue_app.worker.slots import MainThread
+from tests.support.epochs import begin_epoch
 from tests.support.faults import Died, Stores
 
 #: (job id, attempt number) of every run.
@@ -192,10 +193,17 @@ class World:
             found = effect.using(**options).enqueue_many([((), {"failures": failures})] * count)
             self.committed += [result.id for result in found]
 
+    def begin_rebuild(self) -> None:
+        """The leader finds that Redis has lost its data, and drops what is stale."""
+        client = connection.client()
+        for shard, epoch in epochs.read(client).items():
+            if epoch.lost:
+                rebuild.begin(client, shard, epochs.life_of_server(client))
+
     def duties(self) -> None:
         """What the leader does."""
         client = connection.client()
-        if not epochs.all_open(client):
+        if any(epoch.lost or epoch.phase != epochs.WHOLE for epoch in epochs.read(client).values()):
             rebuild.at_once(client)
         else:
             clock.travel(lambda: time.time() + 60)  # what was just made is old enough
@@ -219,8 +227,8 @@ class World:
         found = []
         for queue in QUEUES:
             names = [keys.body(queue), keys.due(queue), keys.levels(queue)]
-            names += [str(key) for key in self.client.scan_iter(f"{keys.base(queue)}held:*")]
-            names += [str(key) for key in self.client.scan_iter(f"{keys.base(queue)}ready:*")]
+            for pattern in ("held", "ready", "lanes"):
+                names += [key.decode() for key in self.client.scan_iter(f"{keys.base(queue)}{pattern}:*")]
             found += [name for name in names if self.client.exists(name)]
         return found
 
@@ -259,6 +267,7 @@ class World:
         for model in (Attempt, DeadLetter, Job):
             model.objects.all().delete()
         self.client.flushall()
+        begin_epoch()
         runs.clear()
         dispatching._retry_at, dispatching._down_since, dispatching._announced = 0.0, None, (0, set())
 

@@ -15,7 +15,7 @@ import redis
 from django.db import transaction
 
 from queue_app import clock
-from queue_app.dispatch import connection, keys, queues, workers
+from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import cancelling, operate, rebuild, recover, release, settle
 from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
@@ -153,7 +153,6 @@ def test_what_is_given_back_does_not_start_and_is_ended_by_the_duty() -> None:
     assert queues.give_back(child.client, "default", child.holder, ids) == 0
     assert drain() == [other] and not child.held()
     assert release.restore(child.client, [(job.pk, job.queue) for job in Job.objects.exclude(pk=other)]) == 0
-    child.client.set(keys.epoch(), "1")
     assert pursued(child) == 3
     assert set(states(ids)) == {"cancelled"} and not Attempt.objects.exists()
     assert pursued(child) == 0
@@ -220,6 +219,8 @@ def test_while_redis_is_empty_the_duty_waits_for_those_who_know() -> None:
     child, (delivery,) = requested()
     child.client.flushall()
     assert pursued(child) == 0
+    rebuild.begin(child.client, "main", epochs.life_of_server(child.client))
+    assert pursued(child) == 0
     assert states([delivery.id]) == ["queued"]
     recover.announce_running(child.client, child.holder, [(delivery.id, 1, 1.7e9)])
     rebuild.at_once(child.client)
@@ -241,7 +242,6 @@ def test_a_request_that_could_not_be_sent_is_repeated(monkeypatch: pytest.Monkey
         patched.setattr(queues, "forbid", broken)
         assert operate.cancel([job_id]).requested == [job_id]
     assert not child.client.exists(keys.control(WORKER))
-    child.client.set(keys.epoch(), "1")
     assert pursued(child) == 0
     assert workers.to_interrupt(child.client, WORKER, 1) == [job_id]
 

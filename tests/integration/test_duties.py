@@ -13,12 +13,14 @@ from django.db import DatabaseError
 from queue_app import conf
 from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.exceptions import Deposed
-from queue_app.lifecycle import dispatching, rebuild, release
+from queue_app.lifecycle import dispatching, rebuild, release, tokens
 from queue_app.maintenance import history
 from queue_app.maintenance.duty import Duty, Mandate
 from queue_app.maintenance.leader import DUTIES, Leader
+from queue_app.maintenance.rebuild import Rebuild
 from queue_app.models import Job
 from tests.integration.support import Child, drain, jobs, mandate_of
+from tests.support.epochs import begin_epoch
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
@@ -31,10 +33,10 @@ def leader(name: str = "a", *duties: Duty) -> Leader:
 
 
 def depose(by: str = "b") -> int:
-    """Let the leadership lapse, and somebody else take it."""
+    """Let the leadership lapse, and somebody else take it. Returns its token."""
     client = connection.client()
     client.delete(keys.leader())
-    return workers.lead(client, by, 60)
+    return mandate_of(client, by).token
 
 
 # one leader at a time
@@ -43,38 +45,44 @@ def depose(by: str = "b") -> int:
 def test_one_leads_until_it_resigns_and_every_leadership_has_a_token_of_its_own() -> None:
     client = connection.client()
     assert workers.leader(client) is None
-    first = lead(client, "a", 60)
-    assert first and workers.lead(client, "b", 60) == 0
-    assert workers.lead(client, "a", 60, first) == first
+    first = mandate_of(client, "a").token
+    tried = tokens.next_token()
+    assert tried > first > 0 and not workers.lead(client, "b", 60, tried)
+    assert workers.renew(client, "a", 60, first)[0]
+    assert not workers.renew(client, "b", 60, first)[0] and not workers.renew(client, "b", 60, tried)[0]
     assert workers.leader(client) == ("a", first)
     workers.resign(client, "b", first)
+    workers.resign(client, "a", tried)
     assert workers.leader(client) == ("a", first)
     workers.resign(client, "a", first)
     assert workers.leader(client) is None
-    assert workers.lead(client, "b", 60) == first + 1
+    assert mandate_of(client, "b").token > tried
 
 
 def test_a_leadership_that_lapsed_is_over_even_if_nobody_took_it() -> None:
     client = connection.client()
-    token = workers.lead(client, "a", 0.001)
+    token = mandate_of(client, "a", 0.001).token
     wait_until(lambda: not client.exists(keys.leader()), 60, "the end of a leadership of a millisecond")
-    assert workers.lead(client, "a", 60, token) == 0
-    assert lead(client, "a", 60) == token + 1
+    assert not workers.renew(client, "a", 60, token)[0]
+    assert workers.leader(client) is None
+    assert mandate_of(client, "a").token > token
 
 
 def test_a_leadership_prolonged_lasts_longer() -> None:
     client = connection.client()
-    token = workers.lead(client, "a", 5)
-    workers.lead(client, "a", 500, token)
+    token = mandate_of(client, "a", 5).token
+    assert workers.renew(client, "a", 500, token)[0]
     assert client.pttl(keys.leader()) > 400_000
 
 
 def test_a_successor_under_the_same_name_deposes_its_predecessor() -> None:
     """A keeper that died is replaced within the same worker; should it still be there, it must stop."""
     client = connection.client()
-    old = lead(client, "a", 60)
-    assert lead(client, "a", 60) == old + 1
-    assert workers.lead(client, "a", 60, old) == 0
+    old = mandate_of(client, "a").token
+    new = mandate_of(client, "a").token
+    assert new > old
+    assert not workers.renew(client, "a", 60, old)[0]
+    assert workers.leader(client) == ("a", new)
 
 
 # deposed
@@ -87,32 +95,33 @@ def test_a_deposed_leader_stops_in_the_middle(
     monkeypatch.setattr(release, "CHUNK", 10)
     monkeypatch.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
     ids = jobs(35)
+    clean_redis.flushall()
+    begin_epoch(to=epochs.FILLING)
     client = connection.client()
     mandate = mandate_of(client, "a")
-    restore, tokens = queues.restore, []
+    restore, others = queues.restore, []
 
     def and_freeze(*args: Any) -> int:
         count = restore(*args)
-        tokens.append(depose())
+        others.append(depose())
         return count
 
     monkeypatch.setattr(queues, "restore", and_freeze)
     with pytest.raises(Deposed):
-        rebuild.at_once(client, mandate.check)
+        Rebuild().run(mandate)
     assert drain() == ids[:10]
-    assert tokens == [mandate.token + 1]
-    assert not epochs.all_open(client), "the rebuild is not said to be done"
+    assert len(others) == 1 and others[0] > mandate.token
+    assert epochs.read(client)["main"].phase == epochs.FILLING, "the rebuild is not said to be done"
 
 
 @pytest.mark.parametrize("duty", DUTIES, ids=lambda duty: duty.name)
 def test_no_duty_writes_under_a_lapsed_mandate(
     duty: Duty, monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
-    from queue_app.maintenance import promote, reconcile
+    from queue_app.maintenance import promote
     from tests.integration.duties import WORK
 
     monkeypatch.setattr(promote, "_runs", 0)
-    monkeypatch.setattr(reconcile, "ANNOUNCING", 0.0)
     look: Callable[[], object] = WORK[duty.name](monkeypatch)
     client = connection.client()
     mandate = mandate_of(client, "a")
@@ -128,17 +137,18 @@ def test_no_duty_writes_under_a_lapsed_mandate(
 
 def test_a_deposed_leader_writes_nothing_about_its_duties() -> None:
     def run(mandate: Mandate) -> int:
-        depose()
+        others.append(depose())
         mandate.check()
         return 1
 
+    others: list[int] = []
     one = leader("a", Duty("one", 60, run, "is deposed"))
     one.step()
     client = connection.client()
-    assert workers.leader(client) == ("b", 2)
+    assert workers.leader(client) == ("b", others[0])
     assert history.read(client) == {}
     one.step()
-    assert workers.leader(client) == ("b", 2), "and it does not take the leadership back"
+    assert workers.leader(client) == ("b", others[0]), "and it does not take the leadership back"
 
 
 def test_who_is_told_to_stop_stops_in_the_middle_and_resigns() -> None:
@@ -304,42 +314,10 @@ def test_a_loss_of_the_data_takes_the_leadership_along(
         return count
 
     monkeypatch.setattr(queues, "restore", and_flush)
-    with pytest.raises(Deposed):
+    with pytest.raises(connection.DataLost):
         release.restore(client, [(i, "default") for i in ids], mandate.check)
-    assert drain() == []
+    with pytest.raises(Deposed):
+        mandate.check()
+    with pytest.raises(connection.DataLost):
+        drain()
     assert mandate_of(client, "a").lost
-
-
-def test_a_rebuild_that_was_cut_short_waits_for_the_announcements_again(
-    monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
-) -> None:
-    """Redis loses its data a second time while they are put back; what runs must be announced anew before the rest."""
-    from queue_app.maintenance import reconcile
-
-    monkeypatch.setattr(reconcile, "_looked_at", float("-inf"))
-    monkeypatch.setattr(reconcile, "_empty_since", 0.0)
-    monkeypatch.setattr(release, "CHUNK", 10)
-    jobs(35)
-    clean_redis.flushall()
-    client, now = connection.client(), [1_000.0]
-    monkeypatch.setattr(reconcile.time, "monotonic", lambda: now[0])
-    restore = queues.restore
-
-    def run() -> int:
-        return reconcile.rebuild(mandate_of(client, "a"))
-
-    def and_flush(*args: Any) -> int:
-        count = restore(*args)
-        clean_redis.flushall()
-        return count
-
-    assert run() == 0
-    now[0] += reconcile.ANNOUNCING
-    with monkeypatch.context() as patch:
-        patch.setattr(queues, "restore", and_flush)
-        with pytest.raises(Deposed):
-            run()
-    now[0] += 0.1
-    assert run() == 0 and not drain()
-    now[0] += reconcile.ANNOUNCING
-    assert run() == 35

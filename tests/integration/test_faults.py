@@ -9,7 +9,6 @@ import pytest
 import redis
 from django.db import transaction
 
-from queue_app.dispatch import keys
 from tests.integration.lives import World, effect
 from tests.integration.visits import all_modes, everywhere, modes, world_of
 from tests.support.marks import committed
@@ -95,13 +94,13 @@ def lost_data(world: World) -> None:
 
 @modes
 def test_rebuilding(world: World, mode: str) -> None:
-    assert {"redis find", "redis restore", "redis SET"} <= set(everywhere(world, mode, lost_data))
+    assert {"redis drop", "redis epoch", "redis find", "redis restore"} <= set(
+        everywhere(world, mode, lost_data)
+    )
 
 
 def never_pushed(world: World) -> None:
     """Rows whose push never came: the sweep and the promotion find them."""
-    with world.stores.asleep():
-        world.client.set(keys.epoch(), "there")
     world.have(3, pushed=False)
     world.have(pushed=False, run_after=0.05)
     world.again(world.duties)

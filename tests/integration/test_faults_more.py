@@ -13,7 +13,7 @@ import redis
 from django.db import DatabaseError, OperationalError
 
 from queue_app import JobContext, clock, registry, task
-from queue_app.dispatch import connection, keys, workers
+from queue_app.dispatch import connection, epochs, keys, workers
 from queue_app.exceptions import StoreUnavailable, UnknownTask
 from queue_app.lifecycle import cancelling, operate, recover
 from queue_app.models import Attempt, DeadLetter, Job
@@ -128,8 +128,6 @@ def wavering(redis_process: RedisServer, clean_redis: redis.Redis) -> Iterator[W
 
 def cancelled(world: Wavering) -> None:
     """One job waits, one is in the hands of a child and has not begun, one is given back when it has been cancelled."""
-    with world.stores.asleep():
-        world.client.set(keys.epoch(), "there")
     world.have(5)
     waiting, held, back = world.committed[4], world.committed[1], world.committed[2]
     child = world.child
@@ -180,7 +178,7 @@ def not_known(world: World) -> None:
 
 @modes
 def test_tasks_that_a_child_does_not_know(world: World, mode: str) -> None:
-    assert {"redis park", "redis offer"} <= set(everywhere(world, mode, not_known))
+    assert {"redis set_aside", "redis offer"} <= set(everywhere(world, mode, not_known))
 
 
 def announced(world: World) -> None:
@@ -196,7 +194,10 @@ def announced(world: World) -> None:
     def announce() -> None:
         child.board.mistrust(0)
         recover.announce_running(connection.client(), holder, [(first.id, first.number, clock.seconds())])
+        epoch = epochs.read(connection.client())["main"]
+        epochs.announce(connection.client(), "main", epoch.name, child.worker_id)
 
+    world.again(world.begin_rebuild)
     world.again(announce)
     child.board.mistrust(0)
     world.again(world.duties)
@@ -212,7 +213,9 @@ def announced(world: World) -> None:
 
 @modes
 def test_announcing_what_runs(world: World, mode: str) -> None:
-    assert {"redis hold", "redis restore", "redis fence"} <= set(everywhere(world, mode, announced))
+    assert {"redis drop", "redis epoch", "redis hold", "redis restore", "redis revoke"} <= set(
+        everywhere(world, mode, announced)
+    )
 
 
 @pytest.mark.parametrize(
@@ -221,8 +224,6 @@ def test_announcing_what_runs(world: World, mode: str) -> None:
 )
 def test_what_the_record_says_is_cancelled_does_not_begin(wavering: Wavering, call: str, mode: str) -> None:
     """A child drops what was cancelled in its hands, and a store fails in the midst of that."""
-    with wavering.stores.asleep():
-        wavering.client.set(keys.epoch(), "there")
     wavering.have(3)
     child = wavering.child
     first, *others = child._claim(3).deliveries
@@ -250,8 +251,6 @@ def test_a_child_that_stops_while_the_record_is_away_begins_nothing_cancelled(
     def away(numbers: dict[str, int]) -> set[str]:
         raise OperationalError("the server is away")
 
-    with wavering.stores.asleep():
-        wavering.client.set(keys.epoch(), "there")
     wavering.have(1)
     child = wavering.child
     (first,) = child._claim(1).deliveries

@@ -32,6 +32,7 @@ from tests.integration.support import (
     succeeded,
 )
 from tests.models import Effect
+from tests.support.epochs import begin_epoch
 from tests.support.faults import AFTER, BEFORE, Stores
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
@@ -133,6 +134,7 @@ def test_a_fence_only_grows(child: Child, clean_redis: redis.Redis) -> None:
     raise_fence(child.client, "default", child.holder)
     first = child.holder.fences["default"]
     clean_redis.flushall()
+    begin_epoch()
     late = Holder(child.holder)
     late.fences["default"] = first
     raise_fence(child.client, "default", child.holder)

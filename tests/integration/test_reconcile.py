@@ -17,7 +17,7 @@ from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.models import Attempt, Job, Queue
 from queue_app.states import JobState
 from tests import tasks
-from tests.integration.support import OTHER_WORKER, Child, drain, failed, jobs, states
+from tests.integration.support import OTHER_WORKER, Child, calls, drain, failed, jobs, mandate_of, states
 from tests.support.marks import committed
 
 pytestmark = committed
@@ -51,9 +51,14 @@ def test_rebuild_puts_back_all_that_waits_in_order_and_only_once(clean_redis: re
 def test_rebuild_leaves_new_work_alone(clean_redis: redis.Redis) -> None:
     old = jobs(2)
     clean_redis.flushall()
-    new = jobs(2)  # pushed before anybody has noticed
-    assert rebuild.at_once(Child().client) == 2
-    assert sorted(drain()) == sorted(old + new)
+    unpushed = jobs(2)  # before anybody has noticed
+    client = Child().client
+    assert rebuild.begin(client, "main", epochs.life_of_server(client)) == 0
+    new = jobs(2)
+    assert sorted(clean_redis.hkeys(keys.body("default"))) == sorted(job_id.encode() for job_id in new)
+    assert rebuild.at_once(client) == 4
+    assert sorted(drain()) == sorted(old + unpushed + new)
+    assert drain() == []
 
 
 def test_rebuild_restores_pauses_and_the_list_of_queues(clean_redis: redis.Redis) -> None:
@@ -72,9 +77,48 @@ def test_pauses_are_as_the_rows_say(paused: bool, clean_redis: redis.Redis) -> N
     operate.pause("mail")
     queues.pause(Child().client, "mail", not paused)
     Queue.objects.update(paused=paused)
-    assert recover.sync_pauses(Child().client) == 1
+    assert rebuild.sync_pauses(Child().client) == 1
     assert bool(clean_redis.exists(keys.paused("mail"))) is paused
-    assert recover.sync_pauses(Child().client) == 0
+    assert rebuild.sync_pauses(Child().client) == 0
+
+
+def test_a_queue_without_a_row_is_not_paused(clean_redis: redis.Redis) -> None:
+    """Its row was deleted while Redis was away."""
+    tasks.noop.using(queue_name="mail").enqueue()
+    operate.pause("mail")
+    operate.pause("slow")
+    Queue.objects.filter(name="mail").delete()
+    client = Child().client
+    assert drain(queue="mail") == []
+    assert rebuild.sync_pauses(client) == 1
+    assert queues.paused(client, ["default", "mail", "slow"]) == {"slow"}
+    assert len(drain(queue="mail")) == 1
+    assert rebuild.sync_pauses(client) == 0
+
+
+def test_pauses_of_very_many_queues_cost_few_round_trips(clean_redis: redis.Redis) -> None:
+    client = Child().client
+    names = [f"q{n}" for n in range(1_200)]
+    Queue.objects.bulk_create([Queue(name=name, paused=True) for name in names])
+    queues.note(client, names)
+    for name in names[1:]:
+        queues.pause(client, name, True)
+    clean_redis.config_resetstat()
+    assert rebuild.sync_pauses(client) == 1
+    assert queues.paused(client, names) == set(names)
+    assert calls(clean_redis, "evalsha") + calls(clean_redis, "smembers") <= 3
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_the_duty_sets_pauses_right(paused: bool, clean_redis: redis.Redis) -> None:
+    from queue_app.maintenance import reconcile
+
+    jobs(1)
+    operate.pause("default")
+    queues.pause(Child().client, "default", not paused)
+    Queue.objects.update(paused=paused)
+    reconcile.backlog(mandate_of(Child().client))
+    assert queues.is_paused(Child().client, "default") is paused
 
 
 def test_rebuild_carries_large_payloads_retries_and_deaths(clean_redis: redis.Redis) -> None:
@@ -148,23 +192,52 @@ def test_sweep_does_not_bring_back_what_ended_while_it_looked(unpushed: list[str
     assert drain() == []
 
 
-def test_a_late_push_that_was_claimed_meanwhile_is_not_repeated(
+#: What a sweep is about to restore: queue → (entries, stamp).
+Found = dict[str, tuple[list[queues.Entry], str]]
+
+
+def test_a_late_push_after_the_look_of_a_sweep_is_refused(
     unpushed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The enqueuing process was slow, not dead: its push comes just before that of the sweep."""
+    """The enqueuing process was slow, not dead: its push comes when the sweep has read the rows, and not pushed yet."""
     child, restore = Child(), queues.restore
     entries: list[queues.Entry] = []
 
-    def push_and_claim_first(client: redis.Redis, queue: str, found: list[queues.Entry]) -> int:
-        entries.extend(found)
-        queues.push(client, queue, found)
-        child.claim(2)
-        return restore(client, queue, found)
+    def push_first(client: redis.Redis, by_queue: Found) -> int:
+        entries.extend(by_queue["default"][0])
+        assert queues.push(client, "default", entries) == 0
+        assert child.claim(3) == []
+        return restore(client, by_queue)
 
-    monkeypatch.setattr(queues, "restore", push_and_claim_first)
-    assert recover.sweep(child.client) == (0, None)
+    monkeypatch.setattr(queues, "restore", push_first)
+    assert recover.sweep(child.client) == (3, None)
     assert [entry[0] for entry in entries] == unpushed
-    assert child.held() == set(unpushed[:2])
+    for delivery in child.claim(3):
+        child.end(delivery)
+    assert queues.push(child.client, "default", entries) == 0, "nor does it run again what has ended"
+    assert drain() == []
+
+
+def test_a_late_restore_of_what_was_claimed_meanwhile_is_not_repeated(
+    unpushed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep was frozen between its look and its push; meanwhile another one has pushed, and jobs have run."""
+    child, restore = Child(), queues.restore
+    late: list[Found] = []
+
+    def sweep_and_claim_first(client: redis.Redis, by_queue: Found) -> int:
+        late.append(by_queue)
+        with monkeypatch.context() as patched:
+            patched.setattr(queues, "restore", restore)
+            assert recover.sweep(client) == (3, None)
+        (done, _) = child.claim(2)
+        child.end(done)
+        return restore(client, by_queue)
+
+    monkeypatch.setattr(queues, "restore", sweep_and_claim_first)
+    assert recover.sweep(child.client) == (0, None)
+    assert [entry[0] for entry in late[0]["default"][0]] == unpushed
+    assert child.held() == {unpushed[1]}
     assert drain() == [unpushed[2]]
 
 
@@ -244,6 +317,7 @@ def test_orphans_are_delivered_again(clean_redis: redis.Redis) -> None:
     run_for_long(Child())
     assert states([job_id]) == ["running"]
     clean_redis.flushall()  # and the worker is gone too
+    assert rebuild.at_once(Child(1, OTHER_WORKER).client) == 0
     assert redeliver_orphans(Child(1, OTHER_WORKER).client) == 1
     attempt = Attempt.objects.get()
     assert (attempt.state, attempt.error) == ("lost", "its worker and Redis were lost")
@@ -260,6 +334,7 @@ def test_what_a_living_child_announces_after_the_loss_is_no_orphan(clean_redis: 
     assert last.id == ended
     clean_redis.flushall()
     child = Child()
+    rebuild.begin(child.client, "main", epochs.life_of_server(child.client))
     started = clock.seconds() - 3_600
     announced = [(running, 1, started), (ended, 1, started), (waiting, 2, started)]
     assert recover.announce_running(child.client, child.holder, announced) == 1

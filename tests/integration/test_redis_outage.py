@@ -16,6 +16,7 @@ from queue_app.models import Job
 from queue_app.states import JobState
 from tests import dtasks, tasks
 from tests.integration.support import Child, drain, jobs, states
+from tests.support.epochs import begin_epoch
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
 
@@ -111,6 +112,7 @@ def test_after_the_break_the_next_enqueue_tries_again(
     redis_process.kill()
     jobs(1)
     redis_process.start()
+    begin_epoch()
     during = jobs(1)
     assert drain() == [], "within the break nobody asks Redis"
     later(monkeypatch, dispatching.BREAK + 0.1)

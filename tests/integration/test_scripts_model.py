@@ -1,5 +1,6 @@
-"""The Lua scripts against a model: several children claim, settle and give back in any order, with cancellations,
-pauses, delays and losses in between. No id is lost, none is handed out twice, and the order is kept.
+"""The Lua scripts against a model: several children claim, settle, give back and set aside in any order, with late and
+repeated pushes, sweeps that overtake each other, cancellations, pauses, delays and losses in between. No id is lost,
+none is handed out twice, and the order is kept.
 
 Time is the model's own, far ahead of the clock of Redis, so that nothing becomes due by itself.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pytest
@@ -21,14 +23,17 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from redis.exceptions import ResponseError
 
-from queue_app.dispatch import body, connection, keys, queues, workers
-from queue_app.dispatch.queues import Entry
+from queue_app.dispatch import body, connection, epochs, keys, queues, unknown, workers
+from queue_app.dispatch.queues import DIRECT, Entry
+from tests.support.epochs import begin_epoch
 
 QUEUE = "mail"
 HOLDERS = ["w1.1", "w1.2", "w2.1"]
 PRIORITIES = [-100, 0, 1, 100]
 LANES = [body.LANE, "tenant 7", "é"]
+NEED = "|no.such.task"
 
 some = st.integers(1, 6)
 holders = st.sampled_from(HOLDERS)
@@ -74,30 +79,59 @@ class Job:
         return self.id, at or 0.0, text
 
 
+@dataclass
+class Look:
+    """What a sweep has found: the jobs that Redis did not know, whose rows it read after that."""
+
+    stamp: str
+    jobs: list[Job]
+
+
 class Dispatch(RuleBasedStateMachine):
-    """One queue as it should be: `ready` lists, `due` times, `held` by children."""
+    """One queue as it should be: `ready` lists, `due` times, `aside`, `held` by children.
+
+    Attributes:
+        life: what the epochs are bound to; None for the server's run_id.
+    """
 
     client: redis.Redis
+    life: str | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self.client.flushall()
+        begin_epoch(self.client, life=self.life)
         self.now = float(round(time.time())) + 1e6
         self.jobs: dict[str, Job] = {}
         self.ready: dict[tuple[int, str], list[str]] = {}
         self.due: dict[str, float] = {}
+        self.aside: set[str] = set()  # until a child knows their task
         self.held: dict[str, list[str]] = {holder: [] for holder in HOLDERS}
-        self.unpushed: list[str] = []
+        self.unpushed: list[str] = []  # wait in the record, and nowhere else
+        self.dangling: set[str] = set()  # of these: Redis has lost what their child held
+        self.lost: set[str] = set()  # all that were held by a child when Redis lost that
+        self.pushes: list[tuple[float, list[Entry]]] = []
+        self.looks: list[Look] = []
+        self.stamps: dict[str, str] = {}  # id → stamp of the last sweep that found it missing
+        self.not_direct: set[str] = set()  # ids that a sweep has pushed, or is about to
         self.gone: set[str] = set()  # settled or cancelled
         self.cancelled: set[str] = set()  # since Redis was last emptied
         self.forbidden: set[str] = set()  # of what is held: not to be queued again
         self.paused = False
         self.resumes = 0
+        self.steps = 0  # since all was lost
 
     # the model's own verbs
 
     def waiting(self) -> list[str]:
-        return [i for ids in self.ready.values() for i in ids] + list(self.due)
+        return [i for ids in self.ready.values() for i in ids] + list(self.due) + sorted(self.aside)
+
+    def holder_of(self) -> dict[str, str]:
+        return {i: holder for holder, ids in self.held.items() for i in ids}
+
+    def known(self) -> list[str]:
+        """What Redis must leave alone."""
+        return self.waiting() + list(self.holder_of())
 
     def put(self, job: Job, at: float | None) -> None:
         if at is None:
@@ -107,6 +141,7 @@ class Dispatch(RuleBasedStateMachine):
 
     def remove(self, job_id: str) -> None:
         self.due.pop(job_id, None)
+        self.aside.discard(job_id)
         for ids in (*self.ready.values(), self.unpushed):
             if job_id in ids:
                 ids.remove(job_id)
@@ -124,8 +159,18 @@ class Dispatch(RuleBasedStateMachine):
     def at(self, delay: float | None) -> float | None:
         return None if delay is None else self.now + delay
 
-    def chosen(self, data: st.DataObject, ids: list[str]) -> list[str]:
-        return data.draw(st.lists(st.sampled_from(ids), unique=True, min_size=1, max_size=6)) if ids else []
+    @staticmethod
+    def chosen(data: st.DataObject, ids: Iterable[str]) -> list[str]:
+        pool = list(ids)
+        return data.draw(st.lists(st.sampled_from(pool), unique=True, min_size=1, max_size=6)) if pool else []
+
+    def of_all(self, data: st.DataObject) -> list[str]:
+        """Some of all jobs, and often of those to which something is under way."""
+        pools = [self.jobs, self.stamps, self.holder_of(), self.dangling, self.unpushed]
+        return self.chosen(data, sorted(data.draw(st.sampled_from([pool for pool in pools if pool]))))
+
+    def entries(self, ids: Iterable[str]) -> list[Entry]:
+        return [self.jobs[i].entry(None) for i in ids]
 
     # what happens to the queue
 
@@ -133,22 +178,67 @@ class Dispatch(RuleBasedStateMachine):
     def push(self, count: int, priority: int, lane: str, delay: float | None) -> None:
         made, at = self.make(count, priority, lane), self.at(delay)
         sooner = at is not None and at < min(self.due.values(), default=float("inf"))
-        assert queues.push(self.client, QUEUE, [job.entry(at) for job in made]) == count
+        self.pushes.append((time.monotonic(), [job.entry(at) for job in made]))
+        assert self.carried_out(-1) == count
         for job in made:
             self.put(job, at)
         assert self.rung() or (at is not None and not sooner), "nobody is told"
 
+    def carried_out(self, push: int) -> int | None:
+        made, entries = self.pushes[push]
+        return queues.push(self.client, QUEUE, entries, made)
+
+    @precondition(lambda self: self.pushes)
     @rule(data=st.data())
-    def push_again(self, data: st.DataObject) -> None:
-        """A push whose answer was lost is repeated: it changes nothing."""
-        ids = self.chosen(data, self.waiting())
-        assert queues.push(self.client, QUEUE, [self.jobs[i].entry(None) for i in ids]) == 0
+    def push_in_vain(self, data: st.DataObject) -> None:
+        """What waits, is held or was cancelled meanwhile; and the very same push once more, repeated on its way,
+        whatever has become of its jobs."""
+        ids = self.chosen(data, [*self.known(), *sorted(self.cancelled)])
+        assert queues.push(self.client, QUEUE, self.entries(ids)) == 0
+        assert not self.carried_out(data.draw(st.integers(0, len(self.pushes) - 1)))
 
-    @rule(seconds=st.sampled_from([0.25, 1.0, 10.0]))
-    def time_passes(self, seconds: float) -> None:
+    @rule(
+        count=some,
+        priority=st.sampled_from(PRIORITIES),
+        lane=st.sampled_from(LANES),
+        data=st.data(),
+        dies=st.booleans(),
+    )
+    def commit(self, count: int, priority: int, lane: str, data: st.DataObject, dies: bool) -> None:
+        """The process dies before its push. Or it comes late: all is refused, whatever has become of these jobs, as
+        their rows must be read first."""
+        new = [job.id for job in self.make(count, priority, lane)]
+        self.unpushed += new
+        if not dies:
+            entries = self.entries([*self.chosen(data, self.jobs), *new])
+            assert queues.push(self.client, QUEUE, entries, time.monotonic() - DIRECT - 0.1) is None
+
+    @precondition(lambda self: self.unpushed)
+    @rule(data=st.data())
+    def push_at_last(self, data: st.DataObject) -> None:
+        """A process was slow between its commit and its push. What a sweep has looked for meanwhile is left to that."""
+        ids = self.chosen(data, self.unpushed)
+        entered = [i for i in ids if i not in self.not_direct | self.dangling]
+        assert queues.push(self.client, QUEUE, self.entries(ids)) == len(entered)
+        for job_id in entered:
+            self.remove(job_id)
+            self.put(self.jobs[job_id], None)
+
+    @rule(seconds=st.sampled_from([0.25, 1.0, 10.0]), paused=st.sampled_from([False, False, False, True]))
+    def time_passes(self, seconds: float, paused: bool) -> None:
         self.now += seconds
+        if paused != self.paused:
+            queues.pause(self.client, QUEUE, paused)
+            self.paused = paused
+            self.resumes += not paused
 
-    @rule(holder=holders, count=st.integers(1, 12))
+    @rule(holder=holders, count=st.integers(1, 12), waits=st.booleans())
+    def wake_and_claim(self, holder: str, count: int, waits: bool) -> None:
+        """A child takes a token of the bell before: whoever leaves work behind rings for the next."""
+        if waits and self.rung():
+            assert queues.wait(self.client, [QUEUE], 1)
+        self.claim(holder, count)
+
     def claim(self, holder: str, count: int) -> None:
         if not self.paused:
             self.promote()
@@ -181,18 +271,11 @@ class Dispatch(RuleBasedStateMachine):
             self.remove(job_id)
         self.held[holder] += ids
 
-    @rule(holder=holders, count=some)
-    def wake_and_claim(self, holder: str, count: int) -> None:
-        """A child takes a token of the bell: whoever leaves work behind rings for the next."""
-        if self.rung():
-            assert queues.wait(self.client, [QUEUE], 1)
-        self.claim(holder, count)
-
     @precondition(lambda self: any(self.held.values()))
     @rule(holder=holders, data=st.data(), delay=delays, going_on=st.booleans())
     def settle(self, holder: str, data: st.DataObject, delay: float | None, going_on: bool) -> None:
         """A child's outcomes are recorded; some of the ids may have been taken away from it before."""
-        ids = self.chosen(data, sorted(i for one in self.held.values() for i in one))
+        ids = self.chosen(data, self.holder_of())
         mine = [i for i in ids if i in self.held[holder]]
         ended = [] if going_on else ids
         again = [
@@ -215,7 +298,7 @@ class Dispatch(RuleBasedStateMachine):
     @precondition(lambda self: any(self.held.values()))
     @rule(holder=holders, data=st.data())
     def give_back(self, holder: str, data: st.DataObject) -> None:
-        ids = self.chosen(data, sorted(i for one in self.held.values() for i in one))
+        ids = self.chosen(data, self.holder_of())
         mine = [i for i in ids if i in self.held[holder]]
         assert queues.give_back(self.client, QUEUE, holder, ids) == len(set(mine) - self.forbidden)
         for job_id in reversed(mine):
@@ -224,16 +307,46 @@ class Dispatch(RuleBasedStateMachine):
                 continue
             self.ready.setdefault(self.jobs[job_id].list, []).insert(0, job_id)
 
+    @precondition(lambda self: any(self.held.values()))
+    @rule(holder=holders, data=st.data())
+    def set_aside(self, holder: str, data: st.DataObject) -> None:
+        """A child does not know the task of some jobs."""
+        ids = self.chosen(data, self.holder_of())
+        mine = [i for i in ids if i in self.held[holder]]
+        assert unknown.park(self.client, QUEUE, holder, NEED, ids) == len(mine)
+        for job_id in mine:
+            self.held[holder].remove(job_id)
+            self.forbidden.discard(
+                job_id
+            )  # `forbid` asks for the place of a job, and its caller for the next one
+            self.aside.add(job_id)
+
+    @precondition(lambda self: self.aside)
+    @rule(count=some)
+    def offer(self, count: int) -> None:
+        """A child knows their task: those that were set aside first go to the front of their lanes."""
+        name = keys.unknown_of(QUEUE, NEED)
+        ids = [str(job_id) for job_id in self.client.zrange(name, 0, count - 1)]
+        assert set(ids) <= self.aside and len(ids) == min(count, len(self.aside))
+        assert unknown.offer(self.client, QUEUE, NEED, count) == len(ids)
+        assert unknown.needs(self.client, [QUEUE]) == ({QUEUE: [NEED]} if len(self.aside) > len(ids) else {})
+        for job_id in reversed(ids):
+            self.aside.remove(job_id)
+            self.ready.setdefault(self.jobs[job_id].list, []).insert(0, job_id)
+        self.client.lpush(keys.bell(QUEUE), "1")  # the caller claims next, and rings for others
+        self.client.ltrim(keys.bell(QUEUE), 0, 7)
+
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         """What waits, or is still to be pushed, is gone for good; what a child holds is not touched."""
-        ids = self.chosen(data, sorted(self.jobs))
-        by = {i: holder for holder, one in self.held.items() for i in one}
+        ids = self.of_all(data)
+        by = self.holder_of()
         assert holding(self.client, ids) == {i: by[i] for i in ids if i in by}
         assert holding(self.client, ids, withdraw=True) == {i: by[i] for i in ids if i in by}
         for job_id in set(ids) - set(by):
             self.remove(job_id)
+            self.dangling.discard(job_id)
             self.cancelled.add(job_id)
             self.gone.add(job_id)
 
@@ -241,14 +354,15 @@ class Dispatch(RuleBasedStateMachine):
     @rule(data=st.data())
     def forbid(self, data: st.DataObject) -> None:
         """What waits is gone for good; what a child holds goes nowhere when it lets go of it."""
-        ids = self.chosen(data, sorted(self.jobs))
-        by = {i: holder for holder, one in self.held.items() for i in one}
+        ids = self.of_all(data)
+        by = self.holder_of()
         found = queues.forbid(self.client, QUEUE, ids)
         assert {i: held.holder for i, held in found.items()} == {i: by[i] for i in ids if i in by}
         assert queues.forbidden(self.client, QUEUE, ids) == ids
         self.forbidden |= set(ids) & set(by)
         for job_id in set(ids) - set(by):
             self.remove(job_id)
+            self.dangling.discard(job_id)
             self.cancelled.add(job_id)
             self.gone.add(job_id)
 
@@ -261,54 +375,142 @@ class Dispatch(RuleBasedStateMachine):
         self.gone.add(job_id)
         return True
 
-    @rule(count=some, priority=st.sampled_from(PRIORITIES), lane=st.sampled_from(LANES))
-    def commit_without_push(self, count: int, priority: int, lane: str) -> None:
-        """The process dies between its commit and its push."""
-        self.unpushed += [job.id for job in self.make(count, priority, lane)]
+    @precondition(lambda self: self.unpushed)
+    @rule(data=st.data(), frozen=st.booleans())
+    def sweep(self, data: st.DataObject, frozen: bool) -> None:
+        """Rows that wait are looked for, and those that Redis does not know are pushed; or later, or never."""
+        self.look(data)
+        if not frozen:
+            self.restore(data, -1)
 
-    @rule(data=st.data())
-    def push_too_late(self, data: st.DataObject) -> None:
-        """A push that was under way while its job was cancelled, or a sweep that read the row just before."""
-        ids = self.chosen(data, sorted(self.cancelled))
-        entries = [self.jobs[i].entry(None) for i in ids]
-        assert queues.push(self.client, QUEUE, entries) == 0
-        assert queues.restore(self.client, QUEUE, entries) == 0
+    @precondition(lambda self: self.looks)
+    @rule(data=st.data(), which=st.integers(-4, -1))
+    def sweep_goes_on(self, data: st.DataObject, which: int) -> None:
+        """It was frozen since its look; or it does twice what it did once."""
+        self.restore(data, max(which, -len(self.looks)))
 
-    @rule(data=st.data())
-    def sweep(self, data: st.DataObject) -> None:
-        """Rows that wait are looked at: what Redis knows is left alone, the rest is pushed."""
-        known = self.waiting() + [i for one in self.held.values() for i in one]
-        ids = [*self.unpushed, *self.chosen(data, sorted(known))]
-        assert queues.unknown(self.client, QUEUE, ids) == self.unpushed
-        missing = len(self.unpushed)
-        assert queues.restore(self.client, QUEUE, [self.jobs[i].entry(None) for i in ids]) == missing
-        for job_id in self.unpushed:
-            self.put(self.jobs[job_id], None)
-        self.unpushed = []
+    def look(self, data: st.DataObject) -> None:
+        """A sweep asks for rows that wait: Redis stamps those that it does not know. Their rows are read then."""
+        ids = [*self.chosen(data, self.known()), *self.chosen(data, self.unpushed)]
+        expected = [i for i in ids if i in self.unpushed]
+        assert queues.unknown(self.client, QUEUE, ids) == expected
+        found = queues.missing(self.client, {QUEUE: ids})
+        missing, stamp = found[QUEUE]
+        assert missing == expected
+        self.looks.append(Look(stamp, [self.jobs[i] for i in missing]))
+        self.stamps.update(dict.fromkeys(missing, stamp))
+        self.not_direct.update(missing)
 
-    @rule(data=st.data(), holder=holders)
-    def lose_everything(self, data: st.DataObject, holder: str) -> None:
-        """Redis is emptied. One child announces what it runs; all else comes back from the record."""
+    def restore(self, data: st.DataObject, which: int) -> None:
+        look = self.looks[which]
+        strange = [self.jobs[i] for i in self.chosen(data, self.jobs) if self.stamps.get(i) != look.stamp]
+        entered = [
+            job
+            for job in look.jobs
+            if self.stamps.get(job.id) == look.stamp and job.id not in self.cancelled | set(self.known())
+        ]
+        entries = [job.entry(None) for job in [*strange, *look.jobs]]
+        assert queues.restore(self.client, {QUEUE: (entries, look.stamp)}) == len(entered)
+        for job in entered:
+            assert job.id not in self.gone and job.number == self.jobs[job.id].number, "it is as its row was"
+            del self.stamps[job.id]
+            self.remove(job.id)
+            self.dangling.discard(job.id)
+            self.put(job, None)
+
+    @precondition(lambda self: any(self.held.values()))
+    @rule(holder=holders)
+    def lose_what_is_held(self, holder: str) -> None:
+        """Redis loses a part of its data. The record says that these jobs wait: nobody has them."""
+        self.client.delete(keys.held(QUEUE, holder))
+        for job_id in self.held[holder]:
+            if self.vanishes(job_id):
+                continue
+            self.dangling.add(job_id)
+            self.unpushed.append(job_id)
+        self.lost |= set(self.held[holder])
+        self.held[holder] = []
+
+    @precondition(lambda self: self.unpushed)
+    @rule(holder=holders, data=st.data())
+    def announce_late(self, holder: str, data: st.DataObject) -> None:
+        """A keeper says what its child runs, when others have it already, or a sweep is about to push it."""
+        ids = self.chosen(data, [*self.unpushed, *self.holder_of()])
+        by = self.holder_of()
+        mine = [i for i in ids if by.get(i, holder) == holder]
+        bodies = {i: self.jobs[i].entry(None)[2] for i in ids}
+        queues.hold(self.client, QUEUE, holder, self.now, bodies)
+        for job_id in set(mine) - by.keys():
+            self.remove(job_id)
+            self.dangling.discard(job_id)
+            self.held[holder].append(job_id)
+
+    @precondition(lambda self: self.steps > 20)
+    @rule(data=st.data(), holder=holders, emptied=st.booleans())
+    def lose_everything(self, data: st.DataObject, holder: str, emptied: bool) -> None:
+        """Redis is emptied, or goes back in time. One child announces what it runs; new work comes; and all that waits
+        comes back from the record."""
+        self.steps = 0
         running = self.chosen(data, self.held[holder])
-        self.client.flushall()
-        self.ready, self.due, self.unpushed, self.paused = {}, {}, [], False
+        there = len(self.waiting()) + len(self.holder_of())
+        if emptied:
+            self.client.flushall()
+            self.cancelled, self.forbidden, self.paused, there = set(), set(), False, 0
+            self.pushes = []
+        else:
+            self.client.set(keys.epoch("main"), f"{'0' * 40}|old|whole")
+            for job_id in sorted(self.forbidden - set(running)):
+                self.vanishes(job_id)
+        self.all_is_refused(holder)
+        bodies = {i: self.jobs[i].entry(None)[2] for i in running}
+        with pytest.raises(connection.DataLost):
+            queues.hold(self.client, QUEUE, holder, self.now, bodies)
+        (new,) = self.make(1, 0, body.LANE)
+        with pytest.raises(connection.DataLost):
+            queues.push(self.client, QUEUE, [new.entry(None)], time.monotonic())
+
+        assert there <= epochs.drop(self.client, [QUEUE]) <= there + len(self.lost)
+        assert epochs.drop(self.client, [QUEUE]) == 0
+        self.ready, self.due, self.aside, self.unpushed = {}, {}, set(), []
+        self.dangling, self.lost = set(), set()
         self.held = {name: [] for name in HOLDERS}
-        self.cancelled, self.forbidden = set(), set()
+        self.stamps, self.not_direct, self.resumes = {}, set(), 0
+        begin_epoch(self.client, life=self.life, to=epochs.CLOSED)
+        with pytest.raises(ResponseError, match="CURRENT"):
+            epochs.drop(self.client, [QUEUE])
+        self.all_is_refused(holder)
+        left = [self.jobs[i] for i in self.jobs if i not in self.gone]
         if running:
-            bodies = {i: self.jobs[i].entry(None)[2] for i in running}
             queues.hold(self.client, QUEUE, holder, self.now, bodies)
             self.held[holder] = running
-        left = [i for i in self.jobs if i not in self.gone]
-        missing = [i for i in left if i not in running]
-        assert queues.restore(self.client, QUEUE, [self.jobs[i].entry(None) for i in left]) == len(missing)
-        for job_id in missing:
-            self.put(self.jobs[job_id], None)
+        self.push(1, 0, body.LANE, None)
 
-    @rule(paused=st.booleans())
-    def pause(self, paused: bool) -> None:
-        queues.pause(self.client, QUEUE, paused)
-        self.paused = paused
-        self.resumes += not paused
+        epoch = epochs.read(self.client)["main"]
+        assert epochs.open_claims(self.client, "main", epoch)
+        missing = [job for job in left if job.id not in running]
+        found = queues.missing(self.client, {QUEUE: [job.id for job in left] or ["none"]})
+        if missing:
+            assert found[QUEUE][0] == [job.id for job in missing]
+            entries = [job.entry(None) for job in left]
+            assert queues.restore(self.client, {QUEUE: (entries, found[QUEUE][1])}) == len(missing)
+        for job in missing:
+            self.put(job, None)
+            self.not_direct.add(job.id)
+        assert epochs.complete(self.client, "main", epoch)
+
+    def all_is_refused(self, holder: str) -> None:
+        """As long as it is not known what runs."""
+        ids = list(self.jobs)[:3] or ["none"]
+        for call in (
+            lambda: queues.claim(self.client, QUEUE, holder, 1, self.now),
+            lambda: queues.missing(self.client, {QUEUE: ids}),
+            lambda: queues.unknown(self.client, QUEUE, ids),
+            lambda: queues.restore(self.client, {QUEUE: ([Job(ids[0], 0, body.LANE).entry(None)], "1")}),
+            lambda: holding(self.client, ids, withdraw=True),
+            lambda: unknown.offer(self.client, QUEUE, NEED, 10),
+        ):
+            with pytest.raises(connection.DataLost):
+                call()
 
     # what must hold at any time
 
@@ -317,11 +519,32 @@ class Dispatch(RuleBasedStateMachine):
 
     @invariant()
     def every_id_is_in_exactly_one_place(self) -> None:
-        assert sorted(self.client.hkeys(keys.body(QUEUE))) == sorted(self.waiting())
-        depth = {"waiting": sum(map(len, self.ready.values())), "due_later": len(self.due)}
-        assert queues.depth(self.client, [QUEUE]) == {QUEUE: depth}
+        self.steps += 1
+        found = self.client.hgetall(keys.body(QUEUE))
+        pointers = {i: value[1:] for i, value in found.items() if value.startswith("@")}
+        assert sorted(found.keys() - pointers.keys()) == sorted(self.waiting())
+        of_the_dead = pointers.keys() - self.holder_of().keys()
+        assert self.dangling <= of_the_dead <= self.lost
+        assert {i: name for i, name in pointers.items() if i not in of_the_dead} == self.holder_of()
         for holder, ids in self.held.items():
             assert sorted(workers.held(self.client, QUEUE, holder)) == sorted(ids)
+
+    @invariant()
+    def all_that_waits_can_be_reached(self) -> None:
+        listed = []
+        for (priority, lane), ids in self.ready.items():
+            there = self.client.lrange(keys.ready(QUEUE, priority, lane), 0, -1)
+            listed += there
+            assert [i for i in there if i in ids] == ids
+            assert not ids or lane in self.client.lrange(keys.lanes(QUEUE, priority), 0, -1)
+        assert dict(self.client.zrange(keys.due(QUEUE), 0, -1, withscores=True)) == self.due
+        assert set(self.client.zrange(keys.unknown_of(QUEUE, NEED), 0, -1)) == self.aside
+        found = queues.count(self.client, [QUEUE])[QUEUE]
+        extra = self.client.hlen(keys.body(QUEUE)) - len(self.waiting()) - len(self.holder_of())
+        ready = sum(map(len, self.ready.values()))
+        assert found == (ready + extra, len(self.holder_of()), len(self.due), len(self.aside), len(listed))
+        depth = {"waiting": ready + extra + len(self.aside), "due_later": len(self.due)}
+        assert queues.depth(self.client, [QUEUE]) == {QUEUE: depth}
 
     @invariant()
     def nobody_sleeps_while_there_is_work(self) -> None:
@@ -335,20 +558,35 @@ class Dispatch(RuleBasedStateMachine):
             queues.pause(self.client, QUEUE, False)
             self.paused = False
         self.now += 1e6
+        self.offer(2_000)
         left = sorted(self.waiting())
         held = list(self.held[HOLDERS[0]])
         self.claim(HOLDERS[0], 2_000)
         assert sorted(self.held[HOLDERS[0]]) == sorted(left + held)
         self.claim(HOLDERS[0], 10)  # and finds nothing
-        assert not self.client.exists(keys.bell(QUEUE), keys.levels(QUEUE), keys.due(QUEUE), keys.body(QUEUE))
+        assert not self.client.exists(
+            keys.bell(QUEUE), keys.levels(QUEUE), keys.due(QUEUE), keys.unknown(QUEUE)
+        )
+        for name in ("lanes", "ready"):
+            assert not list(self.client.scan_iter(f"{keys.base(QUEUE)}{name}:*"))
+        for holder, ids in self.held.items():
+            assert queues.settle(self.client, QUEUE, holder, ids) == len(ids)
+        assert self.client.hlen(keys.body(QUEUE)) == 0 or self.lost
 
 
-def test_the_scripts_behave_like_the_model() -> None:
-    Dispatch.client = connection.client()
+class OfNoLife(Dispatch):
+    """The same where the server's run_id cannot be used."""
+
+    life = epochs.UNNAMED
+
+
+@pytest.mark.parametrize("machine,examples", [(Dispatch, 60), (OfNoLife, 20)])
+def test_the_scripts_behave_like_the_model(machine: type[Dispatch], examples: int) -> None:
+    machine.client = connection.client()
     # Without shrinking, which takes minutes here: add Phase.shrink to see the shortest way to a failure.
     phases = (Phase.reuse, Phase.generate)
     run_state_machine_as_test(
-        Dispatch, settings=settings(max_examples=40, stateful_step_count=40, phases=phases)
+        machine, settings=settings(max_examples=examples, stateful_step_count=60, phases=phases)
     )
 
 

@@ -14,10 +14,10 @@ from django.db import connection as database
 from queue_app import clock, conf, ids
 from queue_app.dispatch import connection, keys, queues
 from queue_app.exceptions import StoreUnavailable
-from queue_app.lifecycle import dispatching, rebuild, recover, sweep
+from queue_app.lifecycle import dispatching, recover, sweep, tokens
 from queue_app.lifecycle.sweep import Recent
 from queue_app.maintenance import leader, reconcile
-from queue_app.models import Job
+from queue_app.models import Job, Leadership
 from queue_app.states import JobState
 from tests import tasks
 from tests.factories import JobFactory
@@ -50,13 +50,13 @@ def travel(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 def looked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ids that Redis was asked about."""
     asked: list[str] = []
-    unknown = queues.unknown
+    missing = queues.missing
 
-    def ask(client: redis.Redis, queue: str, ids: list[str]) -> list[str]:
-        asked.extend(ids)
-        return unknown(client, queue, ids)
+    def ask(client: redis.Redis, by_queue: dict[str, list[str]]) -> dict[str, tuple[list[str], str]]:
+        asked.extend(job_id for found in by_queue.values() for job_id in found)
+        return missing(client, by_queue)
 
-    monkeypatch.setattr(queues, "unknown", ask)
+    monkeypatch.setattr(queues, "missing", ask)
     return asked
 
 
@@ -156,14 +156,14 @@ def test_what_was_not_pushed_in_an_outage_is_caught_up_with(
     (early,) = lose()
     travel(600)
     with monkeypatch.context() as patched:
-        patched.setattr(queues, "unknown", _raise)
+        patched.setattr(queues, "missing", _raise)
         with pytest.raises(StoreUnavailable):
             recent.run(client)
     assert recent.run(client) == 1
     assert early in drain()
 
 
-def _raise(*args: Any) -> list[str]:
+def _raise(*args: Any) -> None:
     raise StoreUnavailable("cut off")
 
 
@@ -198,14 +198,16 @@ def test_a_new_leader_looks_back_unless_nobody_else_led(
     monkeypatch.setattr(reconcile, "_recent", Recent())
     monkeypatch.setattr(reconcile, "_token", 0)
     client = connection.client()
-    rebuild.at_once(client)
+    tokens.next_token()
     jobs(1)
     travel(20)
 
     def found(token: int) -> int:
         client.delete(keys.leader())
-        client.set(keys.fence(), token - 1)
-        return reconcile.sweep(mandate_of(client, "a"))
+        Leadership.objects.update(token=token - 1)
+        mandate = mandate_of(client, "a")
+        assert mandate.token == token
+        return reconcile.sweep(mandate)
 
     assert found(1) == 0
     lose()

@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import redis
 from django.db import OperationalError, connection
 from django.test import TestCase
 from django.test.utils import CaptureQueriesContext
@@ -93,11 +94,12 @@ def test_the_jobs_are_pushed_when_the_tick_commits(at: At) -> None:
 
 
 @committed
-def test_ticks_are_rows_and_survive_an_empty_redis(at: At) -> None:
+def test_ticks_are_rows_and_survive_an_empty_redis(at: At, clean_redis: redis.Redis) -> None:
     at("2030-01-01T11:59:00")
     ScheduleFactory()
     at("2030-01-01T11:59:55")  # later than by the clock of Redis
     client = redis_connection.client()
+    clean_redis.flushall()
     assert not epochs.all_open(client)
     assert duty.run(mandate_of(client, "a")) == 1
     rebuild.at_once(client)
