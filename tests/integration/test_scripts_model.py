@@ -313,13 +313,11 @@ class Dispatch(RuleBasedStateMachine):
         """A child does not know the task of some jobs."""
         ids = self.chosen(data, self.holder_of())
         mine = [i for i in ids if i in self.held[holder]]
-        assert unknown.park(self.client, QUEUE, holder, NEED, ids) == len(mine)
+        assert unknown.park(self.client, QUEUE, holder, NEED, ids) == len(set(mine) - self.forbidden)
         for job_id in mine:
             self.held[holder].remove(job_id)
-            self.forbidden.discard(
-                job_id
-            )  # `forbid` asks for the place of a job, and its caller for the next one
-            self.aside.add(job_id)
+            if not self.vanishes(job_id):
+                self.aside.add(job_id)
 
     @precondition(lambda self: self.aside)
     @rule(count=some)
@@ -344,7 +342,7 @@ class Dispatch(RuleBasedStateMachine):
         by = self.holder_of()
         assert holding(self.client, ids) == {i: by[i] for i in ids if i in by}
         assert holding(self.client, ids, withdraw=True) == {i: by[i] for i in ids if i in by}
-        for job_id in set(ids) - set(by):
+        for job_id in sorted(set(ids) - set(by)):
             self.remove(job_id)
             self.dangling.discard(job_id)
             self.cancelled.add(job_id)
@@ -360,7 +358,7 @@ class Dispatch(RuleBasedStateMachine):
         assert {i: held.holder for i, held in found.items()} == {i: by[i] for i in ids if i in by}
         assert queues.forbidden(self.client, QUEUE, ids) == ids
         self.forbidden |= set(ids) & set(by)
-        for job_id in set(ids) - set(by):
+        for job_id in sorted(set(ids) - set(by)):
             self.remove(job_id)
             self.dangling.discard(job_id)
             self.cancelled.add(job_id)
@@ -440,7 +438,7 @@ class Dispatch(RuleBasedStateMachine):
         mine = [i for i in ids if by.get(i, holder) == holder]
         bodies = {i: self.jobs[i].entry(None)[2] for i in ids}
         queues.hold(self.client, QUEUE, holder, self.now, bodies)
-        for job_id in set(mine) - by.keys():
+        for job_id in sorted(set(mine) - by.keys()):
             self.remove(job_id)
             self.dangling.discard(job_id)
             self.held[holder].append(job_id)
