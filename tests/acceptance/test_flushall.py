@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections import Counter
 from pathlib import Path
 
 import redis
 
-from queue_app.dispatch import keys
-from queue_app.models import Attempt
+from queue_app.dispatch import connection, keys, queues
+from queue_app.lifecycle import rebuild
+from queue_app.models import Attempt, Job
 from tests import tasks
-from tests.acceptance.support import StartWorker, labels, lines, wait_for_end, wait_for_lines
+from tests.acceptance.support import StartWorker, kill, labels, lines, the_one, wait_for_end, wait_for_lines
 from tests.support.marks import committed
 from tests.support.waiting import wait_until
 
@@ -60,4 +62,28 @@ def test_a_hundred_thousand_jobs_come_back(
     assert Attempt.objects.filter(job_id__in=running).count() == 3
     again = Counter(labels(tmp_path, "ran")).total() - 301
     assert again == 0, "what was claimed and had not begun was left to who claimed it then"
+    assert process.stop() == 0
+
+
+def test_a_keeper_that_replaces_one_that_died_meanwhile_announces_what_runs(
+    worker: StartWorker, tmp_path: Path, clean_redis: redis.Redis
+) -> None:
+    """It was not there when Redis lost its data, and neither when another leader made that good."""
+    process = worker("--processes", "1", settings={"LEASE": 2.0, "MAINTENANCE": False})
+    job_id = tasks.wait_for_file.enqueue(str(tmp_path), "started", "release").id
+    wait_for_lines(tmp_path, "started", 1)
+    wait_until(lambda: Job.objects.get(pk=job_id).state == "running", 30, "its row says that it runs")
+    keeper = the_one(process, "keeper")
+    process.signal(signal.SIGSTOP)  # so that it is replaced later
+    kill(keeper)
+    clean_redis.flushall()
+    client = connection.client()
+    assert rebuild.at_once(client) == 0
+    assert not queues.holders(client, "default")
+    process.signal(signal.SIGCONT)
+    process.wait_for("it is replaced")
+    wait_until(lambda: queues.holders_of(client, "default", [job_id]), 10, "what runs is announced")
+    (tmp_path / "release").touch()
+    assert wait_for_end([job_id]) == ["succeeded"]
+    assert len(lines(tmp_path, "started")) == 1 == Attempt.objects.count()
     assert process.stop() == 0

@@ -25,15 +25,24 @@ def child() -> Child:
     return Child(7, ids.new_text())
 
 
-@pytest.fixture
-def keeper(child: Child) -> Keeper:
-    """Of a worker with one child, which runs one job."""
-    rebuild.at_once(child.client)
+def keeper_of(child: Child, board: Board | None = None) -> Keeper:
+    """The keeper of a worker with one child."""
     config = WorkerConfig(worker_id=child.worker_id, queues=QueueChoice(("default",), None))
     made = Keeper(
-        config, Board(1, 1), Line(os.open(os.devnull, os.O_RDONLY)), Line(os.open(os.devnull, os.O_WRONLY))
+        config,
+        board or Board(1, 1),
+        Line(os.open(os.devnull, os.O_RDONLY)),
+        Line(os.open(os.devnull, os.O_WRONLY)),
     )
-    made._living[7], made._places[7] = os.getpid(), 0
+    serial = int(child.holder.rpartition(".")[2])
+    made._living[serial], made._places[serial] = os.getpid(), 0
+    return made
+
+
+@pytest.fixture
+def keeper(child: Child) -> Keeper:
+    """That of a child which runs one job; it has looked at Redis."""
+    made = keeper_of(child)
     made._look_at_redis()
     assert made._board.requests[0] == 0, "nothing was lost"
     return made
@@ -76,6 +85,24 @@ def test_a_loss_that_was_made_good_in_a_moment_is_noticed(
     told = keeper._board.requests[0]
     keeper._look_at_redis()
     assert keeper._board.requests[0] == told, "said once"
+
+
+def test_the_keeper_that_replaces_one_that_died_meanwhile_announces_what_runs(
+    keeper: Keeper, child: Child, clean_redis: redis.Redis
+) -> None:
+    """It was not there when Redis lost its data, and neither when that was made good."""
+    job_id = run_one(keeper, child)
+    successor = keeper_of(child, keeper._board)
+    successor._look_at_redis()
+    assert keeper._board.requests[0] == 0, "nothing was lost"
+    clean_redis.flushall()
+    rebuild.at_once(child.client)
+    assert not child.held()
+    keeper_of(child, keeper._board)._look_at_redis()
+    assert child.held() == {job_id}
+    assert keeper._board.is_mistrusted(keeper._board.requests[0], 0)
+    name = epochs.read(child.client)["main"].name
+    assert epochs.announced(child.client, "main", name) == {child.worker_id}
 
 
 def test_what_somebody_else_has_begun_meanwhile_stays_theirs(

@@ -1,5 +1,5 @@
 """The lifecycle against a simple model, with faults at any call of a store: enqueue, claim, run, settle, give back,
-lose a child, reap, empty Redis, rebuild, sweep, promote, cancel and replay, in any order.
+lose a child, reap, empty Redis, let it go back in time, rebuild, sweep, promote, cancel and replay, in any order.
 
 What must hold after every step: a final row never changes, attempts are numbered without a gap and agree with their
 row, an id is in one place in Redis, and no attempt is handed out while another living child has it. And at the end,
@@ -21,18 +21,19 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from queue_app import clock, ids
+from queue_app import clock
 from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.holder import Holder
 from queue_app.lifecycle import cancelling, operate, rebuild, recover, release
 from queue_app.lifecycle.outcome import Outcome
-from queue_app.models import Attempt, DeadLetter, Job
+from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.states import FINAL, WAITING, DeadReason
 from queue_app.worker.connections import refresh
 from queue_app.worker.hands import Hands
 from queue_app.worker.recorder import Recorder
 from tests import tasks
+from tests.factories import WorkerFactory
 from tests.integration.lives import impatient
 from tests.integration.support import failed, succeeded
 from tests.support.faults import AFTER, BEFORE, DIES_AFTER, DIES_BEFORE, HANG, Died, Stores
@@ -81,17 +82,21 @@ class Lifecycle(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        for model in (Attempt, DeadLetter, Job):
+        for model in (Attempt, DeadLetter, Job, Worker):
             model.objects.all().delete()
         self.client.flushall()
         connection.forget()
-        self.workers = [ids.new_text(), ids.new_text()]
+        self.workers = [self.start_worker(), self.start_worker()]
+        self.snapshot: dict[bytes, bytes] = {}
         self.children = [Child(worker) for worker in self.workers for _ in range(2)]
         self.unburied: list[Child] = []
         self.promised: set[str] = set()
         self.final: dict[str, tuple[str, int]] = {}
         self.beat()
         rebuild.at_once(connection.client())
+
+    def start_worker(self) -> str:
+        return str(WorkerFactory().pk)
 
     # who does what
 
@@ -228,20 +233,38 @@ class Lifecycle(RuleBasedStateMachine):
     def lose_machine_and_reap(self, which: int, fault: Any) -> None:
         self.claim(2 * which, 3, None)
         gone = self.workers[which]
-        self.workers[which] = ids.new_text()
+        self.workers[which] = self.start_worker()
         for child in [c for c in self.children if c.worker_id == gone]:
             self.children[self.children.index(child)] = Child(self.workers[which])
         self.unburied = [c for c in self.unburied if c.worker_id != gone]
         self.beat()
         self.client.hset(keys.workers(), gone, "1.0|default")
-        self.do(fault, lambda: recover.reap(connection.client(), self.workers[1 - which]))
+        # What is stale is dropped before: the rebuild is the first of the duties.
+        if self.do(None, self.drop_stale) == "done":
+            self.do(fault, lambda: recover.reap(connection.client(), self.workers[1 - which]))
 
-    @rule(fault=faults(8))
-    def empty_redis(self, fault: Any) -> None:
-        """Its data are lost; keepers announce what their children run, and the leader puts back the rest."""
+    @rule()
+    def save_snapshot(self) -> None:
+        self.snapshot = {key: self.client.dump(key) for key in self.client.scan_iter()}
+
+    @rule(back=st.booleans(), fault=faults(8))
+    def lose_redis(self, back: bool, fault: Any) -> None:
+        """Its data are lost, or as they were some time ago. Keepers announce what their children run, and the leader
+        puts back the rest."""
         self.client.flushall()
-        if self.do(fault, self.announce) == "done":
+        if back and self.snapshot:
+            for key, value in self.snapshot.items():
+                self.client.restore(key, 0, value)
+            name = keys.epoch("main")
+            _, _, rest = (self.client.get(name) or b"").decode().partition("|")
+            self.client.set(name, f"{'0' * 40}|{rest}")  # it was another process
+        if self.do(fault, self.drop_stale) == "done" and self.do(fault, self.announce) == "done":
             self.do(fault, self.rebuild)
+
+    def drop_stale(self) -> None:
+        client = connection.client()
+        if epochs.read(client)["main"].lost:
+            rebuild.begin(client, "main", epochs.life_of_server(client))
 
     def announce(self) -> None:
         self.beat()
@@ -260,6 +283,7 @@ class Lifecycle(RuleBasedStateMachine):
         def step() -> None:
             client = connection.client()
             if not epochs.all_open(client):
+                self.drop_stale()
                 self.announce()
                 self.rebuild()
             rebuild.sync_pauses(client)
@@ -335,6 +359,7 @@ class Lifecycle(RuleBasedStateMachine):
         """Faults are over, and a minute passes. Living children go on living."""
         for name in self.client.zrange(keys.cancelled(QUEUE), 0, -1):
             self.client.zadd(keys.cancelled(QUEUE), {name: time.time() - 61})
+        self.maintain(None)
         self.bury(None)
         self.beat()
         for worker in self.workers:

@@ -109,3 +109,14 @@ def test_an_id_that_was_pushed_again_meanwhile_is_delivered_once(clean_redis: re
     assert release.restore(client, [(job_id, "default")]) == 1
     assert unknown.offer(client, "default", NEED, 100) == 1
     assert drain() == [job_id]
+
+
+def test_what_was_cancelled_in_the_hands_of_a_child_is_not_set_aside(clean_redis: redis.Redis) -> None:
+    """Or a child that knows its task would start it: nobody has told that one."""
+    ids = jobs(2)
+    child = Child()
+    child.claim(2)
+    assert operate.cancel(ids[:1]).requested == ids[:1]
+    assert unknown.park(child.client, "default", child.holder, NEED, ids) == 1
+    assert unknown.offer(child.client, "default", NEED, 100) == 1
+    assert drain() == ids[1:] and not child.held()
