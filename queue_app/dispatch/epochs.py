@@ -164,7 +164,9 @@ def drop_old_keys(client: redis.Redis, cursor: int) -> tuple[int, int]:
         Where to go on (0: that was all), and how many were removed.
     """
     cursor, found = client.scan(cursor, match=keys.all_of_prefix(), count=1_000)
-    old = [key for key in found if not keys.is_of_this_layout(str(key))]
+    old = [str(key) for key in found if not keys.is_of_this_layout(str(key))]
+    if not cursor:
+        old += [name for name in keys.of_older_layouts() if client.exists(name)]
     if old:
         client.unlink(*old)
     return int(cursor), len(old)

@@ -45,6 +45,26 @@ from queue_app import conf
 #: The shard of every queue that the setting SHARDS does not name.
 MAIN = "main"
 
+_KINDS = frozenset(
+    [
+        "body",
+        "levels",
+        "lanes",
+        "ready",
+        "due",
+        "held",
+        "holders",
+        "fence",
+        "cancelled",
+        "restored",
+        "pushed",
+        "bell",
+        "unknown",
+        "ended",
+        "paused",
+    ]
+)
+
 
 def shard_of(queue: str) -> str:
     """The shard of a queue: that of the first pattern of SHARDS that fits."""
@@ -190,9 +210,15 @@ def all_of_prefix() -> str:
 
 
 def is_of_this_layout(key: str) -> bool:
-    """Whether a key that fits `all_of_prefix` belongs to a shard that there is."""
-    tag = key[1 : key.index("}")]
-    return tag.partition(":")[2] in shards()
+    """Whether a key that fits `all_of_prefix` belongs to a shard that there is, and has a name of this layout."""
+    shard = key[: key.index("}")].partition(":")[2]
+    own = (epoch(shard), f"{epoch(shard)}:count", announced(shard))
+    return shard in shards() and (key in own or parts_of(key)[1] in _KINDS)
+
+
+def of_older_layouts() -> list[str]:
+    """The keys of older layouts that `all_of_prefix` does not fit."""
+    return [_all("epoch"), _all("fence")]
 
 
 def all_of_shard(shard: str) -> str:
@@ -201,7 +227,6 @@ def all_of_shard(shard: str) -> str:
 
 
 def parts_of(key: str) -> tuple[str, str]:
-    """The queue and the kind (`body`, `ready`, …) of a key of a shard; both empty for keys of no queue."""
+    """The queue and the kind (`body`, `ready`, …) of a key of a queue."""
     queue, _, rest = key.partition("}:")[2].partition(":")
-    kind = rest.partition(":")[0]
-    return (queue, kind) if kind else ("", "")
+    return queue, rest.partition(":")[0]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import deque
 from uuid import UUID
 
 import redis
+from django.db.models import Q
 
 from queue_app import conf, ids
 from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.lifecycle import release
 from queue_app.lifecycle.release import Check, Place, unchecked
-from queue_app.models import Job, Queue, Worker, bulk
+from queue_app.models import Job, Queue, Worker
 from queue_app.models.bulk import write_alias
 from queue_app.states import JobState
 
 #: Queues in one round trip.
 QUEUES = 500
+#: Rows read at once. The database sorts all that wait for each page.
+PAGE = 50_000
 
 
 def names_of_queues(client: redis.Redis) -> list[str]:
@@ -97,9 +100,9 @@ class Refill:
         self.shards = shards
         self.done = False
         self.full = False
-        rows = Job.objects.using(write_alias()).filter(state=JobState.QUEUED).order_by("-priority", "id")
-        found = bulk.for_vendor(bulk.write_connection()).ids_and_queues(rows)
-        self._rows: Iterator[tuple[str, str]] = iter(found.iterator(chunk_size=release.CHUNK))
+        self._page: deque[tuple[str, str]] = deque()
+        self._behind: tuple[int, UUID] | None = None  # priority and id of the last row that was read
+        self._read_all = False
         self._left: list[tuple[UUID | str, str]] = []
         self._timed: Place | None = None
         self._until = release.horizon()
@@ -129,12 +132,27 @@ class Refill:
 
     def _next_part(self) -> list[tuple[UUID | str, str]]:
         part: list[tuple[UUID | str, str]] = []
-        for job_id, queue in self._rows:
+        while len(part) < release.CHUNK and (self._page or self._read_page()):
+            job_id, queue = self._page.popleft()
             if keys.shard_of(queue) in self.shards:
                 part.append((job_id, queue))
-                if len(part) == release.CHUNK:
-                    break
         return part
+
+    def _read_page(self) -> bool:
+        """Read the next rows. No cursor stays open between two runs: SQLite would let no other process write, and
+        connections may end. Returns whether there were any."""
+        if self._read_all:
+            return False
+        rows = Job.objects.using(write_alias()).filter(state=JobState.QUEUED)
+        if self._behind is not None:
+            priority, pk = self._behind
+            rows = rows.filter(Q(priority__lt=priority) | Q(priority=priority, pk__gt=pk))
+        found = list(rows.order_by("-priority", "id").values_list("priority", "pk", "queue")[:PAGE])
+        self._read_all = len(found) < PAGE
+        if found:
+            self._behind = found[-1][:2]
+        self._page.extend((str(pk), queue) for _, pk, queue in found)
+        return bool(found)
 
 
 def at_once(client: redis.Redis) -> int:

@@ -82,6 +82,7 @@ class Rebuild:
                 continue
             if silent:
                 logger.warning("%d workers did not announce in time what they run.", len(silent))
+            mandate.check()
             del self._closed_at[epoch.name]
             epochs.open_claims(mandate.client, shard, epoch)
         mandate.check()
@@ -100,6 +101,7 @@ class Rebuild:
             logger.warning(
                 "Redis is full: the other waiting jobs are put back as room is made. Raise its maxmemory."
             )
+        mandate.check()
         for shard, epoch in filling.items():
             epochs.complete(mandate.client, shard, epoch)
         if self._restored:

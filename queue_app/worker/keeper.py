@@ -59,6 +59,8 @@ class Keeper:
         self._orphaned = False
         self._deadline = 0.0
         self._unable_since: float | None = None
+        #: Whether the supervisor has named all living children. What they run cannot be announced before.
+        self._knows_children = False
         self._epochs_are_lost = False
         self._counts: dict[str, int] = {}  # shard → writes counted, as last seen
         self._places: dict[int, int] = {}  # serial → place on the board
@@ -84,13 +86,13 @@ class Keeper:
         self._registrar.start()
         while not self._over():
             now = time.monotonic()
-            if now >= next_look:
+            if now >= next_look and self._knows_children:
                 pause = self._look_at_redis()
                 next_look = now + pause * (0.75 + random.random() / 4)  # not in step with other workers
             if now >= next_write:
                 self._registrar.write(self._last_claim(), self._all_busy())
                 next_write = now + period
-            wake = min(next_write, next_look)
+            wake = min(next_write, next_look) if self._knows_children else now + LOOK
             self._listen(AGAIN if self._dead or self._orphaned else max(0.0, wake - time.monotonic()))
             self._bury()
         self._stop_duties.set()
@@ -228,6 +230,8 @@ class Keeper:
                 self._living.pop(message["serial"], None)
                 self._places.pop(message["serial"], None)
                 self._dead.append(Death(**message))
+            elif kind == "complete":
+                self._knows_children = True
             elif kind == "finish":
                 self._finish = True
 

@@ -268,6 +268,7 @@ class Supervisor:
                 self._tell("birth", Birth(seat.serial, seat.pid, seat.index))
         for death in self._unburied.values():
             self._tell("death", death)
+        self._to_keeper.send("complete")
 
     def _keeper_died(self, status: int) -> None:
         self._keeper_pid = 0

@@ -82,19 +82,19 @@ def test_claims_begin_before_all_is_put_back(duty: Rebuild, by_tens: None, clean
     assert mandate.lost and not mandate.whole
     steps = []
     for _ in range(20):
-        mandate.unfinished = mandate.urgent = False
+        mandate.unfinished = False
         put_back = duty.run(mandate)
         steps.append((phase(), put_back))
         if phase() == epochs.WHOLE:
             break
-        assert mandate.unfinished and mandate.urgent
+        assert mandate.unfinished
     assert steps[:3] == [(epochs.CLOSED, 0), (epochs.FILLING, 0), (epochs.FILLING, 10)]
     assert [put_back for _, put_back in steps[2:]] == [10, 10, 10, 1]
     assert mandate.whole and not mandate.lost
     assert drain() == high + low
     assert clean_redis.zrange(keys.due("default"), 0, -1) == [soon.encode()]
-    mandate.unfinished = mandate.urgent = False
-    assert duty.run(mandate) == 0 and not mandate.urgent
+    mandate.unfinished = False
+    assert duty.run(mandate) == 0 and not mandate.unfinished
 
 
 def test_new_work_flows_while_it_goes_on(duty: Rebuild, by_tens: None, clean_redis: redis.Redis) -> None:
@@ -164,7 +164,7 @@ def test_living_workers_are_waited_for(
     mandate = mandate_of(connection.client())
     for _ in range(3):
         assert duty.run(mandate) == 0
-        assert mandate.unfinished and mandate.urgent and mandate.lost
+        assert mandate.unfinished and mandate.lost
     name = epochs.read(mandate.client)["main"].name
     assert rebuild.silent_workers(mandate.client, "main", name) == {str(first.pk), str(second.pk)}
     epochs.announce(mandate.client, "main", name, str(first.pk))
@@ -284,7 +284,7 @@ def test_it_says_what_it_has_dropped(
     clean_redis.set(keys.epoch("main"), f"{'0' * 40}|old|whole")
     assert finish(duty) == 3
     assert caplog.text.count("went back in time; 3 stale jobs were dropped.") == 1
-    assert caplog.text.count("What waits was put back") == 1
+    assert caplog.text.count("waiting jobs were put back") == 1
 
 
 def test_nothing_is_said_where_there_was_nothing(
@@ -407,7 +407,7 @@ def test_it_stops_in_the_middle_when_it_is_deposed(
         clean_redis.set(f"{{jq:q{n}}}:body", "x")
     client = connection.client()
     mandate: Mandate = mandate_of(client, "a")
-    drop = queues.drop_old_keys
+    drop = epochs.drop_old_keys
 
     def and_depose(*args: Any) -> tuple[int, int]:
         answer = drop(*args)
@@ -416,7 +416,7 @@ def test_it_stops_in_the_middle_when_it_is_deposed(
         return answer
 
     with monkeypatch.context() as patch:
-        patch.setattr(queues, "drop_old_keys", and_depose)
+        patch.setattr(epochs, "drop_old_keys", and_depose)
         with pytest.raises(Deposed):
             duty.run(mandate)
     assert len(clean_redis.keys("{jq:q*")) > 1_000 and not clean_redis.exists(keys.layout())

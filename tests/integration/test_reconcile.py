@@ -19,7 +19,7 @@ from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.models import Attempt, Job, Queue
 from queue_app.states import JobState
 from tests import tasks
-from tests.integration.support import OTHER_WORKER, Child, calls, drain, failed, jobs, mandate_of, states
+from tests.integration.support import OTHER_WORKER, Child, drain, failed, jobs, states
 from tests.support.marks import committed
 
 pytestmark = committed
