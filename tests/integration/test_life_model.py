@@ -239,6 +239,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.unburied = [c for c in self.unburied if c.worker_id != gone]
         self.beat()
         self.client.hset(keys.workers(), gone, "1.0|default")
+        Worker.objects.filter(pk=gone).update(heartbeat_at=clock.from_seconds(clock.seconds() - 3_600))
         # What is stale is dropped before: the rebuild is the first of the duties.
         if self.do(None, self.drop_stale) == "done":
             self.do(fault, lambda: recover.reap(connection.client(), self.workers[1 - which]))
