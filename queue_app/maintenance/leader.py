@@ -18,7 +18,7 @@ from queue_app import clock, conf
 from queue_app.dispatch import connection, workers
 from queue_app.exceptions import Deposed
 from queue_app.lifecycle import dispatching
-from queue_app.maintenance import cancel, history, promote, prune, reap, reconcile, stats, tick
+from queue_app.maintenance import cancel, history, promote, prune, reap, reconcile, stats, summarize, tick
 from queue_app.maintenance.duty import UNSEEN, Duty, Mandate, term
 from queue_app.maintenance.history import History
 from queue_app.worker import connections
@@ -37,6 +37,7 @@ DUTIES: tuple[Duty, ...] = (
     reconcile.ORPHANS,
     stats.STATS,
     prune.PRUNE,
+    summarize.SUMMARIZE,
 )
 
 #: Seconds between two looks of the leader at whether something is due; fewer when the lease is very short.
