@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+
 from django.contrib import admin
 
+from queue_app import clock
 from queue_app.admin.base import RecordAdmin
 from queue_app.admin.display import error_line, link, seconds_between, text_block
 from queue_app.models import Attempt, Job, Worker
@@ -34,6 +38,11 @@ class AttemptAdmin(RecordAdmin):
         "traceback_text",
     )
     readonly_fields = fields
+
+    def made_at(self, pk: Any) -> datetime:
+        """Its key is no time; `finished_at` is about that of the row."""
+        row = Attempt.objects.filter(pk__gte=pk).order_by("pk").values_list("finished_at", flat=True)[:1]
+        return next(iter(row), clock.now())
 
     @admin.display(description="Job")
     def job_link(self, attempt: Attempt) -> str:

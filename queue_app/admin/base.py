@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -13,14 +14,17 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
-from django.core.paginator import Paginator
+from django.core.exceptions import ValidationError
+from django.core.paginator import Page, Paginator
 from django.db import Error
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 
+from queue_app import clock, ids
 from queue_app.exceptions import StoreUnavailable
 from queue_app.lifecycle import outage
-from queue_app.models import selection
+from queue_app.models import search, selection
+from queue_app.models.indexes import INDEXES
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -33,6 +37,10 @@ logger = logging.getLogger(__name__)
 COUNT_LIMIT = 10_000
 #: Rows that one action takes: a web request must end, and ten thousand jobs take a few seconds.
 ACTION_LIMIT = 10_000
+#: Rows of another table than the list's that a search for the beginning of an id finds.
+MATCHES = 200
+#: The parameter with which a search goes on below a key.
+BELOW = "below"
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
@@ -41,7 +49,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
     @cached_property
     def _counted(self) -> int:
         rows: Any = self.object_list
-        return rows.order_by()[: COUNT_LIMIT + 1].count()
+        return rows[: COUNT_LIMIT + 1].count()  # in its order, for which there is an index
 
     @cached_property
     def count(self) -> int:
@@ -52,6 +60,14 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
     def is_capped(self) -> bool:
         """Whether there are more rows than `count` says."""
         return self._counted > COUNT_LIMIT
+
+    def page(self, number: int | str) -> Page[Any]:
+        """A page; of the rows before it only the keys are read."""
+        number = self.validate_number(number)
+        first = (number - 1) * self.per_page
+        rows: Any = self.object_list
+        pks = list(rows.values_list("pk", flat=True)[first : min(first + self.per_page, self.count)])
+        return Page(rows.filter(pk__in=pks), number, self)
 
 
 class RecordAdmin(ModelAdmin):
@@ -96,25 +112,82 @@ class RecordAdmin(ModelAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        if (condition := selection.id_starts(term, self.id_field)) is not None:
+        if (condition := selection.id_starts(term)) is not None and self.id_field == "pk":
             return queryset.filter(condition), False
+        if (condition := selection.id_starts(term, self.id_field)) is not None:
+            return queryset.filter(pk__in=self.matching(request, condition, self.id_field)), False
         if not self.text_field:
             return queryset.none(), False
         return queryset.filter(**{f"{self.text_field}__startswith": term}), False
+
+    def matching(self, request: HttpRequest, condition: Q, field: str) -> list[Any]:
+        """Keys of the rows whose `field`, an id, meets a condition: the newest of them; says so if there are more."""
+        rows = self.model._default_manager.filter(condition).order_by(f"-{field}")
+        pks = list(rows.values_list("pk", flat=True)[: MATCHES + 1])
+        if len(pks) > MATCHES:
+            text = f"Only the newest {MATCHES} matches are listed; give more digits of the id."
+            messages.warning(request, text)
+        return pks[:MATCHES]
+
+    def made_at(self, pk: Any) -> datetime:
+        """From when the row with this key is."""
+        return clock.from_seconds(ids.made_at(pk))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return RecordChangeList
 
 
 class RecordChangeList(ChangeList):
-    """A list that does not read the heavy fields."""
+    """A list that reads neither the heavy fields nor the history: see `models.search`.
+
+    Attributes:
+        floor: the key down to which the history was searched; None: all of it.
+        below: the key under which the search began; None: with the newest row.
+    """
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         if any("\x00" in value for values in request.GET.lists() for value in values[1]):
             raise IncorrectLookupParameters  # PostgreSQL takes no such text; this leads to the whole list
         rows = super().get_queryset(request, exclude_parameters)
+        self.below = self.floor = None
+        if self.model in INDEXES:
+            self.below = self._below(request)
+            found = search.newest(rows, self.list_per_page, self.below)
+            rows, self.floor = found.rows, found.floor
         heavy = getattr(self.model_admin, "heavy", ())
         return rows.defer(*heavy) if heavy else rows
+
+    def get_filters_params(self, params: Any = None) -> Any:
+        found = super().get_filters_params(params)
+        found.pop(BELOW, None)
+        return found
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
+        return list(self.model_admin.get_ordering(request))  # whatever the address says: see `sortable_by`
+
+    def _below(self, request: HttpRequest) -> Any:
+        try:
+            return self.model._meta.pk.to_python(request.GET.get(BELOW))
+        except ValidationError:
+            raise IncorrectLookupParameters from None
+
+    # For the template
+
+    @property
+    def searched_since(self) -> datetime | None:
+        """Back to when the rows were searched; None: all of them."""
+        own: Any = self.model_admin
+        return None if self.floor is None else own.made_at(self.floor)
+
+    @property
+    def further_back(self) -> str:
+        """The address that goes on from there."""
+        return self.get_query_string({BELOW: self.floor})
+
+    @property
+    def from_the_newest(self) -> str:
+        """The address that begins with the newest row again."""
+        return self.get_query_string(remove=[BELOW])
 
 
 def chosen(request: HttpRequest, queryset: QuerySet[Any]) -> list[UUID]:

@@ -58,9 +58,12 @@ class DeadLetterAdmin(RecordAdmin):
         self, request: HttpRequest, queryset: QuerySet[DeadLetter], search_term: str
     ) -> tuple[QuerySet[DeadLetter], bool]:
         """Also by the job's id."""
-        own, _ = super().get_search_results(request, queryset, search_term)
-        of_job = selection.id_starts(search_term, "job_id")
-        return (own if of_job is None else own | queryset.filter(of_job)), False
+        if (own := selection.id_starts(search_term)) is None:
+            return super().get_search_results(request, queryset, search_term)
+        pks = self.matching(request, own, "pk")
+        if (of_job := selection.id_starts(search_term, "job_id")) is not None:
+            pks += self.matching(request, of_job, "job_id")
+        return queryset.filter(pk__in=pks), False
 
     @admin.display(description="Job")
     def job_link(self, letter: DeadLetter) -> str:

@@ -45,9 +45,17 @@ class InputFilter(admin.SimpleListFilter):
 
 
 class TaskFilter(InputFilter):
-    title = "task (its beginning)"
+    """By the whole path, which is found at any age; or by its beginning, which ends in a dot or an asterisk."""
+
+    title = "task (or the beginning of it and *)"
     parameter_name = "task"
-    lookup = "task__startswith"
+    lookup = "task"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        text = (self.value() or "").strip()
+        if text.endswith((".", "*")):
+            return queryset.filter(task__startswith=text.removesuffix("*"))
+        return super().queryset(request, queryset)
 
 
 class QueueFilter(InputFilter):

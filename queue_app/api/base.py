@@ -12,10 +12,13 @@ from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.permissions import SAFE_METHODS, IsAdminUser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from queue_app import clock, ids
 from queue_app.api import errors, origin
 from queue_app.api.parsers import StrictJSONParser
+from queue_app.models import search
 
 
 class Basic(BasicAuthentication):
@@ -59,12 +62,55 @@ class StaffView(APIView):
 
 
 class NewestFirst(CursorPagination):
-    """Pages by id, newest first: a page costs the same however deep it lies, and nothing is counted."""
+    """Pages by id, newest first: a page costs the same however deep it lies, and nothing is counted.
+
+    A filter that no index serves is looked for in a part of the history (`models.search`). If that ends before the page
+    is full, `searched_since` says where, and `next` goes on from there.
+    """
 
     ordering = "-id"
     page_size = 50
     page_size_query_param = "page_size"
     max_page_size = 200
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
+        cursor, size = self.decode_cursor(request), (self.get_page_size(request) or 0) + 1
+        position = None if cursor is None else cursor.position
+        #: How far the search went, if that is not to the end: down, or up.
+        self._floor = self._ceiling = None
+        if cursor is not None and cursor.reverse and position is not None:
+            found = search.oldest(queryset, position)
+            self._ceiling = found.floor
+        else:
+            found = search.newest(queryset, size, position)
+            self._floor = found.floor
+        if not found.is_plain:
+            queryset = queryset.filter(pk__in=found.first(size))
+        return super().paginate_queryset(queryset, request, view)
+
+    def get_next_link(self) -> str | None:
+        if not self.has_next and self._floor is not None:
+            return self._link(False, self._floor)
+        if self.has_next and not self.page:  # the row at which the search began may be one of the next page
+            return self._link(False, _beside(self.next_position, 1))
+        return super().get_next_link()
+
+    def get_previous_link(self) -> str | None:
+        if not self.has_previous and self._ceiling is not None:
+            return self._link(True, self._ceiling)
+        if self.has_previous and not self.page:
+            return self._link(True, _beside(self.previous_position, -1))
+        return super().get_previous_link()
+
+    def _link(self, reverse: bool, position: Any) -> str:
+        where: Any = position and str(position)  # the stubs want a number
+        return self.encode_cursor(Cursor(0, reverse, where))
+
+    def get_paginated_response(self, data: Any) -> Response:
+        answer = super().get_paginated_response(data)
+        ended = self._floor if not self.has_next else None
+        answer.data["searched_since"] = None if ended is None else clock.from_seconds(ids.made_at(ended))
+        return answer
 
     def decode_cursor(self, request: Request) -> Cursor | None:
         cursor = super().decode_cursor(request)
@@ -74,6 +120,11 @@ class NewestFirst(CursorPagination):
             except ValueError:
                 raise NotFound(self.invalid_cursor_message) from None
         return cursor
+
+
+def _beside(position: Any, step: int) -> UUID | None:
+    """The next higher or lower key."""
+    return position and UUID(int=min(max(UUID(str(position)).int + step, 0), (1 << 128) - 1))
 
 
 def uuid_or_404(text: str, what: str) -> UUID:

@@ -21,7 +21,7 @@ from queue_app.api.serializers import JobSerializer, JobSummarySerializer
 from queue_app.api.submission import JobSubmission
 from queue_app.client import get_job, states_now, waiting_for_task
 from queue_app.lifecycle import operate
-from queue_app.models import Job
+from queue_app.models import Job, selection
 from queue_app.models.bulk import write_alias
 
 
@@ -67,11 +67,12 @@ class JobViewSet(StaffView, mixins.CreateModelMixin, mixins.ListModelMixin, view
     @action(detail=False, methods=["post"], url_path="cancel", url_name="cancel-many")
     def cancel_many(self, request: Request) -> Response:
         """Cancel many, oldest first: `{ids}`, or `{task, queue, state, limit}`, and `dry_run`."""
-        selection = JobSelection(data=fields(request, tuple(JobSelection().fields)))
-        selection.is_valid(raise_exception=True)
-        rows, limit = selection.rows(), selection.validated_data["limit"]
-        if selection.validated_data["dry_run"]:
-            return Response({"dry_run": True, "would_cancel": rows.using(write_alias())[:limit].count()})
+        chosen = JobSelection(data=fields(request, tuple(JobSelection().fields)))
+        chosen.is_valid(raise_exception=True)
+        rows, limit = chosen.rows(), chosen.validated_data["limit"]
+        if chosen.validated_data["dry_run"]:
+            count = len(selection.unfinished(rows.using(write_alias()), limit))
+            return Response({"dry_run": True, "would_cancel": count})
         answer = operate.cancel(rows, limit=limit, user=request.user)
         return Response(
             {"dry_run": False, "cancelled": len(answer.done), "interrupting": len(answer.requested)}

@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from queue_app.dispatch import connection, keys, queues
-from queue_app.models import DeadLetter, Job, Queue
+from queue_app.models import DeadLetter, Job, Queue, indexes
 from queue_app.states import UNFINISHED, JobState
 
 #: Rows that a query of this file reads at most.
@@ -22,9 +22,13 @@ class Counts:
     """Jobs of the record by queue and state, each number up to `COUNT_LIMIT`."""
 
     def __init__(self) -> None:
-        self._now, self._now_capped = _count(Job.objects.waiting_now().values_list("queue", "state"))
-        timed, timed_capped = _count(Job.objects.timed().values_list("queue", "state"))
-        dead, dead_capped = _count(DeadLetter.objects.filter(replayed_at__isnull=True).values_list("queue"))
+        self._now, self._now_capped = _count(
+            indexes.QUEUED.newest_first(Job.objects.waiting_now()), "queue", "state"
+        )
+        timed, timed_capped = _count(Job.objects.timed().order_by("run_after"), "queue", "state")
+        dead, dead_capped = _count(
+            DeadLetter.objects.filter(replayed_at__isnull=True).order_by("-pk"), "queue"
+        )
         self._rest = timed + Counter({(queue, JobState.FAILED.value): n for (queue,), n in dead.items()})
         self._rest_capped = timed_capped or dead_capped
 
@@ -36,14 +40,16 @@ class Counts:
         """The counts of a queue by state, and whether there may be more than they say."""
         now, capped = self._now, self._now_capped
         if capped:  # others have filled the sample; this queue's own part of the index is as quick to read
-            now, capped = _count(Job.objects.waiting_now().filter(queue=queue).values_list("queue", "state"))
+            mine = indexes.QUEUED.newest_first(Job.objects.waiting_now().filter(queue=queue))
+            now, capped = _count(mine, "queue", "state")
         return {
             state: now[queue, state] + self._rest[queue, state] for state in COUNTED
         }, capped or self._rest_capped
 
 
-def _count(rows: QuerySet[Any, Any]) -> tuple[Counter[Any], bool]:
-    found = list(rows.order_by()[: COUNT_LIMIT + 1])
+def _count(rows: QuerySet[Any], *columns: str) -> tuple[Counter[Any], bool]:
+    # In the order of an index. In none the planner may read the history until it has met enough.
+    found = list(rows.values_list(*columns)[: COUNT_LIMIT + 1])
     return Counter(found[:COUNT_LIMIT]), len(found) > COUNT_LIMIT
 
 

@@ -29,6 +29,7 @@ from queue_app.maintenance import (
     rebuild,
     reconcile,
     stats,
+    summarize,
     tick,
 )
 from queue_app.maintenance.duty import Duty, Mandate, term
@@ -50,6 +51,7 @@ DUTIES: tuple[Duty, ...] = (
     audit.AUDIT,
     stats.STATS,
     prune.PRUNE,
+    summarize.SUMMARIZE,
 )
 
 #: Seconds between two looks of the leader at whether something is due; fewer when the lease is very short.

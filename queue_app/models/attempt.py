@@ -30,6 +30,21 @@ class Attempt(models.Model):
 
     class Meta:
         ordering = ["job_id", "number"]
+        # Attempts that succeeded enter neither.
+        indexes = [
+            models.Index(
+                fields=["state", "id"],
+                name="queue_app_attempt_rare",
+                condition=~models.Q(state=AttemptState.SUCCEEDED),
+            ),
+            # For the beginning of an error's path, which needs this operator class on PostgreSQL.
+            models.Index(
+                fields=["error_class", "id"],
+                name="queue_app_attempt_error",
+                opclasses=["varchar_pattern_ops", "int8_ops"],
+                condition=models.Q(error_class__gt=""),
+            ),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["job", "number"], name="queue_app_attempt_once"),
             models.CheckConstraint(condition=models.Q(number__gte=1), name="queue_app_attempt_number"),

@@ -38,6 +38,16 @@ class DeadLetter(models.Model):
                 name="queue_app_dead_alike",
                 condition=models.Q(replayed_at__isnull=True),
             ),
+            models.Index(
+                fields=["task", "-id"],
+                name="queue_app_dead_task",
+                condition=models.Q(replayed_at__isnull=True),
+            ),
+            models.Index(
+                fields=["queue", "-id"],
+                name="queue_app_dead_queue",
+                condition=models.Q(replayed_at__isnull=True),
+            ),
         ]
         constraints = [
             models.UniqueConstraint(

@@ -107,6 +107,13 @@ class Job(models.Model):
                 name="queue_app_job_cancelling",
                 condition=Q(cancel_requested_at__isnull=False, state__in=sorted(UNFINISHED)),
             ),
+            # Each state but the two that a plain job goes through, in the order of ids.
+            models.Index(
+                fields=["state", "id"],
+                name="queue_app_job_rare",
+                condition=~Q(state__in=[JobState.QUEUED, JobState.SUCCEEDED]),
+            ),
+            # On PostgreSQL migration 0004 adds queue_app_job_search (BRIN): see models/summaries.py.
         ]
         constraints = [
             models.CheckConstraint(

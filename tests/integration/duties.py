@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection as database
 
 from queue_app import clock
 from queue_app.dispatch import connection, epochs, figures, queues, workers
@@ -15,8 +17,9 @@ from queue_app.maintenance.audit import AUDIT
 from queue_app.models import Job, Schedule
 from queue_app.states import JobState
 from tests import tasks
-from tests.factories import JobFactory, ScheduleFactory
+from tests.factories import JobFactory, ScheduleFactory, id_at
 from tests.integration.support import Child, jobs, mandate_of
+from tests.support import plans
 from tests.support.epochs import begin_epoch
 
 #: What can be seen of the work: anything that changes when it is done.
@@ -130,6 +133,17 @@ def _audit(patch: pytest.MonkeyPatch) -> Look:
     return lambda: epochs.read(client)["main"].lost
 
 
+def _summarize(patch: pytest.MonkeyPatch) -> Look:
+    if database.vendor != "postgresql":
+        pytest.skip("there is nothing to do elsewhere")
+    now = clock.now()
+    Job.objects.bulk_create(
+        Job(id=id_at(now, serial), task="shop.a", payload=os.urandom(500).hex(), enqueued_at=now)
+        for serial in range(100)
+    )
+    return lambda: plans.read_for("shop.absent")
+
+
 WORK: dict[str, Callable[[pytest.MonkeyPatch], Look]] = {
     "rebuild": _rebuild,
     "sweep": _sweep,
@@ -143,4 +157,5 @@ WORK: dict[str, Callable[[pytest.MonkeyPatch], Look]] = {
     "stats": _stats,
     "tick": _tick,
     "prune": _prune,
+    "summarize": _summarize,
 }
