@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from redis import Redis
+
 from bench.stores import Stores
 from bench.usage import children_titled, cpu_seconds, pss_mb
 from queue_app.dispatch import keys, queues
@@ -80,11 +82,11 @@ class Worker:
 
     def resume(self) -> None:
         """Let the queue run."""
-        queues.pause(self._client, QUEUE, False)
+        set_paused(self._client, False)
 
     def pause(self) -> None:
         """Stop the claims, and wait until what was claimed is recorded."""
-        queues.pause(self._client, QUEUE, True)
+        set_paused(self._client, True)
         self.wait_idle()
         wait_until(lambda: self._counts()[1] == 0, STUCK, "the children let go of all jobs")
 
@@ -146,11 +148,22 @@ class Worker:
         return pss_mb(children)
 
 
+def set_paused(client: Redis, paused: bool) -> None:
+    """Pause or resume the queue, in its row too: the worker's duties let Redis do what the rows say."""
+    from queue_app.models import Queue
+
+    if paused:
+        queues.pause(client, QUEUE, True)  # at once: jobs go on meanwhile
+    Queue.objects.update_or_create(name=QUEUE, defaults={"paused": paused})
+    if not paused:
+        queues.pause(client, QUEUE, False)
+
+
 @contextlib.contextmanager
 def working(stores: Stores, *, paused: bool = True) -> Iterator[Worker]:
     """Start a worker; it is idle, and with `paused` it does not claim before `resume`."""
     with tempfile.TemporaryDirectory(prefix="jq-bench-") as folder, stores.client() as client:
-        queues.pause(client, QUEUE, paused)
+        set_paused(client, paused)
         process = WorkerProcess(ARGUMENTS, dict(os.environ), Path(folder) / "worker.log")
         try:
             process.wait_for("ready")

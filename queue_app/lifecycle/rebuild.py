@@ -184,14 +184,16 @@ def sync_pauses(client: redis.Redis, check: Check = unchecked) -> int:
     Returns:
         How many queues were put right.
     """
-    rows = dict(Queue.objects.using(write_alias()).values_list("name", "paused"))
-    wanted = {name for name, paused in rows.items() if paused}
-    names = sorted(rows.keys() | queues.known(client))
+    using = write_alias()
+    names = sorted(queues.known(client).union(Queue.objects.using(using).values_list("name", flat=True)))
     count = 0
     for start in range(0, len(names), QUEUES):
         part = names[start : start + QUEUES]
+        # Redis first: an operator changes the row before it, so that a row that is read later is not older.
         held_back = queues.paused(client, part)
-        for name in sorted(held_back ^ wanted.intersection(part)):
+        rows = Queue.objects.using(using).filter(name__in=part, paused=True)
+        wanted = set(rows.values_list("name", flat=True))
+        for name in sorted(held_back ^ wanted):
             check()
             count += queues.pause(client, name, name in wanted)
     return count

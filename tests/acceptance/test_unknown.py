@@ -98,7 +98,9 @@ def test_many_of_a_newer_release_are_claimed_once_and_then_left_alone(
     busy = wait_for_end([tasks.noop.enqueue(n).id for n in range(20)])
     assert busy == ["succeeded"] * 20
     assert len(before) == 500 and clean_redis.zrange(aside, 0, -1, withscores=True) == before, "left alone"
-    wait_until(lambda: epochs.all_open(clean_redis), 60, "the first rebuild: until then cancel but asks")
+    wait_until(
+        lambda: epochs.all_open(connection.client()), 60, "the first rebuild: until then cancel but asks"
+    )
     assert operate.cancel(ids[:100]).done == ids[:100]
     release(worker, tmp_path)
     assert wait_for_end(ids[100:]) == ["succeeded"] * 400
