@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 
@@ -144,6 +145,10 @@ def interruptible() -> Iterator[None]:
     """Within the block Ctrl-C, TERM and a closed terminal raise Interrupted, so that what was started is ended."""
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
+        if _is_finalizing(frame):  # what is raised there is ignored: a moment later
+            signal.signal(signal.SIGALRM, lambda _, later: interrupt(signum, later))
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            return
         raise Interrupted(signum)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -151,8 +156,18 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_finalizing(frame: FrameType | None) -> bool:
+    """Whether this is called from a finalizer: of a weak reference, or of an object that is deleted."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename == weakref.__file__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def become(parent: int, command: list[str]) -> None:

@@ -154,7 +154,8 @@ def test_the_demo_can_be_interrupted(manage: Callable[..., Run], tmp_path: Path)
     run = manage("demo", "--folder", str(tmp_path / "demo"))
     run.wait_for("runworker")
     run.signal(signal.SIGINT)
-    assert run.wait(20) == 130
+    code = run.wait(20)
+    assert code == 130, run.output
     assert "interrupted (SIGINT); everything is stopped" in run.output and "Traceback" not in run.output
     run.nothing_left()
 
