@@ -337,11 +337,6 @@ def discharge(client: redis.Redis, queue: str, holder: str) -> None:
     client.srem(keys.holders(queue), holder)
 
 
-def is_paused(client: redis.Redis, queue: str) -> bool:
-    """Whether Redis holds back the claims of a queue."""
-    return queue in paused(client, [queue])
-
-
 def paused(client: redis.Redis, queues: Sequence[str]) -> set[str]:
     """Those of these queues whose claims Redis holds back; one round trip."""
     _, answers = scripts.ask(client, *[("EXISTS", keys.paused(queue)) for queue in queues])
