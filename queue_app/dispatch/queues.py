@@ -313,7 +313,13 @@ def hold(client: redis.Redis, queue: str, holder: str, at: float, bodies: dict[s
     args: list[str] = [keys.base(queue), holder, str(int(at * 1000))]
     for job_id, text in bodies.items():
         args += (job_id, text)
-    names = [keys.epoch_of(queue), keys.body(queue), keys.held(queue, holder), keys.holders(queue)]
+    names = [
+        keys.epoch_of(queue),
+        keys.body(queue),
+        keys.held(queue, holder),
+        keys.holders(queue),
+        keys.due(queue),
+    ]
     scripts.hold(client, names, args)
 
 

@@ -174,7 +174,8 @@ class Keeper:
         Returns:
             Whether both stores have answered.
         """
-        if self._board.has_seen_any_epochs:
+        said = self._board.has_seen_any_epochs
+        if said:
             self._mistrust()
         try:
             database.refresh()
@@ -184,11 +185,12 @@ class Keeper:
                     if running:
                         name = workers.holder(self._config.worker_id, serial)
                         recover.announce_running(connection.client(), name, running)
+                        said = True
         except (Error, *connection.Unavailable) as error:
             logger.warning("What is running could not be announced to Redis: %s", connection.said(error))
             database.refresh(close=True)
             return False
-        if self._board.has_seen_any_epochs:
+        if said:
             self._mistrust()  # once more: what a child has dropped in between is held in its name
         return True
 

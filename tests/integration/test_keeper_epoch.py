@@ -72,6 +72,15 @@ def test_a_loss_is_announced_until_it_is_made_good(
     assert child.held() == {job_id} and Child(1, OTHER_WORKER).claim(1) == []
 
 
+def test_the_first_announcement_is_looked_at_by_the_child(child: Child) -> None:
+    """A worker has just started, and its child ended or set aside what its keeper had read on the board. Redis then says
+    that the child holds it, until the child has looked."""
+    keeper = keeper_of(child)
+    run_one(keeper, child)
+    keeper._look_at_redis()
+    assert keeper._board.is_mistrusted(keeper._board.requests[0], 0)
+
+
 def test_a_loss_that_was_made_good_in_a_moment_is_noticed(
     keeper: Keeper, child: Child, clean_redis: redis.Redis
 ) -> None:

@@ -1,6 +1,6 @@
 --[[ claim: hand out up to n jobs of a queue to one child, highest priority first, FIFO within, lanes in turn.
 
-Uses  full life fence lane
+Uses  full life fence lane give
 KEYS  1 {s}:epoch  2 {q}:body  3 {q}:levels  4 {q}:due  5 {q}:bell  6 {q}:held:<holder>  7 {q}:paused
       8 {q}:holders  9 {q}:fence:<holder>
 ARGV  1 what the caller knows of the server's life   2 base "{q}:"   3 n   4 now in epoch seconds, or "" for the clock
@@ -15,11 +15,7 @@ allow_when_full()
 local refused = refuse_if_lost() or refuse_if_fenced(KEYS[9], ARGV[6])
 if refused then return refused end
 local base, want = ARGV[2], tonumber(ARGV[3])
-local now = ARGV[4]
-if now == '' then
-  local t = redis.call('TIME')
-  now = t[1] .. '.' .. string.format('%06d', t[2])
-end
+local now = ARGV[4] ~= '' and ARGV[4] or time_of_redis()
 local out = {now, '', redis.call('GET', KEYS[1] .. ':count') or ''}
 if redis.call('EXISTS', KEYS[7]) == 1 then return out end
 
@@ -29,15 +25,14 @@ if due[2] and tonumber(due[2]) <= tonumber(now) then
   local ids = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, 1000)
   local bodies = redis.call('HMGET', KEYS[2], unpack(ids))
   for i, id in ipairs(ids) do
-    if bodies[i] then add_to_lane(base, KEYS[3], bodies[i], id) end
+    if bodies[i] and string.byte(bodies[i]) ~= 64 then add_to_lane(base, KEYS[3], bodies[i], id) end  -- 64 is '@': held
   end
   redis.call('ZREM', KEYS[4], unpack(ids))
   due = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
 end
 out[2] = due[2] or ''
 
-local stamp = string.format('%.0f', tonumber(now) * 1000) .. '|'
-local mine = '@' .. ARGV[5]
+local stamp = stamp_of(now)
 local left = false
 local seen = {}
 local scanned = 0  -- bounds one call where very many were cancelled
@@ -54,26 +49,7 @@ for _, prio in ipairs(redis.call('ZREVRANGE', KEYS[3], 0, -1)) do
     if ids then
       scanned = scanned + #ids
       if redis.call('EXISTS', list) == 1 then redis.call('RPUSH', lanes, lane) end
-      local bodies = redis.call('HMGET', KEYS[2], unpack(ids))
-      local owners, hold = {}, {}
-      for i, id in ipairs(ids) do
-        local body = bodies[i]
-        if body and not seen[id] and string.byte(body) ~= 64 then  -- 64 is '@': a child holds it
-          seen[id] = true
-          owners[#owners + 1] = id
-          owners[#owners + 1] = mine
-          hold[#hold + 1] = id
-          hold[#hold + 1] = stamp .. body
-          out[#out + 1] = id
-          out[#out + 1] = body
-          want = want - 1
-        end
-      end
-      if #owners > 0 then
-        redis.call('SADD', KEYS[8], ARGV[5])
-        redis.call('HSET', KEYS[2], unpack(owners))
-        redis.call('HSET', KEYS[6], unpack(hold))
-      end
+      want = want - give(ids, KEYS[2], KEYS[6], KEYS[8], ARGV[5], stamp, seen, out)
     end
   end
   if redis.call('EXISTS', lanes) == 0 then

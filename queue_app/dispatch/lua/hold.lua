@@ -1,11 +1,14 @@
 --[[ hold: a living child's running jobs are announced again after Redis lost its data.
 
-Uses  full life
-KEYS  1 {s}:epoch  2 {q}:body  3 {q}:held:<holder>  4 {q}:holders
+Uses  full life lane
+KEYS  1 {s}:epoch  2 {q}:body  3 {q}:held:<holder>  4 {q}:holders  5 {q}:due
 ARGV  1 what the caller knows of the server's life   2 base "{q}:"   3 holder   4 claimed at (epoch milliseconds)
       5 then, for each job, two values: id, body
 Out   an error while stale data are still there; else how many were announced (those that another child has got
       meanwhile are not)
+
+An announcement may come after the record's rows were put back. Then the job waits already: it is taken out of its lane,
+or out of what is due, as a claim does. Else the entry left there would start a later attempt before its time.
 ]]
 allow_when_full()
 if not is_of_this_life(redis.call('GET', KEYS[1])) then return redis.error_reply(LOST) end
@@ -16,6 +19,9 @@ for i = 5, #ARGV, 2 do
   local taken = owner and owner ~= mine and string.sub(owner, 1, 1) == '@'
     and redis.call('HEXISTS', base .. 'held:' .. string.sub(owner, 2), id) == 1
   if not taken then
+    if owner and string.sub(owner, 1, 1) ~= '@' and redis.call('ZREM', KEYS[5], id) == 0 then
+      remove_from_lane(base, owner, id)
+    end
     redis.call('HSET', KEYS[3], id, ARGV[4] .. '|' .. ARGV[i + 1])
     redis.call('HSET', KEYS[2], id, mine)
     count = count + 1

@@ -13,6 +13,15 @@ local function add_to_lane(base, levels, body, id, front)
   end
 end
 
+-- Takes one id out of its lane, wherever it is in it: O(length), for what happens rarely.
+local function remove_from_lane(base, body, id)
+  local prio, lane = route_of(body)
+  local list = base .. 'ready:' .. prio .. ':' .. lane
+  if redis.call('LREM', list, 1, id) == 1 and redis.call('EXISTS', list) == 0 then
+    redis.call('LREM', base .. 'lanes:' .. prio, 1, lane)
+  end
+end
+
 -- A few tokens wake a few children; each that leaves work behind rings for the next (claim.lua).
 local function ring(bell, count)
   for _ = redis.call('LLEN', bell) + 1, math.min(count, 8) do redis.call('LPUSH', bell, '1') end
