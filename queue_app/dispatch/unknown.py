@@ -1,4 +1,4 @@
-"""Jobs of tasks that some worker's code does not know: set aside once, and offered again by a child that knows them.
+"""Jobs of tasks that some worker's code does not know: set aside once, until a child that knows them takes them.
 
 They wait like others (a cancellation finds them), but in no lane, so that nobody claims them in vain.
 """
@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import redis
 
 from queue_app.dispatch import keys, scripts
-from queue_app.dispatch.holder import fence
+from queue_app.dispatch.body import Delivery
+from queue_app.dispatch.holder import fence, seen
 
-#: Jobs offered in one call by whoever works at all that there is.
+#: Most jobs taken in one call: a script's stack holds some 8,000 values.
 CHUNK = 1_000
 
 
@@ -48,18 +49,26 @@ def needs(client: redis.Redis, queues: Iterable[str]) -> dict[str, list[str]]:
     return {queue: sorted(found) for queue, found in zip(names, pipe.execute(), strict=True) if found}
 
 
-def offer(client: redis.Redis, queue: str, need: str, count: int) -> int:
-    """Put jobs of a need back into their lanes, in front, oldest first; whoever does so should claim next.
+def take(client: redis.Redis, queue: str, need: str, holder: str, count: int) -> tuple[list[Delivery], int]:
+    """Claim jobs of a need for `holder`, oldest first; none while their queue is paused.
 
     Args:
-        count: most jobs to offer.
+        count: most jobs to claim.
 
     Returns:
-        How many were taken; 0: there is none left.
+        The deliveries, without those that were cancelled meanwhile; how many jobs are still set aside, 0 while the
+        queue is paused.
+
+    Raises:
+        DataLost, Fenced: the call was refused, nothing was claimed (see dispatch.connection).
     """
-    names = [keys.epoch_of(queue), keys.body(queue), keys.levels(queue)]
-    names += [keys.unknown(queue), keys.unknown_of(queue, need)]
-    return int(scripts.offer(client, names, [keys.base(queue), need, count]))
+    names = [keys.epoch_of(queue), keys.body(queue), keys.unknown(queue), keys.unknown_of(queue, need)]
+    names += [keys.held(queue, holder), keys.paused(queue), keys.holders(queue), keys.fence_of(queue, holder)]
+    args = [need, min(count, CHUNK), holder, fence(holder, queue)]
+    answer = scripts.take_aside(client, names, args, seen(holder, queue))
+    at = float(answer[0])
+    found = [Delivery(queue, answer[i], answer[i + 1], at) for i in range(2, len(answer), 2)]
+    return found, int(answer[1])
 
 
 def parked(client: redis.Redis, wanted: Mapping[str, Mapping[str, str]]) -> set[str]:

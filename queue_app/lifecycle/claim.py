@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -31,13 +32,21 @@ class Claimed:
         self.next_due: float | None = None
 
 
-def claim(client: redis.Redis, names: list[str], holder: str, count: int) -> Claimed:
+def claim(
+    client: redis.Redis, names: list[str], holder: str, count: int, taken: Sequence[Delivery] = ()
+) -> Claimed:
     """Claim up to `count` jobs from these queues, first one first.
+
+    Args:
+        taken: what the child has just claimed of jobs set aside (see dispatch.unknown): they count, and come first.
 
     Raises:
         Unavailable (see dispatch.connection): Redis cannot be reached.
     """
     result = Claimed()
+    result.deliveries += taken
+    if len(taken) >= count:
+        return result
     for name in names:
         found, result.at, due = queues.claim(client, name, holder, count - len(result.deliveries))
         result.deliveries += found

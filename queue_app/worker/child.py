@@ -154,8 +154,8 @@ class Child:
         with hands.lock:
             if hands.doubtful:
                 self._put_right(client)
-            self._runner.strangers.look(client, count)
-            claimed = claiming.claim(client, self._config.queues.order(), self._holder, count)
+            taken = self._runner.strangers.take(client, count)
+            claimed = claiming.claim(client, self._config.queues.order(), self._holder, count, taken)
             self._board.claimed(self._index, clock.seconds(), self._runner.jobs)
             if any(d.number > 1 or d.args is None for d in claimed.deliveries):
                 self._complete(claimed)

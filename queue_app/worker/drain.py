@@ -11,7 +11,7 @@ import time
 import redis
 
 from queue_app import clock, conf
-from queue_app.dispatch import connection, epochs, queues, unknown, workers
+from queue_app.dispatch import connection, epochs, queues, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.holder import Holder
 from queue_app.lifecycle import claim as claiming
@@ -46,13 +46,11 @@ def drain(config: WorkerConfig) -> int:
     until = clock.seconds()
     try:
         _put_in_order(client, config.worker_id)
-        runner.strangers.look(client, unknown.CHUNK)
         while True:
-            claimed = claiming.claim(client, config.queues.order(), holder, 1)
+            taken = runner.strangers.take(client, 1)
+            claimed = claiming.claim(client, config.queues.order(), holder, 1, taken)
             runner.hands.take(claimed.deliveries)
             if not claimed.deliveries:
-                if runner.strangers.look(client, unknown.CHUNK):
-                    continue
                 break
             for delivery in claimed.deliveries:
                 if delivery.unreadable:

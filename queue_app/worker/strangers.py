@@ -79,43 +79,49 @@ class Strangers:
         with self._hands.letting_go([delivery]):
             unknown.park(connection.client(), delivery.queue, self._holder, need, [delivery.id])
 
-    def look(self, client: redis.Redis, count: int) -> int:
-        """Before a claim: offer what others have set aside and this child knows, as much as it is about to claim; and a
-        single job of each task that it may know. That one shows it when it is run: nothing is imported here, where no
-        job could be blamed for it. Whether there is any is asked now and then.
+    def take(self, client: redis.Redis, count: int) -> list[Delivery]:
+        """Claim what others have set aside and this child knows; and a single job of each task that it may know. That
+        one shows it when it is run: nothing is imported here, where no job could be blamed for it. Called before a
+        claim; whether there is any is asked now and then.
 
-        Returns:
-            How many were offered.
+        Args:
+            count: most jobs to claim.
 
         Raises:
-            Unavailable (see dispatch.connection): Redis cannot be reached.
+            Unavailable (see dispatch.connection): Redis cannot be reached, or has lost its data.
         """
+        taken: list[Delivery] = []
         now = time.monotonic()
-        made = 0
         if now >= self._look_at:
             self._pending = []
             for queue, needs in unknown.needs(client, self._queues).items():
                 for need in needs:
-                    made += self._look_at_need(client, queue, need)
+                    self._look_at_need(queue, need)
             self._look_at = now + LOOK * (0.75 + random.random() / 2)
-        while self._pending and made < count:
-            offered = unknown.offer(client, *self._pending[-1], count - made)
-            made += offered
-            if not offered:
+        while self._pending and len(taken) < count:
+            queue, need = self._pending[-1]
+            trial = not self._knows(need)
+            wanted = 1 if trial else count - len(taken)
+            found, left = unknown.take(client, queue, need, self._holder, wanted)
+            taken += found
+            if trial or not left:
                 self._pending.pop()
-        return made
+        return taken
 
-    def _look_at_need(self, client: redis.Redis, queue: str, need: str) -> int:
+    def _knows(self, need: str) -> bool:
         task, backend = unknown.parts_of(need)
-        if self._has(backend) and registry.loaded_task(task) is not None:
+        return self._has(backend) and registry.loaded_task(task) is not None
+
+    def _look_at_need(self, queue: str, need: str) -> None:
+        task, backend = unknown.parts_of(need)
+        if self._knows(need):
             self._unknown.pop(need, None)
-            self._pending.append((queue, need))
             logger.info("Jobs have waited for a worker that knows %s.", task)
-            return 0
-        if self._unknown.get(need, 0.0) > time.monotonic():
-            return 0
-        if not self._has(backend) or not registry.may_know(task):
+        elif self._unknown.get(need, 0.0) > time.monotonic():
+            return
+        elif not self._has(backend) or not registry.may_know(task):
             self._unknown[need] = time.monotonic() + AGAIN
-            return 0
-        logger.info("Jobs have waited for a worker that knows %s; one of them is tried.", task)
-        return unknown.offer(client, queue, need, 1)
+            return
+        else:
+            logger.info("Jobs have waited for a worker that knows %s; one of them is tried.", task)
+        self._pending.append((queue, need))

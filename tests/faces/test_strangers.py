@@ -27,7 +27,8 @@ def test_the_api_marks_them(api: Any, redis_process: RedisServer) -> None:
     assert marks == {aside: True, waits: False}
     page = api.get(f"/api/v1/jobs/{aside}/").json()
     assert (page["waiting_for_task"], page["state"]) == (True, "queued")
-    assert unknown.offer(connection.client(), "default", "|tests.tasks.noop", 1) == 1
+    holder = workers.holder(WORKER, 2)
+    assert len(unknown.take(connection.client(), "default", "|tests.tasks.noop", holder, 1)[0]) == 1
     assert api.get(f"/api/v1/jobs/{aside}/").json()["waiting_for_task"] is False
     redis_process.kill()
     assert api.get(f"/api/v1/jobs/{aside}/").json()["waiting_for_task"] is False, "nobody can say"

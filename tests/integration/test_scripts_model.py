@@ -308,19 +308,19 @@ class Dispatch(RuleBasedStateMachine):
                 self.aside.add(job_id)
 
     @precondition(lambda self: self.aside)
-    @rule(count=some)
-    def offer(self, count: int) -> None:
-        """A child knows their task: those that were set aside first go to the front of their lanes."""
-        name = keys.unknown_of(QUEUE, NEED)
-        ids = [str(job_id) for job_id in self.client.zrange(name, 0, count - 1)]
-        assert set(ids) <= self.aside and len(ids) == min(count, len(self.aside))
-        assert unknown.offer(self.client, QUEUE, NEED, count) == len(ids)
-        assert unknown.needs(self.client, [QUEUE]) == ({QUEUE: [NEED]} if len(self.aside) > len(ids) else {})
-        for job_id in reversed(ids):
+    @rule(holder=holders, count=some)
+    def take_aside(self, holder: str, count: int) -> None:
+        """A child that knows their task gets those that were set aside, the oldest first."""
+        wanted = sorted(self.aside)[:count]
+        found, left = unknown.take(self.client, QUEUE, NEED, holder, count)
+        if self.paused:
+            assert (found, left) == ([], 0)
+            return
+        assert [d.id for d in found] == wanted and left == len(self.aside) - len(wanted)
+        assert unknown.needs(self.client, [QUEUE]) == ({QUEUE: [NEED]} if left else {})
+        for job_id in wanted:
             self.aside.remove(job_id)
-            self.ready.setdefault(self.jobs[job_id].list, []).insert(0, job_id)
-        self.client.lpush(keys.bell(QUEUE), "1")  # the caller claims next, and rings for others
-        self.client.ltrim(keys.bell(QUEUE), 0, 7)
+            self.held[holder].append(job_id)
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
@@ -501,7 +501,7 @@ class Dispatch(RuleBasedStateMachine):
             lambda: queues.unknown(self.client, QUEUE, ids),
             lambda: queues.restore(self.client, {QUEUE: ([Job(ids[0], 0, body.LANE).entry(None)], "1")}),
             lambda: holding(self.client, ids, withdraw=True),
-            lambda: unknown.offer(self.client, QUEUE, NEED, 10),
+            lambda: unknown.take(self.client, QUEUE, NEED, holder, 10),
         ):
             with pytest.raises(connection.DataLost):
                 call()
@@ -563,9 +563,9 @@ class Dispatch(RuleBasedStateMachine):
             queues.pause(self.client, QUEUE, False)
             self.paused = False
         self.now += 1e6
-        self.offer(2_000)
         left = sorted(self.waiting())
         held = list(self.held[HOLDERS[0]])
+        self.take_aside(HOLDERS[0], 1_000)
         self.claim(HOLDERS[0], 2_000)
         assert sorted(self.held[HOLDERS[0]]) == sorted(left + held)
         self.claim(HOLDERS[0], 10)  # and finds nothing

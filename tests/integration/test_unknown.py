@@ -1,4 +1,4 @@
-"""Jobs set aside for a worker that knows their task: in no lane, cancelled like others, offered in order."""
+"""Jobs set aside for a worker that knows their task: in no lane, cancelled like others, taken in order."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import redis
 
 from queue_app.client import waiting_for_task
 from queue_app.dispatch import connection, keys, queues, unknown
+from queue_app.dispatch.holder import raise_fence
 from queue_app.lifecycle import operate, recover, release
 from queue_app.models import Job
 from tests.integration.support import Child, drain, jobs
@@ -23,29 +24,65 @@ def park(*ids: str, child: Child | None = None) -> int:
     return unknown.park(child.client, "default", child.holder, NEED, ids)
 
 
-def test_they_wait_in_no_lane_and_are_offered_in_order(clean_redis: redis.Redis) -> None:
+def take(count: int = 100, child: Child | None = None) -> list[str]:
+    """The ids that a child gets that knows the task."""
+    child = child or Child(7)
+    found, _ = unknown.take(child.client, "default", NEED, child.holder, count)
+    assert {delivery.id for delivery in found} <= child.held()
+    return [delivery.id for delivery in found]
+
+
+def test_they_wait_in_no_lane_and_are_taken_in_order(clean_redis: redis.Redis) -> None:
     ids = jobs(3)
     child = Child()
-    assert park(*ids, child=child) == 3
+    assert park(*reversed(ids), child=child) == 3
     assert child.held() == set() and drain() == []
     assert queues.depth(child.client, ["default"]) == {"default": {"waiting": 3, "due_later": 0}}
     (young,) = jobs(1)
     assert unknown.needs(child.client, ["default", "other"]) == {"default": [NEED]}
-    assert unknown.offer(child.client, "default", NEED, 100) == 3
-    assert drain() == [*ids, young], "in front: they are older"
+    assert take() == ids, "the oldest first"
     assert not clean_redis.exists(keys.unknown("default"), keys.unknown_of("default", NEED))
-    assert unknown.offer(child.client, "default", NEED, 100) == 0
+    assert take() == [] and drain() == [young]
 
 
-def test_as_many_are_offered_as_are_wanted() -> None:
+def test_as_many_are_taken_as_are_wanted() -> None:
     ids = jobs(5)
     park(*ids)
-    client = connection.client()
-    assert unknown.offer(client, "default", NEED, 2) == 2
-    assert drain() == ids[:2]
-    assert unknown.offer(client, "default", NEED, 9) == 3
-    assert drain() == ids[2:]
-    assert unknown.needs(client, ["default"]) == {}
+    child = Child(7)
+    found, left = unknown.take(child.client, "default", NEED, child.holder, 2)
+    assert ([d.id for d in found], left) == (ids[:2], 3)
+    assert child.end(*found) == set(ids[:2]), "they are held and acknowledged like others"
+    found, left = unknown.take(child.client, "default", NEED, child.holder, 9)
+    assert ([d.id for d in found], left) == (ids[2:], 0)
+    assert unknown.needs(child.client, ["default"]) == {}
+
+
+def test_no_other_child_can_claim_them_on_their_way() -> None:
+    """In a lane, those that do not know the task would set them aside again and again."""
+    ids = jobs(5)
+    park(*ids)
+    assert take(2) == ids[:2]
+    assert drain() == []
+
+
+def test_none_are_taken_while_the_queue_is_paused() -> None:
+    ids = jobs(2)
+    park(*ids)
+    child = Child(7)
+    queues.pause(child.client, "default", True)
+    assert unknown.take(child.client, "default", NEED, child.holder, 9) == ([], 0)
+    queues.pause(child.client, "default", False)
+    assert take() == ids
+
+
+def test_a_fence_keeps_out_a_call_that_comes_too_late() -> None:
+    ids = jobs(2)
+    park(*ids)
+    late, child = Child(7), Child(7)
+    raise_fence(child.client, "default", child.holder)
+    with pytest.raises(connection.Fenced):
+        take(child=late)
+    assert take(child=child) == ids
 
 
 def test_what_a_child_does_not_hold_is_not_set_aside(clean_redis: redis.Redis) -> None:
@@ -73,11 +110,9 @@ def test_the_cancelled_are_neither_offered_nor_kept(clean_redis: redis.Redis) ->
     ids = jobs(4)
     park(*ids)
     assert operate.cancel(ids[:2]).done == ids[:2]
-    client = connection.client()
     assert clean_redis.zcard(keys.unknown_of("default", NEED)) == 2
     assert operate.cancel([ids[2]]).done == [ids[2]]
-    assert unknown.offer(client, "default", NEED, 100) == 1
-    assert drain() == [ids[3]]
+    assert take() == [ids[3]]
     assert not clean_redis.exists(keys.unknown("default"))
 
 
@@ -107,8 +142,8 @@ def test_an_id_that_was_pushed_again_meanwhile_is_delivered_once(clean_redis: re
     clean_redis.hdel(keys.body("default"), job_id)
     client = connection.client()
     assert release.restore(client, [(job_id, "default")]) == 1
-    assert unknown.offer(client, "default", NEED, 100) == 1
-    assert drain() == [job_id]
+    assert take() == [job_id]
+    assert drain() == []
 
 
 def test_what_was_cancelled_in_the_hands_of_a_child_is_not_set_aside(clean_redis: redis.Redis) -> None:
@@ -118,5 +153,5 @@ def test_what_was_cancelled_in_the_hands_of_a_child_is_not_set_aside(clean_redis
     child.claim(2)
     assert operate.cancel(ids[:1]).requested == ids[:1]
     assert unknown.park(child.client, "default", child.holder, NEED, ids) == 1
-    assert unknown.offer(child.client, "default", NEED, 100) == 1
-    assert drain() == ids[1:] and not child.held()
+    assert take() == ids[1:]
+    assert not child.held()

@@ -8,13 +8,12 @@ ARGV  1 what the caller knows of the server's life   2 need: what a child must k
 Out   an error when the fence stands higher; else how many were set aside (ids that this child no longer holds are
       skipped, and those that were cancelled are only let go of: their rows are ended by the duty `cancel`)
 
-They wait as before (their bodies are back), in no lane: no child claims them until `offer` puts them back.
+They wait as before (their bodies are back), in no lane: only a child that knows the task, or tries it, takes them.
 ]]
 allow_when_full()
 local refused = refuse_if_fenced(KEYS[6], ARGV[3])
 if refused then return refused end
 count_write()
-local now = redis.call('TIME')[1]
 local count = 0
 for i = 4, #ARGV do
   local id = ARGV[i]
@@ -25,7 +24,7 @@ for i = 4, #ARGV do
       redis.call('HDEL', KEYS[2], id)
     else
       redis.call('HSET', KEYS[2], id, string.sub(held, string.find(held, '|', 1, true) + 1))
-      redis.call('ZADD', KEYS[5], now, id)
+      redis.call('ZADD', KEYS[5], 0, id)  -- sorted by id, which begins with its time
       count = count + 1
     end
   end
