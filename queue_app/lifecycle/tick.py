@@ -42,8 +42,17 @@ LATE = 60.0
 
 _MINUTE = timedelta(minutes=1)
 
-#: A schedule's task, queue and priority, and how its calls are enqueued, or why they cannot be.
-Way = tuple[str, str | None, int | None]
+
+class Way(NamedTuple):
+    """What of a schedule says how its calls are enqueued."""
+
+    task: str
+    queue: str | None
+    priority: int | None
+    task_options: str
+
+
+#: How calls are enqueued, or why they cannot be.
 Ways = Mapping[Way, Enqueue | Exception]
 #: A place among the schedules that are due: when, and which.
 Place = tuple[datetime, UUID]
@@ -96,10 +105,10 @@ def tick(after: Place | None = None, *, seconds: float = SECONDS, check: Check =
         if behind is not None:
             at, pk = behind
             due = due.filter(Q(next_at__gt=at) | Q(next_at=at, pk__gt=pk))
-        rows = due.order_by("next_at", "pk").values_list("next_at", "pk", "task", "queue", "priority")
+        rows = due.order_by("next_at", "pk").values_list("next_at", "pk", *Way._fields)
         part = list(rows[:CHUNK])
         if part:
-            ways = _ways(part)  # before any row is locked: to find a task may mean to import it
+            ways = _ways(Way(*row[2:]) for row in part)  # before any row is locked
             check()
             done = _tick_some([row[1] for row in part], ways)
             jobs, unfinished = jobs + done.jobs, unfinished or done.unfinished
@@ -116,11 +125,9 @@ def _sum(parts: Iterable[Ticked]) -> Ticked:
     return Ticked(sum(one.jobs for one in found), any(one.unfinished for one in found))
 
 
-def _ways(rows: Iterable[tuple[datetime | None, UUID, str, str | None, int | None]]) -> Ways:
+def _ways(wanted: Iterable[Way]) -> Ways:
     found: dict[Way, Enqueue | Exception] = {}
-    for *_, task, queue, priority in rows:
-        if (way := (task, queue, priority)) in found:
-            continue
+    for way in set(wanted):
         try:
             found[way] = enqueuer(*way)
         except Exception as error:  # a backend may raise anything
@@ -169,7 +176,7 @@ def _enqueue_due(pks: Sequence[UUID], ways: Ways, errors: dict[UUID, Exception])
     plans: list[Plan] = []
     most = max(1, min(MOST, JOBS // len(pks)))
     for row in rows.filter(pk__in=pks, next_at__lte=_ahead_of(now)):
-        way = ways.get((row.task, row.queue, row.priority))
+        way = ways.get(Way(row.task, row.queue, row.priority, row.task_options))
         if isinstance(way, Exception):
             errors[row.pk] = way
         elif way is not None:  # else it was edited just now
