@@ -7,18 +7,18 @@ from typing import Any
 
 from django.core.exceptions import ValidationError as ModelError
 from django.db import IntegrityError, transaction
-from rest_framework import serializers, status, viewsets
+from rest_framework import serializers, status
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import SAFE_METHODS, BasePermission, IsAdminUser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from queue_app import conf, registry, serialization
-from queue_app.api.base import NewestFirst, StaffView, uuid_or_404
 from queue_app.api.errors import Conflict
-from queue_app.api.filters import ScheduleFilter, StrictFilterBackend
+from queue_app.api.filters import ScheduleFilter
 from queue_app.api.parsers import fields, refuse_unknown
+from queue_app.api.records import RecordView
 from queue_app.exceptions import InvalidArguments, InvalidOption, QueueAppError
 from queue_app.lifecycle import schedules
 from queue_app.models import Schedule
@@ -112,26 +112,14 @@ class MayChange(BasePermission):
         return bool(request.user.has_perm(f"queue_app.{verb}_schedule"))
 
 
-class ScheduleViewSet(StaffView, viewsets.ReadOnlyModelViewSet[Schedule]):
+class ScheduleViewSet(RecordView[Schedule]):
     """Schedules, newest first."""
 
     queryset = Schedule.objects.all()
     serializer_class = ScheduleSerializer
+    page_serializer_class = SchedulePageSerializer
     permission_classes = [IsAdminUser, MayChange]
-    pagination_class = NewestFirst
-    filter_backends = [StrictFilterBackend]
     filterset_class = ScheduleFilter
-    lookup_value_regex = "[^/]+"
-
-    def get_serializer_class(self) -> type[ScheduleSerializer]:
-        return SchedulePageSerializer if self.detail else ScheduleSerializer
-
-    def get_object(self) -> Schedule:
-        rows = Schedule.objects.using(write_alias())
-        schedule = rows.filter(pk=uuid_or_404(self.kwargs["pk"], "schedule")).first()
-        if schedule is None:
-            raise NotFound(f"There is no schedule {self.kwargs['pk']!r}.")
-        return schedule
 
     def create(self, request: Request) -> Response:
         """Create one. 201, with its address in `Location`."""
