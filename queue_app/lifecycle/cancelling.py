@@ -73,10 +73,8 @@ def end_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
         rows.filter(pk__in=[job.pk for job in asked], cancel_requested_at=None).update(
             cancel_requested_at=now
         )
-        by_queue: dict[str, list[str]] = defaultdict(list)
-        for job in asked:
-            by_queue[job.queue].append(str(job.pk))
-        transaction.on_commit(partial(_tell, dict(by_queue)), using=using)
+        by_queue = dispatching.ids_by_queue((job.pk, job.queue) for job in asked)
+        transaction.on_commit(partial(_tell, by_queue), using=using)
     return ended, asked
 
 
@@ -148,10 +146,8 @@ def forbidden(client: redis.Redis, deliveries: Iterable[Delivery]) -> list[Deliv
     Raises:
         Unavailable (see dispatch.connection): nobody can say.
     """
-    by_queue: dict[str, list[str]] = defaultdict(list)
     found = list(deliveries)
-    for delivery in found:
-        by_queue[delivery.queue].append(delivery.id)
+    by_queue = dispatching.ids_by_queue((delivery.id, delivery.queue) for delivery in found)
     marked = {job_id for queue, ids in by_queue.items() for job_id in queues.forbidden(client, queue, ids)}
     return [delivery for delivery in found if delivery.id in marked]
 
@@ -162,9 +158,7 @@ def let_go(client: redis.Redis, holder: str, ended: Iterable[Delivery]) -> None:
     Raises:
         Unavailable (see dispatch.connection): it may know, or not.
     """
-    by_queue: dict[str, list[str]] = defaultdict(list)
-    for delivery in ended:
-        by_queue[delivery.queue].append(delivery.id)
+    by_queue = dispatching.ids_by_queue((delivery.id, delivery.queue) for delivery in ended)
     for queue, ids in by_queue.items():
         queues.settle(client, queue, holder, ids)
 
