@@ -67,12 +67,9 @@ def now(timeout: float = 5.0) -> Report:
     Raises:
         StoreUnavailable: Redis cannot be reached.
     """
-    client = connection.client(timeout)
-    try:
+    with connection.asked(timeout) as client:
         leader, token = workers.leader(client) or (None, 0)
         found = history.read(client)
-    except connection.Unavailable as error:
-        raise connection.unavailable(error) from error
     return Report(leader, token, [Line(duty, found.get(duty.name, History())) for duty in DUTIES])
 
 
