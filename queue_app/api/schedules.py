@@ -240,9 +240,9 @@ def _save(schedule: Schedule, names: list[str] | None) -> None:
             schedule.save(using=write_alias(), **({} if names is None else {"update_fields": names}))
     except ModelError as error:
         raise ValidationError(error.message_dict) from None
-    except IntegrityError:  # somebody else was a moment earlier
+    except IntegrityError:  # another request was a moment earlier
         raise Conflict(f"There is a schedule named {schedule.name!r} already.") from None
     except (
         QueueAppError
-    ) as error:  # what was not changed is wrong, so that nobody can say when it is due next
+    ) as error:  # what was not changed is wrong, so that it cannot be said when it is due next
         raise Conflict(str(error)) from None

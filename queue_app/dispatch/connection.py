@@ -53,7 +53,7 @@ _clients: dict[tuple[int, str, float], redis.Redis] = {}
 
 
 class _Own(threading.local):
-    """What belongs to one thread: pool → a connection of it that nobody else uses."""
+    """What belongs to one thread: pool → a connection of it that no other thread uses."""
 
     def __init__(self) -> None:
         self.connections: dict[Any, Any] = {}

@@ -171,7 +171,7 @@ def _survivors(connection: BaseDatabaseWrapper) -> weakref.WeakValueDictionary[i
 class _Push:
     """The hook of one enqueue. The first one to run at the commit pushes for all that survived.
 
-    Django drops the hooks of a savepoint that is rolled back, and says so to nobody. So the connection keeps weak
+    Django drops the hooks of a savepoint that is rolled back, and tells no one. So the connection keeps weak
     references only: those still alive when the first hook runs are exactly those that committed.
     """
 

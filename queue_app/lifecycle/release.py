@@ -34,7 +34,7 @@ Check = Callable[[], None]
 
 
 def unchecked() -> None:
-    """The check of those who need nobody's leave."""
+    """The check of callers that need no leadership."""
 
 
 class Place(NamedTuple):

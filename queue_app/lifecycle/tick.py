@@ -170,7 +170,7 @@ def _enqueue_due(pks: Sequence[UUID], ways: Ways, errors: dict[UUID, Exception])
         errors: where to put what is wrong with which.
     """
     using, now = write_alias(), clock.now()
-    # One that is locked is being edited, or somebody else ticks; the next run comes early enough.
+    # One that is locked is being edited, or another process ticks; the next run comes early enough.
     skip = connections[using].features.has_select_for_update_skip_locked
     rows = Schedule.objects.using(using).select_for_update(skip_locked=skip).order_by("pk")
     plans: list[Plan] = []
@@ -182,7 +182,7 @@ def _enqueue_due(pks: Sequence[UUID], ways: Ways, errors: dict[UUID, Exception])
         elif way is not None:  # else it was edited just now
             try:
                 plans.append(Plan(row, way, row.call, *_ticks(row, now, most)))
-            except Exception as error:  # whatever somebody wrote into the row, the others go on
+            except Exception as error:  # what is wrong in one row must not stop the others
                 errors[row.pk] = error
     _enqueue(plans, now)
     if plans:
@@ -248,7 +248,7 @@ def _move(plans: list[Plan], using: str) -> None:
         values["last_at"] = _by_row({plan.row.pk: plan.ticks[-1] for plan in ticked}, "last_at", using)
         values["last_job_id"] = _by_row({plan.row.pk: plan.job_id for plan in ticked}, "last_job_id", using)
     if Schedule.objects.using(using).filter(here).update(error="", **values) != len(plans):
-        raise IllegalTransition("Somebody else has ticked at the same time; nothing was enqueued here.")
+        raise IllegalTransition("Another process has ticked at the same time; nothing was enqueued here.")
 
 
 def _by_row(values: Mapping[UUID, Any], name: str, using: str) -> Case | Cast:

@@ -1,4 +1,4 @@
-"""Cancel: jobs that were asked to end and have not are asked again, and those that nobody holds any more end here."""
+"""Cancel: jobs that were asked to end and have not are asked again, and those that no child holds any more end here."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Mandate:
 
         Raises:
             Deposed: it is over, or the process shall end.
-            Unavailable (see dispatch.connection): nobody can say.
+            Unavailable (see dispatch.connection): it cannot be asked.
         """
         self._heed_stop()
         asked = time.monotonic()

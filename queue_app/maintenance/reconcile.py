@@ -1,4 +1,4 @@
-"""Reconcile: whatever Redis lost or never got is pushed again from the record."""
+"""Reconcile: jobs that Redis lost or never got are pushed again from the record."""
 
 from __future__ import annotations
 
@@ -91,4 +91,6 @@ class Orphans:
 #: With SWEEP_GRACE, and the time until the leader looks again, less than 10 s.
 SWEEP = Duty("sweep", 3.0, Sweep().run, "pushes new rows that were committed but never pushed")
 BACKLOG = Duty("backlog", 8.0, Backlog().run, "looks for more of them in the backlog, and sets pauses right")
-ORPHANS = Duty("orphans", 20.0, Orphans().run, "delivers jobs again that say running and are held by nobody")
+ORPHANS = Duty(
+    "orphans", 20.0, Orphans().run, "delivers jobs again that say running and are held by no child"
+)

@@ -48,7 +48,7 @@ class Report:
     """How the duties stand.
 
     Attributes:
-        leader: who leads; None when nobody does just now.
+        leader: who leads; None when no process leads just now.
         token: of the leadership.
         lines: one for each duty, in the order in which they are done.
     """

@@ -28,7 +28,7 @@ CLOCKS = 300.0
 
 #: What a schedule is due by: with one of them, its next tick changes.
 TIMING = ("cron", "zone", "paused")
-#: Written by the tick, and by nobody's save: what was read a while ago would move the schedule back.
+#: Written by the tick, and never by a save: what was read a while ago would move the schedule back.
 TICKED = frozenset({"next_at", "last_at", "last_job_id"})
 
 _dotted_path = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+").fullmatch
@@ -296,7 +296,7 @@ class Schedule(models.Model):
         Returns:
             The fields to write beyond `fields`.
         """
-        # Locked and read again, so that nobody ticks meanwhile, and no tick that was enqueued comes twice.
+        # Locked and read again, so that no process ticks meanwhile, and no tick that was enqueued comes twice.
         row = Schedule.objects.using(using).select_for_update().filter(pk=self.pk).first()
         if row is None:
             return set()  # it was deleted, as the update will find
