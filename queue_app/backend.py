@@ -144,14 +144,9 @@ class JobQueueBackend(BaseTaskBackend):  # type: ignore[misc]
         except InvalidArguments as error:
             # The standard's exception for arguments that are not JSON is TypeError; ours is a ValueError already.
             raise _BothErrors(str(error)) from None
-        request = lifecycle.Request(
-            task=task.module_path,
-            queue=task.queue_name,
-            priority=int(task.priority),
-            run_after=task.run_after,
-            backend=self.alias,
-            max_attempts=getattr(task, "max_attempts", None),
-            timeout=getattr(task, "timeout", None),
+        request = lifecycle.Request.of_task(
+            task,
+            self.alias,
             fallback_attempts=self.options.get("max_attempts") or conf.get().TASKS_MAX_ATTEMPTS,
             fallback_timeout=self.options.get("timeout"),
         )

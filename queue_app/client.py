@@ -54,16 +54,7 @@ def enqueue(task: Task, calls: Iterable[Call]) -> list[JobResult]:
     """Enqueue calls of a `queue_app.task`; `Task.enqueue` and `enqueue_many` come here."""
     registry.check_importable(task.module_path)
     payloads = [text for text, _, _ in normal_calls(calls)]
-    request = lifecycle.Request(
-        task=task.module_path,
-        queue=task.queue_name or "default",
-        priority=task.priority,
-        run_after=task.run_after,
-        backend="",
-        max_attempts=task.max_attempts,
-        timeout=task.timeout,
-        fallback_attempts=conf.get().MAX_ATTEMPTS,
-    )
+    request = lifecycle.Request.of_task(task, "", fallback_attempts=conf.get().MAX_ATTEMPTS)
     jobs = lifecycle.enqueue(request, payloads)
     return [JobResult.of_new(jobs, index) for index in range(len(jobs))]
 

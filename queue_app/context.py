@@ -48,7 +48,7 @@ class JobContext:
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody has cancelled the job: the task should end soon, by raising
+        """Whether the job was cancelled: the task should end soon, by raising
         `queue_app.exceptions.Cancelled`. Cheap, so that a long loop can ask in each round."""
         return self._attendant is not None and self._attendant.is_cancelled(self._delivery)
 

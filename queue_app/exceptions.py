@@ -45,7 +45,7 @@ class IllegalTransition(QueueAppError):
 
 
 class Deposed(QueueAppError):
-    """This process no longer leads: somebody else does the duties now."""
+    """This process no longer leads: another one does the duties now."""
 
 
 class StoreUnavailable(QueueAppError):

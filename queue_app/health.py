@@ -75,7 +75,7 @@ PARTS: dict[str, Callable[[], bool]] = {
     "migrations": migrations,
     "workers": workers,
 }
-#: Said as well, but no reason to send nobody here: what these lack, another process makes up for later.
+#: Said as well, but no reason to stop sending requests here: what these lack, another process makes up for later.
 DETAILS: dict[str, Callable[[], bool]] = {"maintenance": maintenance}
 
 

@@ -25,7 +25,7 @@ class JobState(TextChoices):
     SUCCEEDED = "succeeded", _("Succeeded")
     #: No further attempt will be made; a dead letter says why. A replay makes it `queued` again.
     FAILED = "failed", _("Failed")
-    #: Somebody cancelled it. Final.
+    #: It was cancelled. Final.
     CANCELLED = "cancelled", _("Cancelled")
     #: Its time to start had passed before it could. Final.
     EXPIRED = "expired", _("Expired")

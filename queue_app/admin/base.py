@@ -70,7 +70,17 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
         return Page(rows.filter(pk__in=pks), number, self)
 
 
-class RecordAdmin(ModelAdmin):
+class NotByHand:
+    """Rows that the machinery alone writes: the admin adds and changes none."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class RecordAdmin(NotByHand, ModelAdmin):
     """Rows of the record: read by people, written by `lifecycle` alone.
 
     Attributes:
@@ -91,12 +101,6 @@ class RecordAdmin(ModelAdmin):
     id_field = "pk"
     text_field = ""
     heavy: tuple[str, ...] = ()
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

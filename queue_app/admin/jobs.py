@@ -12,7 +12,15 @@ from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from queue_app.admin.base import RecordAdmin, RecordChangeList, admin_name, chosen, outages_told, tell
+from queue_app.admin.base import (
+    NotByHand,
+    RecordAdmin,
+    RecordChangeList,
+    admin_name,
+    chosen,
+    outages_told,
+    tell,
+)
 from queue_app.admin.display import (
     NOTHING,
     error_line,
@@ -63,7 +71,7 @@ class LiveChangeList(RecordChangeList):
         self.result_list = jobs
 
 
-class AttemptInline(AttemptInlineBase):
+class AttemptInline(NotByHand, AttemptInlineBase):
     """The attempts of a job that have ended."""
 
     model = Attempt
@@ -73,12 +81,6 @@ class AttemptInline(AttemptInlineBase):
     ordering = ("number",)
     readonly_fields = fields
     show_change_link = True
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
         return super().get_queryset(request).filter(number__gt=F("job__attempt") - LATEST)

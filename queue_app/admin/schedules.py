@@ -62,6 +62,8 @@ class ScheduleAdmin(ModelAdmin):
                 verb(obj, user=request.user)
         else:
             obj.save(force_insert=True)
+        if change and "task" not in form.changed_data:
+            return  # its module may be what is wrong, and is not imported without need
         try:
             registry.look_up(obj.task)
         except UnknownTask as error:

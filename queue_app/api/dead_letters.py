@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from rest_framework import viewsets
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from queue_app.api.base import NewestFirst, StaffView, uuid_or_404
 from queue_app.api.errors import Conflict
-from queue_app.api.filters import DeadLetterFilter, StrictFilterBackend
+from queue_app.api.filters import DeadLetterFilter
 from queue_app.api.parsers import LIMIT, MOST, fields
+from queue_app.api.records import RecordView
 from queue_app.api.serializers import DeadLetterPageSerializer, DeadLetterSerializer
 from queue_app.exceptions import InvalidOption
 from queue_app.lifecycle import operate
@@ -23,25 +22,13 @@ from queue_app.models.bulk import write_alias
 from queue_app.names import check_queue
 
 
-class DeadLetterViewSet(StaffView, viewsets.ReadOnlyModelViewSet[DeadLetter]):
+class DeadLetterViewSet(RecordView[DeadLetter]):
     """Dead letters: the open ones, unless the filter `replayed` says otherwise."""
 
     queryset = DeadLetter.objects.all()
     serializer_class = DeadLetterSerializer
-    pagination_class = NewestFirst
-    filter_backends = [StrictFilterBackend]
+    page_serializer_class = DeadLetterPageSerializer
     filterset_class = DeadLetterFilter
-    lookup_value_regex = "[^/]+"
-
-    def get_serializer_class(self) -> type[DeadLetterSerializer]:
-        return DeadLetterPageSerializer if self.detail else DeadLetterSerializer
-
-    def get_object(self) -> DeadLetter:
-        pk = uuid_or_404(self.kwargs["pk"], "dead letter")
-        letter = DeadLetter.objects.using(write_alias()).filter(pk=pk).first()
-        if letter is None:
-            raise NotFound(f"There is no dead letter {str(pk)!r}.")
-        return letter
 
     @action(detail=True, methods=["post"])
     def requeue(self, request: Request, pk: str) -> Response:

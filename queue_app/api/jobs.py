@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import QuerySet
-from rest_framework import mixins, status, viewsets
+from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
-from queue_app.api.base import NewestFirst, StaffView
 from queue_app.api.errors import Conflict
-from queue_app.api.filters import JobFilter, StrictFilterBackend
+from queue_app.api.filters import JobFilter
 from queue_app.api.parsers import fields
+from queue_app.api.records import RecordList
 from queue_app.api.selection import JobSelection
 from queue_app.api.serializers import JobSerializer, JobSummarySerializer
 from queue_app.api.submission import JobSubmission
@@ -25,15 +25,12 @@ from queue_app.models import Job, selection
 from queue_app.models.bulk import write_alias
 
 
-class JobViewSet(StaffView, mixins.CreateModelMixin, mixins.ListModelMixin, viewsets.GenericViewSet[Job]):
+class JobViewSet(RecordList[Job], mixins.CreateModelMixin, mixins.ListModelMixin):
     """Jobs. Lists leave out arguments and results."""
 
     queryset = Job.objects.defer("payload", "result")
     serializer_class = JobSubmission
-    pagination_class = NewestFirst
-    filter_backends = [StrictFilterBackend]
     filterset_class = JobFilter
-    lookup_value_regex = "[^/]+"
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Enqueue a job. 201, with its address in `Location`."""

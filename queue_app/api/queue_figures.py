@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from queue_app.dispatch import connection, keys, queues
+from queue_app.dispatch import connection, queues
 from queue_app.models import DeadLetter, Job, Queue, indexes
 from queue_app.states import UNFINISHED, JobState
 
@@ -57,7 +57,7 @@ def names(counts: Counts) -> list[str]:
     """The known queues, sorted: those with a row, those that Redis has seen, and those met while counting."""
     found = set(Queue.objects.values_list("name", flat=True)) | counts.queues()
     with contextlib.suppress(*connection.Unavailable):
-        found.update(str(name) for name in connection.client().smembers(keys.queues()))
+        found |= queues.known(connection.client())
     return sorted(found)
 
 

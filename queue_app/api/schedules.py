@@ -7,19 +7,19 @@ from typing import Any
 
 from django.core.exceptions import ValidationError as ModelError
 from django.db import IntegrityError, transaction
-from rest_framework import serializers, status, viewsets
+from rest_framework import serializers, status
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import SAFE_METHODS, BasePermission, IsAdminUser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from queue_app import conf, registry, serialization
-from queue_app.api.base import NewestFirst, StaffView, uuid_or_404
 from queue_app.api.errors import Conflict
-from queue_app.api.filters import ScheduleFilter, StrictFilterBackend
+from queue_app.api.filters import ScheduleFilter
 from queue_app.api.parsers import fields, refuse_unknown
-from queue_app.exceptions import InvalidArguments, InvalidOption, QueueAppError, UnknownTask
+from queue_app.api.records import RecordView
+from queue_app.exceptions import InvalidArguments, InvalidOption, QueueAppError
 from queue_app.lifecycle import schedules
 from queue_app.models import Schedule
 from queue_app.models.bulk import write_alias
@@ -90,11 +90,7 @@ class SchedulePageSerializer(ScheduleSerializer):
         return self._call(schedule)[1]
 
     def get_task_known(self, schedule: Schedule) -> bool:
-        try:
-            registry.look_up(schedule.task)
-        except UnknownTask:
-            return False
-        return True
+        return registry.may_know(schedule.task)  # nothing is imported for a look
 
     @staticmethod
     def _call(schedule: Schedule) -> tuple[Any, Any]:
@@ -116,26 +112,14 @@ class MayChange(BasePermission):
         return bool(request.user.has_perm(f"queue_app.{verb}_schedule"))
 
 
-class ScheduleViewSet(StaffView, viewsets.ReadOnlyModelViewSet[Schedule]):
+class ScheduleViewSet(RecordView[Schedule]):
     """Schedules, newest first."""
 
     queryset = Schedule.objects.all()
     serializer_class = ScheduleSerializer
+    page_serializer_class = SchedulePageSerializer
     permission_classes = [IsAdminUser, MayChange]
-    pagination_class = NewestFirst
-    filter_backends = [StrictFilterBackend]
     filterset_class = ScheduleFilter
-    lookup_value_regex = "[^/]+"
-
-    def get_serializer_class(self) -> type[ScheduleSerializer]:
-        return SchedulePageSerializer if self.detail else ScheduleSerializer
-
-    def get_object(self) -> Schedule:
-        rows = Schedule.objects.using(write_alias())
-        schedule = rows.filter(pk=uuid_or_404(self.kwargs["pk"], "schedule")).first()
-        if schedule is None:
-            raise NotFound(f"There is no schedule {self.kwargs['pk']!r}.")
-        return schedule
 
     def create(self, request: Request) -> Response:
         """Create one. 201, with its address in `Location`."""
@@ -256,9 +240,9 @@ def _save(schedule: Schedule, names: list[str] | None) -> None:
             schedule.save(using=write_alias(), **({} if names is None else {"update_fields": names}))
     except ModelError as error:
         raise ValidationError(error.message_dict) from None
-    except IntegrityError:  # somebody else was a moment earlier
+    except IntegrityError:  # another request was a moment earlier
         raise Conflict(f"There is a schedule named {schedule.name!r} already.") from None
     except (
         QueueAppError
-    ) as error:  # what was not changed is wrong, so that nobody can say when it is due next
+    ) as error:  # what was not changed is wrong, so that it cannot be said when it is due next
         raise Conflict(str(error)) from None

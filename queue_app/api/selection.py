@@ -12,7 +12,7 @@ from queue_app.api.parsers import LIMIT, MOST
 from queue_app.models import Job
 from queue_app.states import UNFINISHED, JobState
 
-#: By which fields jobs may be chosen; at least one must be given, as nobody means all jobs by an empty body.
+#: By which fields jobs may be chosen; at least one must be given, as an empty body is never meant to say all jobs.
 CHOOSING = ("ids", "task", "queue", "state")
 
 

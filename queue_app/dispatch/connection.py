@@ -6,6 +6,8 @@ import os
 import re
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +53,7 @@ _clients: dict[tuple[int, str, float], redis.Redis] = {}
 
 
 class _Own(threading.local):
-    """What belongs to one thread: pool → a connection of it that nobody else uses."""
+    """What belongs to one thread: pool → a connection of it that no other thread uses."""
 
     def __init__(self) -> None:
         self.connections: dict[Any, Any] = {}
@@ -223,6 +225,22 @@ def unavailable(error: BaseException, around: str = "{}") -> StoreUnavailable:
         around: what to say of it; `{}` stands for the explanation.
     """
     return StoreUnavailable(around.format(explain(error)), around.format(explain_publicly(error)))
+
+
+@contextmanager
+def asked(timeout: float) -> Iterator[redis.Redis]:
+    """The client, for questions that operators ask.
+
+    Args:
+        timeout: seconds that Redis may take to answer.
+
+    Raises:
+        StoreUnavailable: Redis cannot be reached.
+    """
+    try:
+        yield client(timeout)
+    except Unavailable as error:
+        raise unavailable(error) from error
 
 
 def _known(error: BaseException) -> tuple[str, str]:

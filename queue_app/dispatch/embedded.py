@@ -5,7 +5,7 @@ listening on a Unix socket alone that only this user can open; the last process 
 nothing on disk: the database is the record, and the queue rebuilds what Redis forgot.
 
 Two files of the folder do the counting, because a lock of `flock` is released by the kernel however a process
-ends: `lock` is held exclusively while somebody attaches or leaves; `users` is held shared by every attached
+ends: `lock` is held exclusively while a process attaches or leaves; `users` is held shared by every attached
 process.
 """
 
@@ -77,7 +77,7 @@ def resolve(url: str) -> str:
 
 
 def release() -> None:
-    """Leave the servers that this process attached to, and stop those that nobody else uses.
+    """Leave the servers that this process attached to, and stop those that no other process uses.
 
     Runs by itself when the process exits. In a forked child there is nothing to leave: its parent attached.
     """
@@ -174,7 +174,7 @@ def _socket_path(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, so that nobody starts, attaches to or stops its server meanwhile."""
+    """Hold the folder's lock, so that no other process starts, attaches to or stops its server meanwhile."""
     try:
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:

@@ -71,7 +71,7 @@ class Sample:
 
     Attributes:
         at: epoch seconds.
-        seconds: the time before it in which was `ended` what the figures say so of; 0: nobody knows.
+        seconds: the time before it in which was `ended` what the figures say so of; 0: not known.
     """
 
     at: float

@@ -103,6 +103,11 @@ def for_push(queue: str) -> list[str]:
     return [epoch_of(queue), *[first + part for part in parts]]
 
 
+def for_find(queue: str) -> list[str]:
+    """The keys of find.lua, in their order."""
+    return [epoch_of(queue), body(queue), cancelled(queue), restored(queue)]
+
+
 def epoch(shard: str) -> str:
     return _shard(shard, "epoch")
 

@@ -70,13 +70,7 @@ def unknown(client: redis.Redis, by_queue: Mapping[str, Sequence[str]]) -> dict[
     Raises:
         DataLost: it is not known at present what runs.
     """
-    calls = [
-        (
-            [keys.epoch_of(name), keys.body(name), keys.cancelled(name), keys.restored(name)],
-            [keys.base(name), "check", *ids],
-        )
-        for name, ids in by_queue.items()
-    ]
+    calls = [(keys.for_find(name), [keys.base(name), "check", *ids]) for name, ids in by_queue.items()]
     answers = scripts.many(client, scripts.find, calls)
     missing = {
         name: [job_id for job_id, where in zip(ids, answer, strict=True) if where == "-"]

@@ -277,7 +277,7 @@ def missing(client: redis.Redis, by_queue: Mapping[str, Sequence[str]]) -> dict[
     Raises:
         DataLost: it is not known at present what runs.
     """
-    calls = [(_find_keys(queue), [keys.base(queue), "restore", *ids]) for queue, ids in by_queue.items()]
+    calls = [(keys.for_find(queue), [keys.base(queue), "restore", *ids]) for queue, ids in by_queue.items()]
     found: dict[str, tuple[list[str], str]] = {}
     for (queue, ids), (stamp, *places) in zip(
         by_queue.items(), scripts.many(client, scripts.find, calls), strict=True
@@ -287,15 +287,11 @@ def missing(client: redis.Redis, by_queue: Mapping[str, Sequence[str]]) -> dict[
     return found
 
 
-def _find_keys(queue: str) -> list[str]:
-    return [keys.epoch_of(queue), keys.body(queue), keys.cancelled(queue), keys.restored(queue)]
-
-
 def _find(client: redis.Redis, queue: str, ids: Sequence[str], mode: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for start in range(0, len(ids), CHUNK):
         part = ids[start : start + CHUNK]
-        _, *answer = scripts.find(client, _find_keys(queue), [keys.base(queue), mode, *part])
+        _, *answer = scripts.find(client, keys.for_find(queue), [keys.base(queue), mode, *part])
         found.update(zip(part, answer, strict=True))
     return found
 
@@ -321,11 +317,6 @@ def hold(client: redis.Redis, queue: str, holder: str, at: float, bodies: dict[s
         keys.due(queue),
     ]
     scripts.hold(client, names, args)
-
-
-def holders(client: redis.Redis, queue: str) -> list[str]:
-    """The names of the children that may hold jobs of a queue, dead ones not yet buried included."""
-    return sorted(str(name) for name in client.smembers(keys.holders(queue)))
 
 
 def note(client: redis.Redis, queues: Iterable[str]) -> None:

@@ -142,7 +142,7 @@ def resign(client: redis.Redis, worker_id: str, token: int) -> None:
 
 
 def leader(client: redis.Redis) -> tuple[str, int] | None:
-    """Who leads, and the token of the leadership; None when nobody does."""
+    """Who leads, and the token of the leadership; None when no process leads."""
     value = client.get(keys.leader())
     if value is None:
         return None

@@ -34,7 +34,7 @@ CHUNK = 500
 def end_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
     """Cancel unfinished jobs, whose rows the caller has locked in a transaction of its own.
 
-    Those that nobody has claimed are taken out of Redis and end now, so that a claim and a cancellation cannot both
+    Those that no child has claimed are taken out of Redis and end now, so that a claim and a cancellation cannot both
     win. Of the others it is noted that they shall end; their workers hear of it when the transaction has committed.
     During a rebuild every job is only marked: it is not known what runs.
 
@@ -42,7 +42,7 @@ def end_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
         Those that ended, and those that were asked to end.
 
     Raises:
-        Unavailable (see dispatch.connection): nobody can say which jobs have been claimed.
+        Unavailable (see dispatch.connection): it is not known which jobs have been claimed.
     """
     using = write_alias()
     waiting: dict[str, list[Job]] = defaultdict(list)
@@ -73,10 +73,8 @@ def end_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
         rows.filter(pk__in=[job.pk for job in asked], cancel_requested_at=None).update(
             cancel_requested_at=now
         )
-        by_queue: dict[str, list[str]] = defaultdict(list)
-        for job in asked:
-            by_queue[job.queue].append(str(job.pk))
-        transaction.on_commit(partial(_tell, dict(by_queue)), using=using)
+        by_queue = dispatching.ids_by_queue((job.pk, job.queue) for job in asked)
+        transaction.on_commit(partial(_tell, by_queue), using=using)
     return ended, asked
 
 
@@ -98,7 +96,7 @@ def _tell(by_queue: dict[str, list[str]]) -> None:
 
 
 def pursue(*, limit: int = CHUNK, check: Check = unchecked) -> int:
-    """Ask again where jobs that shall end have not, and end those that nobody holds any more.
+    """Ask again where jobs that shall end have not, and end those that no child holds any more.
 
     Args:
         limit: rows in one batch.
@@ -146,12 +144,10 @@ def forbidden(client: redis.Redis, deliveries: Iterable[Delivery]) -> list[Deliv
     cancelled. Unless the record says otherwise (`end_unstarted`).
 
     Raises:
-        Unavailable (see dispatch.connection): nobody can say.
+        Unavailable (see dispatch.connection): it is not known.
     """
-    by_queue: dict[str, list[str]] = defaultdict(list)
     found = list(deliveries)
-    for delivery in found:
-        by_queue[delivery.queue].append(delivery.id)
+    by_queue = dispatching.ids_by_queue((delivery.id, delivery.queue) for delivery in found)
     marked = {job_id for queue, ids in by_queue.items() for job_id in queues.forbidden(client, queue, ids)}
     return [delivery for delivery in found if delivery.id in marked]
 
@@ -162,9 +158,7 @@ def let_go(client: redis.Redis, holder: str, ended: Iterable[Delivery]) -> None:
     Raises:
         Unavailable (see dispatch.connection): it may know, or not.
     """
-    by_queue: dict[str, list[str]] = defaultdict(list)
-    for delivery in ended:
-        by_queue[delivery.queue].append(delivery.id)
+    by_queue = dispatching.ids_by_queue((delivery.id, delivery.queue) for delivery in ended)
     for queue, ids in by_queue.items():
         queues.settle(client, queue, holder, ids)
 
@@ -173,7 +167,7 @@ def end_unstarted(numbers: dict[str, int]) -> set[str]:
     """End jobs that shall end and of which no attempt is under way. Whoever holds them must let go of them then.
 
     Args:
-        numbers: id → the attempt that did not begin; if the record expects another one, the job is somebody else's.
+        numbers: id → the attempt that did not begin; if the record expects another one, another delivery has the job.
 
     Returns:
         The ids of those that were cancelled, now or before.

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
 from queue_app import clock, conf, serialization, signals
 from queue_app.dispatch import body, connection, queues
@@ -49,6 +50,14 @@ def entries_of_new(jobs: NewJobs) -> list[Entry]:
         limit=conf.get().BODY_LIMIT,
     )
     return [(job_id, at, text) for job_id, text in zip(jobs.ids, bodies, strict=True)]
+
+
+def ids_by_queue(found: Iterable[tuple[UUID | str, str]]) -> dict[str, list[str]]:
+    """Queue → ids of `(id, queue)` pairs, in their order."""
+    by_queue: dict[str, list[str]] = {}
+    for pk, queue in found:
+        by_queue.setdefault(queue, []).append(str(pk))
+    return by_queue
 
 
 def entry_of_row(job: Job) -> Entry:

@@ -55,7 +55,7 @@ def cancel(jobs: Iterable[Any] | QuerySet[Job], *, limit: int | None = None, use
         user: who asks, for the audit signal.
 
     Raises:
-        StoreUnavailable: Redis cannot be reached, so that nobody can say whether a job has started.
+        StoreUnavailable: Redis cannot be reached, so that it is not known whether a job has started.
     """
     answer = Answer()
     if isinstance(jobs, QuerySet):
@@ -187,13 +187,13 @@ def _chunks(values: list[Any]) -> Iterator[list[Any]]:
 
 
 def _locked(rows: QuerySet[Job], *fields: str) -> list[Job]:
-    # In the order of their ids, like every other writer, so that nobody waits in a circle.
+    # In the order of their ids, like every other writer, so that no two wait for each other.
     rows = rows.select_for_update().order_by("pk")
     return list(rows.only(*fields) if fields else rows)
 
 
 def _parsed(values: Iterable[Any], answer: Answer) -> list[UUID]:
-    """Ids as UUIDs, in whatever notation they came; what is no id is refused."""
+    """Ids as UUIDs, in any notation of a UUID; what is no id is refused."""
     found = []
     for value in values:
         try:

@@ -93,7 +93,9 @@ def take_back(
     lost_ids: list[str] = []
     back_ids: list[str] = []
     for queue in names:
-        raise_fence(client, queue, holder)  # a claim that is still on its way would hold jobs for nobody
+        raise_fence(
+            client, queue, holder
+        )  # a claim that is still on its way would hold jobs for a dead child
         held = workers.held(client, queue, holder)
         # By id, which is by age: a hash of Redis keeps no order, and what goes back shall keep its own.
         deliveries = [Delivery(queue, job_id, raw, at) for job_id, (at, raw) in sorted(held.items())]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
@@ -35,7 +34,7 @@ Check = Callable[[], None]
 
 
 def unchecked() -> None:
-    """The check of those who need nobody's leave."""
+    """The check of callers that need no leadership."""
 
 
 class Place(NamedTuple):
@@ -154,10 +153,7 @@ def _restore_some(
     left: list[tuple[UUID | str, str]] | None,
 ) -> int:
     """The same of at most CHUNK jobs: a few round trips, however many queues they are in."""
-    by_queue: dict[str, list[str]] = defaultdict(list)
-    for pk, queue in part:
-        by_queue[queue].append(str(pk))
-    missing = queues.missing(client, by_queue)
+    missing = queues.missing(client, dispatching.ids_by_queue(part))
     wanted = [job_id for job_ids, _ in missing.values() for job_id in job_ids]
     if not wanted:
         return 0
@@ -204,10 +200,7 @@ def unknown(client: redis.Redis, found: Iterable[tuple[UUID | str, str]]) -> lis
     Raises:
         DataLost: it is not known at present what runs.
     """
-    by_queue: dict[str, list[str]] = defaultdict(list)
-    for pk, queue in found:
-        by_queue[queue].append(str(pk))
-    missing = listing.unknown(client, by_queue)
+    missing = listing.unknown(client, dispatching.ids_by_queue(found))
     return [(job_id, queue) for queue, ids in missing.items() for job_id in ids]
 
 

@@ -1,53 +1,59 @@
 """Schedules: what a tick enqueues, and what operators may do to a schedule.
 
 One rule says how a job of a schedule is made: as `task.using(queue_name=…, priority=…).enqueue(*args, **kwargs)` would
-make it, with the schedule's queue and priority where it has them, in the process that enqueues it. That process imports
-code of installed apps alone: any other module could hang, or end, whoever does the duties for all. Where it does not
-know the task, the job waits for a worker that does (P10), in the schedule's queue or `default`, with its priority or 0,
-and with the attempts and the time limit of the queue's row or the settings.
+make it, with the schedule's queue and priority where it has them. A tick imports nothing: a module could hang, or end,
+whoever does the duties for all. Where the task's module has not been imported, the options count that were kept when
+the schedule was saved (`models.task_options`); and where none were, the queue `default` and the priority 0. Whoever
+runs such a schedule by hand looks the task up. A job of a task that no worker knows waits for one that does (P10).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
+from django.conf import settings as django_settings
 from django.db import Error, transaction
 
 from queue_app import conf, registry, serialization, signals
 from queue_app.declare import Task
-from queue_app.exceptions import InvalidJob, InvalidOption, QueueAppError, UnknownTask
+from queue_app.exceptions import InvalidJob, InvalidOption, QueueAppError
 from queue_app.lifecycle import enqueue
 from queue_app.models import Schedule
 from queue_app.models.bulk import write_alias
+from queue_app.models.task_options import TaskOptions, load_options, options_of
 from queue_app.names import check_queue, priority_of
 
 #: Enqueues calls, each `(args, kwargs)`, not to start before a time (None: at once), and returns the jobs' ids.
 Enqueue = Callable[[Sequence[Any], datetime | None], list[str]]
 
 
-def enqueuer(task: str, queue: str | None, priority: int | None) -> Enqueue:
-    """How calls of a task are enqueued for a schedule.
+def enqueuer(task: str, queue: str | None, priority: int | None, kept: str = "") -> Enqueue:
+    """How calls of a task are enqueued for a schedule. Imports nothing.
 
     Args:
         task: dotted path.
         queue, priority: None leaves them to the task.
+        kept: the schedule's `task_options`.
 
     Raises:
         InvalidOption: the queue or the priority is wrong, or the task's jobs are not ours to run.
         Exception: what else the task's backend says against them.
     """
-    try:
-        known = registry.look_up(task).task
-    except UnknownTask:
-        return partial(_enqueue_unknown, task, check_queue(queue or "default"), priority_of(priority or 0))
-    if not isinstance(known, Task) and not hasattr(known.get_backend(), "enqueue_many"):
+    known = registry.loaded_task(task)
+    options = load_options(kept, task) if known is None else options_of(task, known.task)
+    if not options.ours:
         raise InvalidOption(
-            f"task is {task!r}, which runs on the backend {known.backend!r}, and that is not this queue."
+            f"task is {task!r}, which runs on the backend {options.backend!r}, and that is not this queue."
         )
-    return partial(_enqueue_known, known.using(queue_name=queue, priority=priority))
+    if known is not None:
+        return partial(_enqueue_known, known.task.using(queue_name=queue, priority=priority))
+    queue = check_queue(queue or options.queue)
+    priority = priority_of(options.priority if priority is None else priority)
+    return partial(_enqueue_unknown, replace(options, queue=queue, priority=priority))
 
 
 def _enqueue_known(task: Any, calls: Sequence[Any], run_after: datetime | None) -> list[str]:
@@ -58,22 +64,25 @@ def _enqueue_known(task: Any, calls: Sequence[Any], run_after: datetime | None) 
     return [result.id for result in task.get_backend().enqueue_many(task, calls)]
 
 
-def _enqueue_unknown(
-    task: str, queue: str, priority: int, calls: Sequence[Any], run_after: datetime | None
-) -> list[str]:
+def _enqueue_unknown(options: TaskOptions, calls: Sequence[Any], run_after: datetime | None) -> list[str]:
     settings = conf.get()
+    attempts, timeout = settings.MAX_ATTEMPTS, None
+    if options.backend:
+        # Read from TASKS, as the backend itself is of a layer below.
+        said = getattr(django_settings, "TASKS", {}).get(options.backend, {}).get("OPTIONS") or {}
+        attempts, timeout = said.get("max_attempts") or settings.TASKS_MAX_ATTEMPTS, said.get("timeout")
     request = enqueue.Request(
-        task=task,
-        queue=queue,
-        priority=priority,
+        task=options.task,
+        queue=options.queue,
+        priority=options.priority,
         run_after=run_after,
-        backend="",
-        max_attempts=None,
-        timeout=None,
-        fallback_attempts=settings.MAX_ATTEMPTS,
+        backend=options.backend,
+        max_attempts=options.max_attempts,
+        timeout=options.timeout,
+        fallback_attempts=attempts,
+        fallback_timeout=timeout,
     )
-    limit = settings.PAYLOAD_LIMIT
-    payloads = [serialization.dump_arguments(args, kwargs, limit) for args, kwargs in calls]
+    payloads = [serialization.dump_arguments(args, kwargs, settings.PAYLOAD_LIMIT) for args, kwargs in calls]
     return enqueue.enqueue(request, payloads).ids
 
 
@@ -89,9 +98,12 @@ def run_now(schedule: Schedule, *, user: Any = None) -> str:
     Raises:
         InvalidJob: it cannot be enqueued; says why.
     """
+    if not schedule.task_options:  # it was saved where the task was not known, or by an older release
+        schedule.remember_options()
     try:
         with transaction.atomic(using=write_alias()):
-            found = enqueuer(schedule.task, schedule.queue, schedule.priority)([schedule.call], None)
+            way = enqueuer(schedule.task, schedule.queue, schedule.priority, schedule.task_options)
+            found = way([schedule.call], None)
     except (QueueAppError, Error):
         raise
     except Exception as error:  # the task's backend, or who listens to its signals

@@ -1,8 +1,8 @@
 """Sweep: rows that were committed but never pushed, because their process died in between or Redis was away.
 
 Ids are made in the order of time, so what is new is one range of ids: it is looked at soon, each row once, whatever
-waits behind it. The rest is walked through slowly (`recover.sweep`): there a row turns up whose transaction was open
-for so long after its enqueue that it was new to nobody.
+waits behind it. The rest is walked through slowly (`recover.sweep`): that finds a row whose transaction was open for so
+long after its enqueue that it was not among the new ones when it committed.
 """
 
 from __future__ import annotations

@@ -42,8 +42,17 @@ LATE = 60.0
 
 _MINUTE = timedelta(minutes=1)
 
-#: A schedule's task, queue and priority, and how its calls are enqueued, or why they cannot be.
-Way = tuple[str, str | None, int | None]
+
+class Way(NamedTuple):
+    """What of a schedule says how its calls are enqueued."""
+
+    task: str
+    queue: str | None
+    priority: int | None
+    task_options: str
+
+
+#: How calls are enqueued, or why they cannot be.
 Ways = Mapping[Way, Enqueue | Exception]
 #: A place among the schedules that are due: when, and which.
 Place = tuple[datetime, UUID]
@@ -96,10 +105,10 @@ def tick(after: Place | None = None, *, seconds: float = SECONDS, check: Check =
         if behind is not None:
             at, pk = behind
             due = due.filter(Q(next_at__gt=at) | Q(next_at=at, pk__gt=pk))
-        rows = due.order_by("next_at", "pk").values_list("next_at", "pk", "task", "queue", "priority")
+        rows = due.order_by("next_at", "pk").values_list("next_at", "pk", *Way._fields)
         part = list(rows[:CHUNK])
         if part:
-            ways = _ways(part)  # before any row is locked: to find a task may mean to import it
+            ways = _ways(Way(*row[2:]) for row in part)  # before any row is locked
             check()
             done = _tick_some([row[1] for row in part], ways)
             jobs, unfinished = jobs + done.jobs, unfinished or done.unfinished
@@ -116,11 +125,9 @@ def _sum(parts: Iterable[Ticked]) -> Ticked:
     return Ticked(sum(one.jobs for one in found), any(one.unfinished for one in found))
 
 
-def _ways(rows: Iterable[tuple[datetime | None, UUID, str, str | None, int | None]]) -> Ways:
+def _ways(wanted: Iterable[Way]) -> Ways:
     found: dict[Way, Enqueue | Exception] = {}
-    for *_, task, queue, priority in rows:
-        if (way := (task, queue, priority)) in found:
-            continue
+    for way in set(wanted):
         try:
             found[way] = enqueuer(*way)
         except Exception as error:  # a backend may raise anything
@@ -163,19 +170,19 @@ def _enqueue_due(pks: Sequence[UUID], ways: Ways, errors: dict[UUID, Exception])
         errors: where to put what is wrong with which.
     """
     using, now = write_alias(), clock.now()
-    # One that is locked is being edited, or somebody else ticks; the next run comes early enough.
+    # One that is locked is being edited, or another process ticks; the next run comes early enough.
     skip = connections[using].features.has_select_for_update_skip_locked
     rows = Schedule.objects.using(using).select_for_update(skip_locked=skip).order_by("pk")
     plans: list[Plan] = []
     most = max(1, min(MOST, JOBS // len(pks)))
     for row in rows.filter(pk__in=pks, next_at__lte=_ahead_of(now)):
-        way = ways.get((row.task, row.queue, row.priority))
+        way = ways.get(Way(row.task, row.queue, row.priority, row.task_options))
         if isinstance(way, Exception):
             errors[row.pk] = way
         elif way is not None:  # else it was edited just now
             try:
                 plans.append(Plan(row, way, row.call, *_ticks(row, now, most)))
-            except Exception as error:  # whatever somebody wrote into the row, the others go on
+            except Exception as error:  # what is wrong in one row must not stop the others
                 errors[row.pk] = error
     _enqueue(plans, now)
     if plans:
@@ -241,7 +248,7 @@ def _move(plans: list[Plan], using: str) -> None:
         values["last_at"] = _by_row({plan.row.pk: plan.ticks[-1] for plan in ticked}, "last_at", using)
         values["last_job_id"] = _by_row({plan.row.pk: plan.job_id for plan in ticked}, "last_job_id", using)
     if Schedule.objects.using(using).filter(here).update(error="", **values) != len(plans):
-        raise IllegalTransition("Somebody else has ticked at the same time; nothing was enqueued here.")
+        raise IllegalTransition("Another process has ticked at the same time; nothing was enqueued here.")
 
 
 def _by_row(values: Mapping[UUID, Any], name: str, using: str) -> Case | Cast:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import redis
 
@@ -16,6 +17,8 @@ from queue_app.exceptions import Deposed
 
 #: Seconds after which a run leaves the rest to the next one, which comes at once: other duties wait behind it.
 SECONDS = 2.0
+
+P = TypeVar("P")
 
 
 def term() -> float:
@@ -78,7 +81,7 @@ class Mandate:
 
         Raises:
             Deposed: it is over, or the process shall end.
-            Unavailable (see dispatch.connection): nobody can say.
+            Unavailable (see dispatch.connection): it cannot be asked.
         """
         self._heed_stop()
         asked = time.monotonic()
@@ -101,6 +104,39 @@ class Mandate:
     def _heed_stop(self) -> None:
         if self.stop.is_set():
             raise Deposed("This process was told to stop.")
+
+
+@dataclass(slots=True)
+class Walk(Generic[P]):
+    """A walk through rows in parts, which goes over several runs of a duty if there are many.
+
+    Attributes:
+        behind: the place up to which it has come; None at the beginning.
+    """
+
+    behind: P | None = None
+
+    def go_on(self, mandate: Mandate, step: Callable[[P | None], tuple[int, P | None]]) -> int:
+        """Walk on until the end, or until the run has had its time.
+
+        Args:
+            step: does the part behind a place. Returns how many it touched, and the place up to which it has come,
+                or None at the end.
+
+        Returns:
+            How many were touched.
+
+        Raises:
+            As `Mandate.keep`, and as `step`.
+        """
+        count = 0
+        while True:
+            mandate.keep()
+            touched, self.behind = step(self.behind)
+            count += touched
+            mandate.unfinished = self.behind is not None
+            if self.behind is None or mandate.over:
+                return count
 
 
 @dataclass(frozen=True, slots=True)

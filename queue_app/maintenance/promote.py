@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 from queue_app import clock
 from queue_app.lifecycle import release
 from queue_app.lifecycle.release import Place
-from queue_app.maintenance.duty import Duty, Mandate
+from queue_app.maintenance.duty import Duty, Mandate, Walk
 
 #: Every so many walks all that is near is looked at, not only what has come near since the last one: also jobs whose
 #: push failed are found then.
@@ -24,7 +25,7 @@ class Loading:
     def forget(self) -> None:
         """Begin with all that is near."""
         self._walks = 0
-        self._behind: Place | None = None  # where the walk under way stands
+        self._walk: Walk[Place] = Walk()
         self._loaded_until: datetime | None = None
 
     def run(self, mandate: Mandate) -> int:
@@ -38,26 +39,25 @@ class Loading:
         if mandate.lost:
             return 0  # the rebuild comes first
         self._token = mandate.token
-        until, count = release.horizon(), 0
-        while True:
-            mandate.keep()
-            start = self._loaded_until if self._walks % THOROUGH else None
-            found, self._behind = release.load_some(
-                mandate.client, until, self._behind, start=start, check=mandate.check, keep=mandate.keep
+        until = release.horizon()
+        start = self._loaded_until if self._walks % THOROUGH else None
+
+        def step(behind: Place | None) -> tuple[int, Place | None]:
+            return release.load_some(
+                mandate.client, until, behind, start=start, check=mandate.check, keep=mandate.keep
             )
-            count += found
-            mandate.unfinished = self._behind is not None
-            if self._behind is None:
-                self._walks, self._loaded_until = self._walks + 1, until
-            if self._behind is None or mandate.over:
-                return count
+
+        count = self._walk.go_on(mandate, step)
+        if not mandate.unfinished:
+            self._walks, self._loaded_until = self._walks + 1, until
+        return count
 
 
 class Saying:
     """Lets rows that wait for a time that has come say so."""
 
     def __init__(self) -> None:
-        self._behind: Place | None = None
+        self._walk: Walk[Place] = Walk()
 
     def run(self, mandate: Mandate) -> int:
         """Go on with the walk through them, or begin one.
@@ -66,16 +66,10 @@ class Saying:
             How many rows were changed.
         """
         if mandate.lost:
-            self._behind = None
+            self._walk = Walk()
             return 0  # what they would say is not so: Redis does not have them
-        until, count = clock.now(), 0
-        while True:
-            mandate.keep()
-            found, self._behind = release.say_some(mandate.client, until, self._behind, check=mandate.check)
-            count += found
-            mandate.unfinished = self._behind is not None
-            if self._behind is None or mandate.over:
-                return count
+        step = partial(release.say_some, mandate.client, clock.now(), check=mandate.check)
+        return self._walk.go_on(mandate, step)
 
 
 loading = Loading()

@@ -51,11 +51,9 @@ def over(seconds: float, timeout: float = 5.0) -> Rates:
     Raises:
         StoreUnavailable: Redis cannot be reached.
     """
-    try:
+    with connection.asked(timeout) as client:
         # One each ten seconds; each change of the leader makes one more.
-        samples = figures.kept(connection.client(timeout), int(seconds / 5) + 5)
-    except connection.Unavailable as error:
-        raise connection.unavailable(error) from error
+        samples = figures.kept(client, int(seconds / 5) + 5)
     return within(samples, seconds)
 
 

@@ -48,7 +48,7 @@ class Report:
     """How the duties stand.
 
     Attributes:
-        leader: who leads; None when nobody does just now.
+        leader: who leads; None when no process leads just now.
         token: of the leadership.
         lines: one for each duty, in the order in which they are done.
     """
@@ -67,12 +67,9 @@ def now(timeout: float = 5.0) -> Report:
     Raises:
         StoreUnavailable: Redis cannot be reached.
     """
-    client = connection.client(timeout)
-    try:
+    with connection.asked(timeout) as client:
         leader, token = workers.leader(client) or (None, 0)
         found = history.read(client)
-    except connection.Unavailable as error:
-        raise connection.unavailable(error) from error
     return Report(leader, token, [Line(duty, found.get(duty.name, History())) for duty in DUTIES])
 
 

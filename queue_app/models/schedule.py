@@ -16,6 +16,7 @@ from django.db.models import Q
 
 from queue_app import clock, conf, cron, ids, options, serialization
 from queue_app.exceptions import InvalidArguments, InvalidOption
+from queue_app.models.task_options import dump_options
 from queue_app.names import check_queue, priority_of
 
 #: Seconds before its time that a tick is enqueued. More than lies between two runs of the duty, and less than a minute,
@@ -27,7 +28,7 @@ CLOCKS = 300.0
 
 #: What a schedule is due by: with one of them, its next tick changes.
 TIMING = ("cron", "zone", "paused")
-#: Written by the tick, and by nobody's save: what was read a while ago would move the schedule back.
+#: Written by the tick, and never by a save: what was read a while ago would move the schedule back.
 TICKED = frozenset({"next_at", "last_at", "last_job_id"})
 
 _dotted_path = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+").fullmatch
@@ -89,6 +90,7 @@ class ScheduleManager(models.Manager["Schedule"]):
         values |= {"task": getattr(task, "module_path", task), "cron": cron, "arguments": arguments} | more
         wanted = self.model(name=name, **values)
         wanted.full_clean(validate_unique=False, validate_constraints=False)
+        wanted.remember_options()  # before the row is locked: this may import the task's module
         return self.update_or_create(name=name, defaults={field: getattr(wanted, field) for field in values})[
             0
         ]
@@ -142,6 +144,9 @@ class Schedule(models.Model):
         editable=False,
         help_text="Why its ticks cannot be enqueued; they wait until they can.",
     )
+    #: What the task said of its jobs when it was last looked up by a save, for leaders that have not imported its
+    #: module: see `task_options`.
+    task_options = models.TextField(default="", db_default="", editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
     objects = ScheduleManager()
@@ -254,12 +259,14 @@ class Schedule(models.Model):
 
     def save(self, **kwargs: Any) -> None:
         """Write it. When it is due next is found out here, and nowhere else: for a new one, and when the cron
-        expression, the zone or `paused` changes. Otherwise the ticks go on where the row says.
+        expression, the zone or `paused` changes. Otherwise the ticks go on where the row says. Where the task is
+        written, its options are kept with it; that may import its module.
 
         Raises:
             InvalidOption: the cron expression or the zone is wrong.
         """
         if self._state.adding:
+            self.remember_options()
             self.next_at = self._next()
             super().save(**kwargs)
             return
@@ -268,6 +275,9 @@ class Schedule(models.Model):
             {f.name for f in self._meta.concrete_fields if not f.primary_key} if given is None else set(given)
         )
         fields -= TICKED
+        if "task" in fields:  # not for a pause alone: the module may be what is wrong
+            self.remember_options()
+            fields.add("task_options")
         using = kwargs.pop("using", None) or router.db_for_write(Schedule, instance=self)
         with transaction.atomic(using=using):
             if not fields.isdisjoint(TIMING):
@@ -276,13 +286,17 @@ class Schedule(models.Model):
                 self.error = ""  # whether it still holds, the next tick says
                 super().save(using=using, update_fields=fields | {"error"}, **kwargs)
 
+    def remember_options(self) -> None:
+        """Keep what the task says of its jobs, if it is known here: its module is imported if need be."""
+        self.task_options = dump_options(self.task) or self.task_options
+
     def _follow(self, fields: set[str], using: str) -> set[str]:
         """Find the next tick anew if what the row says of the timing changes.
 
         Returns:
             The fields to write beyond `fields`.
         """
-        # Locked and read again, so that nobody ticks meanwhile, and no tick that was enqueued comes twice.
+        # Locked and read again, so that no process ticks meanwhile, and no tick that was enqueued comes twice.
         row = Schedule.objects.using(using).select_for_update().filter(pk=self.pk).first()
         if row is None:
             return set()  # it was deleted, as the update will find

@@ -22,7 +22,7 @@ PAGES = 4
 _LIMITS = "SET LOCAL lock_timeout = 200; SET LOCAL statement_timeout = 2000"
 #: The lock, and the time.
 _OVER = ("55P03", "57014")
-#: Nothing if the index is not there, or belongs to somebody else: PostgreSQL lets its owner alone do this.
+#: Nothing if the index is not there, or belongs to another role: PostgreSQL lets its owner alone do this.
 _NEW = """
 SELECT brin_summarize_new_values(oid) FROM pg_class
 WHERE oid = to_regclass(%s) AND pg_has_role(relowner, 'USAGE')

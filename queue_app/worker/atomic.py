@@ -125,7 +125,7 @@ class Transaction:
 
     @property
     def strict(self) -> bool:
-        """Whether its isolation is such that nobody else may touch the job's row meanwhile."""
+        """Whether its isolation is such that no other transaction may touch the job's row meanwhile."""
         level = getattr(self._connection, "isolation_level", None)
         return getattr(level, "name", "") in ("REPEATABLE_READ", "SERIALIZABLE")
 

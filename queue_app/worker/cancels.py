@@ -46,7 +46,7 @@ class Cancels:
         """Listen until `stop` is set."""
         while not stop.is_set():
             try:
-                # A pool of its own: nobody else's answer takes that long.
+                # A pool of its own: no other answer takes that long.
                 client = connection.client(connection.LONGEST_WAIT + 10)
                 seconds = LOOK if self._wanted else connection.LONGEST_WAIT
                 self.ask(workers.to_interrupt(client, self._worker_id, seconds))

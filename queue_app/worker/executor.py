@@ -223,7 +223,7 @@ def message(error: BaseException) -> str:
 
 
 def trace(error: BaseException) -> str:
-    """The traceback as text, from the task on: the frames of this file are nobody's business."""
+    """The traceback as text, from the task on: without the frames of this file."""
     tb = error.__traceback__
     while tb is not None and tb.tb_frame.f_code.co_filename == __file__:
         tb = tb.tb_next

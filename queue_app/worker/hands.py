@@ -3,7 +3,7 @@
 A claim, a give-back or an acknowledgement whose answer never came may have taken place or not, or may yet. Nothing is
 repeated blindly. The child raises its fence, so that such a call cannot take place any more, looks at what it holds,
 and lets go of all that it knows nothing of, as the record says (`recover.give_up`). What it has claimed and Redis says
-that it does not hold is somebody else's by now: `gone` tells the runner not to begin it.
+that it does not hold is another child's by now: `gone` tells the runner not to begin it.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Hands:
         return found is not None and found is not delivery
 
     def doubt(self, names: Iterable[str]) -> None:
-        """Something was asked of Redis for these queues, and nobody knows whether it was done."""
+        """Something was asked of Redis for these queues, and it is not known whether it was done."""
         self._doubts.update(names)
 
     @property

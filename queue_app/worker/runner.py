@@ -190,10 +190,10 @@ class Runner:
                 self._interrupts.cancel(job_id)
 
     def _is_gone(self, delivery: Delivery) -> bool:
-        """Somebody cancelled jobs that this child has claimed, Redis lost its data, or this process stood still for so
+        """Jobs that this child has claimed were cancelled, Redis lost its data, or this process stood still for so
         long that others may have taken over: find out whether this one, or others in the backlog, must not begin."""
         hands = self.hands
-        self._unmarked.add(delivery.id)  # its row must not say that it runs: it may yet be somebody else's
+        self._unmarked.add(delivery.id)  # its row must not say that it runs: another child may have it
         with self._asking:
             told = self._board.requests[self._index]
             unstarted = [delivery, *self.backlog.unstarted()]

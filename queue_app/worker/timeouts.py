@@ -132,7 +132,7 @@ class InThreads:
     def disarm(self, job_id: str) -> None:
         token = self._tokens.pop(job_id)
         if self._armed.pop(token, None) is None:
-            # Somebody took it: the exception was raised, or is on its way. Meet it here, not elsewhere.
+            # Another thread took it: the exception was raised, or is on its way. Meet it here, not elsewhere.
             self.struck.add(job_id)
             try:
                 while token not in self._fired:

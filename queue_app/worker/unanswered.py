@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 
 
 def lost(outcome: Outcome, error: Exception) -> Outcome:
-    """The attempt, if it is not there: nobody's failure, but a job that breaks its connection each time must not go
-    round for ever, hence a death like that of its process."""
+    """The attempt, if it is not there. It counts as no failure; but a job that breaks its connection each time must not
+    go round for ever, hence a death like that of its process."""
     return _lost(outcome, error, f"the connection was lost before its commit: {message(error).strip()}")
 
 

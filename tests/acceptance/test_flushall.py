@@ -10,7 +10,7 @@ from pathlib import Path
 
 import redis
 
-from queue_app.dispatch import connection, keys, queues
+from queue_app.dispatch import connection, keys, listing, queues
 from queue_app.lifecycle import rebuild
 from queue_app.models import Attempt, Job
 from tests import tasks
@@ -79,7 +79,7 @@ def test_a_keeper_that_replaces_one_that_died_meanwhile_announces_what_runs(
     clean_redis.flushall()
     client = connection.client()
     assert rebuild.at_once(client) == 0
-    assert not queues.holders(client, "default")
+    assert not listing.holders(client, ["default"])
     process.signal(signal.SIGCONT)
     process.wait_for("it is replaced")
     wait_until(lambda: queues.holders_of(client, "default", [job_id]), 10, "what runs is announced")

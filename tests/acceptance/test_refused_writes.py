@@ -12,7 +12,7 @@ import pytest
 from django.db import connections
 from psycopg import sql
 
-from queue_app.dispatch import connection, queues
+from queue_app.dispatch import connection, listing
 from queue_app.models import Attempt, Job
 from queue_app.states import FINAL
 from tests import atomic_tasks, tasks
@@ -84,7 +84,8 @@ def is_refused(process: WorkerProcess, folder: Path, ids: list[str], seconds: fl
     wait_until(lambda: time.time() > end, 10)
     wait_until(lambda: said(process, "Lost the database: ") > before, 30, process.output)
     ended = {str(pk) for pk in Job.objects.filter(state__in=sorted(FINAL)).values_list("pk", flat=True)}
-    assert not queues.unknown(connection.client(), "default", [one for one in ids if one not in ended])
+    going_on = [one for one in ids if one not in ended]
+    assert not listing.unknown(connection.client(), {"default": going_on})
 
 
 def everything_once(

@@ -6,9 +6,13 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from queue_app import clock
-from queue_app.models import Job, Schedule
-from tests.acceptance.support import StartWorker, kill, the_one, wait_for_lines
+from queue_app.models import DeadLetter, Job, Schedule
+from tests.acceptance.support import StartWorker, kill, lines, the_one, wait_for_lines
+from tests.acceptance.test_imports import HANG
+from tests.acceptance.test_imports import start as start_with_module
 from tests.factories import ScheduleFactory
 from tests.support.marks import committed, on_postgresql_alone
 from tests.support.waiting import wait_until
@@ -45,3 +49,26 @@ def test_runs_on_time_whoever_leads(worker: StartWorker, tmp_path: Path) -> None
     for schedule, job in zip((late, soon), jobs, strict=True):
         found = Schedule.objects.get(pk=schedule.pk)
         assert (found.last_job_id, found.last_at) == (job.pk, schedule.next_at)
+
+
+@pytest.mark.parametrize("what", ["os._exit(0)", HANG], ids=["ends", "hangs"])
+def test_a_module_that_ends_or_holds_up_who_imports_it_does_so_to_no_leader(
+    worker: StartWorker, tmp_path: Path, what: str
+) -> None:
+    """The child that runs the job imports its module, and the job is charged with what comes of it (P9)."""
+    ScheduleFactory(name="deadly", task="late_module.greet", arguments='[["x"],{}]', cron="@yearly")
+    Schedule.objects.update(next_at=clock.now() - timedelta(seconds=1))
+    due_in(-1, tmp_path, "late")
+    process = start_with_module(worker, tmp_path, what, IMPORT_TIMEOUT=1.0, LEASE=2.0)
+    keeper = the_one(process, "keeper")
+    wait_for_lines(tmp_path, "late")
+    soon = due_in(8, tmp_path, "soon")
+    letter = wait_until(DeadLetter.objects.first, 60, "the dead letter")
+    assert (letter.task, letter.reason) == ("late_module.greet", "poison")
+    assert "while importing late_module" in letter.error
+    assert len(lines(tmp_path, "imported")) == 2, "twice by a child, and by nobody else"
+    wait_for_lines(tmp_path, "soon")
+    job = Job.objects.get(payload__contains="soon")
+    assert job.run_after == soon.next_at, "it was enqueued ahead"
+    assert the_one(process, "keeper") == keeper
+    assert process.stop() == 0

@@ -8,7 +8,7 @@ import pytest
 import redis
 from django.test import override_settings
 
-from queue_app.dispatch import connection, epochs, keys, queues
+from queue_app.dispatch import connection, epochs, keys, listing, queues
 from queue_app.dispatch.connection import DataLost
 from queue_app.lifecycle import operate, rebuild, tokens
 from queue_app.maintenance.rebuild import Rebuild
@@ -41,7 +41,7 @@ def test_data_of_another_life_are_used_for_nothing(client: redis.Redis) -> None:
     (unheard,) = jobs(1)
     for call in (
         lambda: child.claim(1),
-        lambda: queues.unknown(client, "default", [waiting]),
+        lambda: listing.unknown(client, {"default": [waiting]}),
         lambda: queues.missing(client, {"default": [waiting]}),
         lambda: queues.holders_of(client, "default", [waiting], withdraw=True),
         lambda: queues.hold(client, "default", child.holder, 1.0, {waiting: "0:-|x"}),

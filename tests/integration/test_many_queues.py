@@ -102,7 +102,9 @@ def test_holders_and_figures_of_many_queues_are_those_of_each() -> None:
     for name in names[::3]:
         other.claim(1, name)
     found = listing.holders(client, names)
-    assert found == {name: queues.holders(client, name) for name in names if queues.holders(client, name)}
+    wanted = {name: [one.holder for one in (child, other) if one.held(name)] for name in names}
+    assert found == {name: holders for name, holders in wanted.items() if holders}
+    assert set(map(len, found.values())) == {1, 2}
     counted = figures.count(client, names)
     assert counted == {k: v for name in names for k, v in figures.count(client, [name]).items()}
     assert {name: one.held for name, one in counted.items() if one.held} == {

@@ -7,7 +7,7 @@ import threading
 import pytest
 from django.db import Error, InternalError, OperationalError, ProgrammingError, connection
 
-from queue_app.dispatch import queues
+from queue_app.dispatch import listing
 from queue_app.lifecycle import settle
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.models import Attempt, DeadLetter, Job
@@ -125,7 +125,7 @@ def test_an_attempt_that_cannot_be_recorded_at_all_leaves_no_effect() -> None:
     with refused("queue_app_attempt", job_id), stores_heard() as said:
         run_due()
     assert states([job_id]) == ["queued"] and not Effect.objects.exists()
-    assert not said and not queues.unknown(Child().client, "default", [job_id])
+    assert not said and not listing.unknown(Child().client, {"default": [job_id]})
 
 
 # at the beginning

@@ -19,7 +19,7 @@ from django.db import (
 )
 
 from queue_app import clock
-from queue_app.dispatch import keys, queues
+from queue_app.dispatch import keys, listing
 from queue_app.lifecycle import orphans, recover, settle
 from queue_app.lifecycle.outage import check_writes
 from queue_app.lifecycle.outcome import Outcome
@@ -186,7 +186,7 @@ def test_what_cannot_be_recorded_at_all_is_not_let_go_of(recording: Recording) -
         recording.recorder.stop()
         assert recording.recorder.able.is_set()
     assert states(ids) == ["succeeded", "queued", *["succeeded"] * 3]
-    assert not queues.unknown(recording.child.client, "default", [ids[1]])
+    assert not listing.unknown(recording.child.client, {"default": [ids[1]]})
     # Its child has ended: the attempt was not recorded, so it is made again.
     recover.take_back(recording.child.client, recording.child.holder, ["default"], WORKER, recover.Cause(""))
     other = Child(2)
@@ -207,7 +207,7 @@ def test_a_loss_that_cannot_be_recorded_costs_no_other(recording: Recording) -> 
         )
     assert found == (2, 0)
     assert child.held() == {ids[1]}, "it is not let go of"
-    assert child.holder in queues.holders(child.client, "default"), "and is found again"
+    assert child.holder in listing.holders(child.client, ["default"])["default"], "and is found again"
     assert sorted(Attempt.objects.values_list("state", flat=True)) == ["lost", "lost"]
     found = recover.take_back(child.client, child.holder, ["default"], WORKER, recover.Cause("died", started))
     assert found == (1, 0) and not child.held()

@@ -197,10 +197,9 @@ def test_the_walk_goes_through_all_queues_in_parts(travel: Callable[[float], Non
 
 
 def test_a_new_leader_looks_back_unless_nobody_else_led(
-    travel: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+    travel: Callable[[float], None],
 ) -> None:
-    monkeypatch.setattr(reconcile, "_recent", Recent())
-    monkeypatch.setattr(reconcile, "_token", 0)
+    duty = reconcile.Sweep()
     client = connection.client()
     tokens.next_token()
     jobs(1)
@@ -211,7 +210,7 @@ def test_a_new_leader_looks_back_unless_nobody_else_led(
         Leadership.objects.update(token=token - 1)
         mandate = mandate_of(client, "a")
         assert mandate.token == token
-        return reconcile.sweep(mandate)
+        return duty.run(mandate)
 
     assert found(1) == 0
     lose()

@@ -102,7 +102,7 @@ def test_ticks_are_rows_and_survive_an_empty_redis(at: At, clean_redis: redis.Re
     client = redis_connection.client()
     clean_redis.flushall()
     assert not epochs.all_open(client)
-    assert duty.run(mandate_of(client, "a")) == 1
+    assert duty.Ticks().run(mandate_of(client, "a")) == 1
     rebuild.at_once(client)
     assert queues.depth(client, ["default"])["default"]["due_later"] == 1, "not pushed twice"
 
@@ -215,9 +215,9 @@ def test_very_many_are_taken_up_in_turn_and_other_duties_go_on(
     mandate = mandate_of(client, "a")
     monkeypatch.setattr(tick, "SECONDS", 0.0)
     monkeypatch.setitem(tick.tick.__kwdefaults__, "seconds", 0.0)
-    made = []
+    made, ticks = [], duty.Ticks()
     while not made or mandate.unfinished:
-        made.append(duty.run(mandate))
+        made.append(ticks.run(mandate))
     assert sum(made) == 50 and max(made) == 6, "no more than a chunk at a time"
     assert {row(schedule).next_at for schedule in found} == {moment("11:11:00")}
 
@@ -245,8 +245,9 @@ def test_the_duty_comes_again_at_once_while_something_is_left(
     at("11:06:30")
     client = redis_connection.client()
     mandate = mandate_of(client, "a")
-    assert (duty.run(mandate), mandate.unfinished) == (4, True)
-    assert (duty.run(mandate), mandate.unfinished) == (2, False)
+    ticks = duty.Ticks()
+    assert (ticks.run(mandate), mandate.unfinished) == (4, True)
+    assert (ticks.run(mandate), mandate.unfinished) == (2, False)
 
 
 # each once

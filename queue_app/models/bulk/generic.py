@@ -10,7 +10,6 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import QuerySet
 from django.db.models.functions import Coalesce
 
 from queue_app import clock, ids
@@ -242,8 +241,3 @@ def _waiting(
 
 def _epoch(at: datetime | None) -> float | None:
     return None if at is None else at.timestamp()
-
-
-def ids_and_queues(rows: QuerySet[Job]) -> QuerySet[Job, tuple[Any, str]]:
-    """Pairs of id and queue."""
-    return rows.values_list("pk", "queue")

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import QuerySet, TextField
-from django.db.models.functions import Cast
 
-from queue_app.models.job import Job
 from queue_app.states import TIMED, UNFINISHED, JobState
 
 #: In the words of the partial index (queue, id).
@@ -104,8 +100,3 @@ def oldest_waiting(connection: BaseDatabaseWrapper, queues: list[str], first: in
         cursor.execute(_IN_ORDER)
         cursor.execute(_OLDEST, [first, queues])
         return {queue: since for queue, since in cursor.fetchall() if since is not None}
-
-
-def ids_and_queues(rows: QuerySet[Job]) -> QuerySet[Job, tuple[Any, str]]:
-    """Pairs of id, as text, and queue: half of the time for a row would be spent on making a UUID of it."""
-    return rows.annotate(_id=Cast("pk", TextField())).values_list("_id", "queue")

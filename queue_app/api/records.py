@@ -1,0 +1,50 @@
+"""What the views of rows share: lists in pages, newest first, with strict filters; and the page of one."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from django.db.models import Model
+from rest_framework import mixins, viewsets
+from rest_framework.exceptions import NotFound
+from rest_framework.serializers import BaseSerializer
+
+from queue_app.api.base import NewestFirst, StaffView, uuid_or_404
+from queue_app.api.filters import StrictFilterBackend
+from queue_app.models.bulk import write_alias
+
+M = TypeVar("M", bound=Model)
+
+
+class RecordList(StaffView, viewsets.GenericViewSet[M]):
+    """A list of rows, newest first. A view says its `filterset_class`."""
+
+    pagination_class = NewestFirst
+    filter_backends = [StrictFilterBackend]
+    lookup_value_regex = "[^/]+"
+
+
+class RecordView(RecordList[M], mixins.RetrieveModelMixin, mixins.ListModelMixin):
+    """Rows to look at, in a list and one by one.
+
+    Attributes:
+        page_serializer_class: of the page of one.
+    """
+
+    page_serializer_class: type[BaseSerializer[Any]]
+
+    def get_serializer_class(self) -> type[BaseSerializer[Any]]:
+        return self.page_serializer_class if self.detail else super().get_serializer_class()
+
+    def get_object(self) -> M:
+        """The row of this address, as it is now: from the database that is written to.
+
+        Raises:
+            NotFound: there is none.
+        """
+        model: Any = self.get_queryset().model
+        word, pk = model._meta.verbose_name, self.kwargs["pk"]
+        found: M | None = model.objects.using(write_alias()).filter(pk=uuid_or_404(pk, word)).first()
+        if found is None:
+            raise NotFound(f"There is no {word} {pk!r}.")
+        return found
