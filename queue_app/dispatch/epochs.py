@@ -11,8 +11,9 @@ time. An epoch goes through three phases:
     whole    Redis has all that it should have
 
 Where the server's run_id is hidden, or differs from one connection to the next (proxies), its place is taken by `-` and
-a counter of writes. The counter may never fall below what a worker has seen. A loss can remain unnoticed there if only
-the writes of the last second are lost.
+a counter of writes. Each epoch counts anew. In an epoch the counter may never fall below what a worker has seen in it,
+and no epoch may come back after another. A loss can remain unnoticed there if only the writes of the last second are
+lost.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def claim(
     )
     at = float(answer[0])
     if answer[2] and isinstance(holder, Holder):
-        holder.seen[keys.shard_of(queue)] = int(answer[2])
+        holder.seen[keys.shard_of(queue)] = answer[2]
     found = [Delivery(queue, answer[i], answer[i + 1], at) for i in range(3, len(answer), 2)]
     return found, at, float(answer[1]) if answer[1] else None
 
