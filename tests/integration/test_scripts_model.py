@@ -451,7 +451,6 @@ class Dispatch(RuleBasedStateMachine):
         if emptied:
             self.client.flushall()
             self.cancelled, self.forbidden, self.paused, there = set(), set(), False, 0
-            self.pushes = []
         else:
             self.client.set(keys.epoch("main"), f"{'0' * 40}|old|whole")
             for job_id in sorted(self.forbidden - set(running)):

@@ -1,6 +1,7 @@
 --[[ life: whether the data are those of this life of the server. See epochs.py.
 
-KEYS[1] is the epoch of the shard: '<life>|<name>|<phase>'. ARGV[1] is what the caller knows: '<run_id>|<seen>|<clock>'.
+KEYS[1] is the epoch of the shard: '<life>|<name>|<begun>|<phase>'; begun is in seconds, by the clock of Redis. ARGV[1] is
+what the caller knows: '<run_id>|<seen>|<clock>'.
 Where the server's run_id cannot be used, life is '-', and each write is counted instead. A caller has seen '<name> <count>',
 or nothing. In the epoch of this name the count may never fall below that; each epoch begins to count anew.
 ]]
