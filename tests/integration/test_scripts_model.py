@@ -333,6 +333,7 @@ class Dispatch(RuleBasedStateMachine):
         for job_id in set(ids) - set(by):
             self.remove(job_id)
             self.dangling.discard(job_id)
+            self.lost.discard(job_id)
             self.cancelled.add(job_id)
             self.gone.add(job_id)
 
@@ -349,6 +350,7 @@ class Dispatch(RuleBasedStateMachine):
         for job_id in set(ids) - set(by):
             self.remove(job_id)
             self.dangling.discard(job_id)
+            self.lost.discard(job_id)
             self.cancelled.add(job_id)
             self.gone.add(job_id)
 
