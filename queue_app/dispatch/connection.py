@@ -118,8 +118,12 @@ class Knows:
     run_id: str
     clock: float
 
-    def argument(self, seen: int) -> str:
-        """The first argument of a guarded script (see lua/lib/life.lua)."""
+    def argument(self, seen: str = "") -> str:
+        """The first argument of a guarded script (see lua/lib/life.lua).
+
+        Args:
+            seen: "<epoch> <writes>" that the caller has seen counted; empty: it has seen none.
+        """
         return f"{self.run_id}|{seen}|{self.clock!r}"
 
 

@@ -4,15 +4,17 @@ An epoch begins when the leader has dropped what was stale. It names the life of
 (its run_id). Every script that hands out or takes jobs compares it with the server at the other end of its connection.
 The data are lost when the epoch is missing: after FLUSHALL, or a restart without data. They are lost as well when it
 names another life. A server that was restarted from a snapshot, or a replica that was promoted, may have gone back in
-time. An epoch goes through three phases:
+time. An epoch also says when it began, by the clock of Redis: whether jobs made before that were pushed already, Redis
+does not know. It goes through three phases:
 
     closed   stale data were dropped: new jobs are pushed, living keepers announce what they run, nothing is claimed
     filling  claims go on, while all that waits is put back from the record
     whole    Redis has all that it should have
 
 Where the server's run_id is hidden, or differs from one connection to the next (proxies), its place is taken by `-` and
-a counter of writes. The counter may never fall below what a worker has seen. A loss can remain unnoticed there if only
-the writes of the last second are lost.
+a counter of writes. Each epoch counts anew. In an epoch the counter may never fall below what a worker has seen in it,
+and no epoch may come back after another. A loss can remain unnoticed there if only the writes of the last second are
+lost.
 """
 
 from __future__ import annotations
@@ -71,7 +73,8 @@ def understood(shards: list[str], knows: Knows, answers: list[list[str | None]])
     found: dict[str, Epoch] = {}
     for shard, (text, count) in zip(shards, answers, strict=True):
         life, _, rest = (text or "").partition("|")
-        name, _, phase = rest.partition("|")
+        name, _, rest = rest.partition("|")
+        phase = rest.rpartition("|")[2]
         lost = text is None or not (life in (UNNAMED, knows.run_id) or not knows.run_id)
         found[shard] = Epoch(lost, life, name, phase, int(count or 0))
     return found
@@ -120,20 +123,20 @@ def begin(client: redis.Redis, shard: str, name: str, life: str) -> bool:
 
 def open_claims(client: redis.Redis, shard: str, epoch: Epoch) -> bool:
     """Living workers have announced what they run. Returns whether this call opened the epoch."""
-    return _enter(client, shard, FILLING, epoch.name, epoch.life)
+    return _enter(client, shard, FILLING, epoch.name)
 
 
 def complete(client: redis.Redis, shard: str, epoch: Epoch) -> bool:
     """All that waits was put back. Returns whether this call said so."""
-    return _enter(client, shard, WHOLE, epoch.name, epoch.life)
+    return _enter(client, shard, WHOLE, epoch.name)
 
 
 def end(client: redis.Redis, shard: str, epoch: Epoch) -> bool:
     """Part of the data is gone: all of them count as lost. Returns whether this call said so."""
-    return _enter(client, shard, "lost", epoch.name, epoch.life)
+    return _enter(client, shard, "lost", epoch.name)
 
 
-def _enter(client: redis.Redis, shard: str, phase: str, name: str, life: str) -> bool:
+def _enter(client: redis.Redis, shard: str, phase: str, name: str, life: str = "") -> bool:
     return bool(scripts.epoch(client, [keys.epoch(shard), keys.announced(shard)], [phase, name, life]))
 
 

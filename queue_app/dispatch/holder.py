@@ -23,11 +23,12 @@ class Holder(str):
 
     Attributes:
         fences: queue → the number that this child's calls carry; 0 where nothing was put right yet.
-        seen: shard → writes that it has seen counted, where the server's life has no name (see epochs.py).
+        seen: shard → the epoch and the writes that it has seen counted in it, as the claim answered, where the
+            server's life has no name (see epochs.py).
     """
 
     fences: dict[str, int]
-    seen: dict[str, int]
+    seen: dict[str, str]
 
     def __new__(cls, name: str) -> Holder:
         self = super().__new__(cls, name)
@@ -41,9 +42,9 @@ def fence(holder: str, queue: str) -> int:
     return holder.fences.get(queue, 0) if isinstance(holder, Holder) else ALWAYS
 
 
-def seen(holder: str, queue: str) -> int:
-    """The writes that a child has seen counted in the shard of this queue."""
-    return holder.seen.get(keys.shard_of(queue), 0) if isinstance(holder, Holder) else 0
+def seen(holder: str, queue: str) -> str:
+    """What a child has seen counted in the shard of this queue; empty if nothing."""
+    return holder.seen.get(keys.shard_of(queue), "") if isinstance(holder, Holder) and holder.seen else ""
 
 
 def raise_fence(client: redis.Redis, queue: str, holder: str) -> None:

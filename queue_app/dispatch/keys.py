@@ -5,7 +5,7 @@ All queues are in the shard `main` unless the setting SHARDS spreads them. All k
 
 S is `{jq:<shard>}` here, and Q is `{jq:<shard>}:<queue>`.
 
-    S:epoch                  STRING  life '|' name '|' phase of the data (see epochs.py)
+    S:epoch                  STRING  life '|' name '|' begun '|' phase of the data (see epochs.py)
     S:epoch:count            STRING  writes counted, only where the server's run_id cannot be used
     S:announced              SET     workers that have announced what they run since this epoch began
     Q:body                   HASH    id → body of a job that waits (see body.py), or '@' holder

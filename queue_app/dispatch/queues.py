@@ -36,19 +36,19 @@ def push(client: redis.Redis, queue: str, entries: Sequence[Entry], made: float 
             they cannot have been pushed by another process.
 
     Returns:
-        How many were new to Redis; None when it is too late to push some of them without reading their rows.
+        How many were new to Redis; None when it is too late to push some of them without reading their rows, or Redis
+        has lost its data since they were made.
 
     Raises:
         DataLost: Redis has stale data. The record has the jobs, and will have them pushed.
     """
-    until = "" if made is None else repr(made + DIRECT)
-    answers = scripts.push.each(client, keys.for_push(queue), _batches(queue, until, entries))
+    first = [keys.base(queue), "" if made is None else repr(made), repr(DIRECT)]
+    answers = scripts.push.each(client, keys.for_push(queue), _batches(first, entries))
     if -1 not in answers:
         return sum(answers)
     if made is not None and time.monotonic() - made < DIRECT / 2:
-        close(
-            client
-        )  # it is not late: one of the clocks was changed, or this machine slept; compare them again
+        # It is not late: Redis has lost its data since, or a clock was set, or this machine slept. Compare them anew.
+        close(client)
     return None
 
 
@@ -68,7 +68,7 @@ def restore(client: redis.Redis, by_queue: Mapping[str, tuple[Sequence[Entry], s
     calls = [
         (keys.for_push(queue), words)
         for queue, (entries, stamp) in by_queue.items()
-        for words in _batches(queue, stamp, entries)
+        for words in _batches([keys.base(queue), stamp], entries)
     ]
     return sum(scripts.many(client, scripts.restore, calls))
 
@@ -77,8 +77,7 @@ def _queue_keys(queue: str) -> list[str]:
     return [keys.epoch_of(queue), keys.body(queue), keys.levels(queue), keys.due(queue), keys.bell(queue)]
 
 
-def _batches(queue: str, word: str, entries: Sequence[Entry]) -> Iterable[list[str]]:
-    first = [keys.base(queue), word]
+def _batches(first: list[str], entries: Sequence[Entry]) -> Iterable[list[str]]:
     words, size = list(first), 0
     for job_id, at, text in entries:
         words += (job_id, repr(at) if at else "0", text)
@@ -127,7 +126,7 @@ def claim(
     )
     at = float(answer[0])
     if answer[2] and isinstance(holder, Holder):
-        holder.seen[keys.shard_of(queue)] = int(answer[2])
+        holder.seen[keys.shard_of(queue)] = answer[2]
     found = [Delivery(queue, answer[i], answer[i + 1], at) for i in range(3, len(answer), 2)]
     return found, at, float(answer[1]) if answer[1] else None
 

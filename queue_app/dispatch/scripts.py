@@ -39,12 +39,12 @@ class Script:
         self.source = "".join((_FOLDER / "lib" / f"{part}.lua").read_text() for part in parts) + text
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
-    def __call__(self, client: redis.Redis, keys: list[str], args: list[Any], seen: int = 0) -> Any:
+    def __call__(self, client: redis.Redis, keys: list[str], args: list[Any], seen: str = "") -> Any:
         """Run the script atomically on the server and return its answer."""
         return self.each(client, keys, [args], seen)[0]
 
     def each(
-        self, client: redis.Redis, keys: list[str], batches: Iterable[list[Any]], seen: int = 0
+        self, client: redis.Redis, keys: list[str], batches: Iterable[list[Any]], seen: str = ""
     ) -> list[Any]:
         """Run the script for each batch of arguments, in order; one is on its way while another is answered.
 
@@ -52,7 +52,7 @@ class Script:
         for, and on a connection of this thread's own: together two thirds of the processor time of a call.
 
         Args:
-            seen: writes that the caller has seen counted (see lib/life.lua); 0: it has not looked.
+            seen: the epoch and the writes that the caller has seen counted (see lib/life.lua); empty: none.
 
         Raises:
             DataLost, Fenced, Full: the script, or Redis, refused the call.
@@ -93,7 +93,7 @@ def many(client: redis.Redis, script: Script, calls: Sequence[tuple[list[str], l
     if len(calls) == 1:
         return answers
     connection = take(client)
-    knows = [connection.queue_app_knows.argument(0)] if script.guarded else []
+    knows = [connection.queue_app_knows.argument()] if script.guarded else []
     packed = [("EVALSHA", script.sha, len(keys), *keys, *knows, *args) for keys, args in calls[1:]]
     connection.send_packed_command(connection.pack_commands(packed))
     answers += [_answer(connection) for _ in packed]

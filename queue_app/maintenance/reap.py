@@ -62,6 +62,8 @@ def run(mandate: Mandate) -> int:
     Returns:
         How many workers were buried.
     """
+    if mandate.lost:
+        return 0  # what is held there is stale; the rebuild comes first
     _suspects.look()
     count = recover.reap(
         mandate.client,

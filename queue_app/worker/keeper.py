@@ -12,6 +12,7 @@ import select
 import signal
 import threading
 import time
+from collections import defaultdict
 
 import redis
 from django.db import Error, connections
@@ -62,7 +63,8 @@ class Keeper:
         #: Whether the supervisor has named all living children. What they run cannot be announced before.
         self._knows_children = False
         self._epochs_are_lost = False
-        self._counts: dict[str, int] = {}  # shard → writes counted, as last seen
+        #: Shard → its epochs that were seen, in their order → writes counted, as last seen.
+        self._counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
         self._places: dict[int, int] = {}  # serial → place on the board
         self._registrar = Registrar(config)
         self._stop_duties = threading.Event()
@@ -157,11 +159,17 @@ class Keeper:
         return LOOK
 
     def _end_epochs_that_fell(self, client: redis.Redis, found: dict[str, Epoch]) -> None:
-        """Where the server's life has no name, its data went back in time if fewer writes are counted than before."""
+        """Where the server's life has no name, its data went back in time if in the same epoch fewer writes are counted
+        than before, or if an earlier epoch is there again."""
         for shard, epoch in found.items():
-            if epoch.life == epochs.UNNAMED and epoch.writes < self._counts.get(shard, 0):
+            if epoch.life != epochs.UNNAMED:
+                continue
+            counts = self._counts[shard]
+            was = counts.setdefault(epoch.name, epoch.writes)
+            if epoch.writes < was or epoch.name != next(reversed(counts)):
                 epochs.end(client, shard, epoch)
-            self._counts[shard] = epoch.writes
+            else:
+                counts[epoch.name] = epoch.writes
 
     def _mistrust(self) -> None:
         for place in self._children():

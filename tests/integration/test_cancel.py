@@ -64,6 +64,15 @@ def test_a_delayed_job_is_cancelled_before_its_time(seconds: float, monkeypatch:
     assert queues.claim(child.client, "default", child.holder, 5, now=clock.seconds())[0] == []
 
 
+def test_nothing_is_left_of_a_cancelled_job_whose_holder_redis_has_lost() -> None:
+    (job_id,) = jobs(1)
+    child = Child()
+    child.claim()
+    child.client.delete(keys.held("default", child.holder))
+    assert operate.cancel([job_id]).done == [job_id]
+    assert not child.client.exists(keys.body("default"))
+
+
 def test_a_job_between_two_attempts_is_cancelled() -> None:
     (job_id,) = jobs(1)
     child = Child()

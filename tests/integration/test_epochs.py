@@ -16,6 +16,7 @@ from queue_app.models import Worker
 from tests import tasks
 from tests.factories import WorkerFactory
 from tests.integration.support import Child, drain, jobs, mandate_of, states
+from tests.integration.test_keeper_epoch import keeper_of
 from tests.support.epochs import begin_epoch
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
@@ -91,17 +92,108 @@ def test_an_epoch_begins_once(client: redis.Redis) -> None:
 # where the server's life has no name
 
 
-def test_a_counter_of_writes_that_falls_is_a_loss(client: redis.Redis) -> None:
-    client.flushall()
-    begin_epoch(client, life=epochs.UNNAMED)
-    jobs(2)
-    child = Child()
-    assert len(child.claim(1)) == 1
-    seen = child.holder.seen["main"]
-    assert seen > 0
-    client.set(keys.epoch("main") + ":count", seen - 1)
+@pytest.fixture
+def counted(clean_redis: redis.Redis) -> Child:
+    """A child of a Redis whose epoch counts its writes."""
+    clean_redis.flushall()
+    begin_epoch(life=epochs.UNNAMED)
+    return Child()
+
+
+def count_becomes(client: redis.Redis, number: int) -> None:
+    client.set(keys.epoch("main") + ":count", number)
+
+
+def test_writes_are_counted(counted: Child) -> None:
+    def writes() -> int:
+        epoch = epochs.read(counted.client)["main"]
+        assert not epoch.lost and epoch.life == epochs.UNNAMED
+        return epoch.writes
+
+    before = writes()
+    for step in (
+        lambda: jobs(1),
+        lambda: counted.claim(1),
+        lambda: jobs(1),
+        lambda: counted.end(*counted.claim(1)),
+    ):
+        step()
+        before, last = writes(), before
+        assert before > last
+
+
+def test_a_counter_of_writes_that_falls_is_a_loss(counted: Child) -> None:
+    """The first who has proof of it says so: all is rebuilt, and claims go on."""
+    ids = jobs(3)
+    newcomer = Child(2)
+    counted.claim(1)
+    counted.claim(1)
+    count_becomes(counted.client, 1)
+    assert [d.id for d in newcomer.claim(1)] == [ids[2]], "it has seen nothing, and cannot know"
     with pytest.raises(DataLost):
-        child.claim(1)
+        counted.claim(1)
+    assert epochs.read(counted.client)["main"].lost
+    assert rebuild.at_once(counted.client) == 3
+    assert [d.id for d in counted.claim(5)] == ids
+
+
+def test_a_child_goes_on_at_once_with_the_count_of_a_new_epoch(
+    counted: Child, clean_redis: redis.Redis
+) -> None:
+    """It has seen a higher one, of an epoch that is over."""
+    jobs(20)
+    for _ in range(10):
+        counted.claim(1)
+    clean_redis.flushall()
+    begin_epoch(life=epochs.UNNAMED)
+    (job_id,) = jobs(1)
+    assert [d.id for d in counted.claim(1)] == [job_id]
+    count_becomes(counted.client, 1)
+    with pytest.raises(DataLost):
+        counted.claim(1)
+
+
+def test_a_keeper_that_sees_the_count_fall_says_that_all_is_lost(counted: Child) -> None:
+    jobs(4)
+    counted.claim(1)
+    keeper = keeper_of(counted)
+    keeper._look_at_redis()
+    assert epochs.all_open(counted.client)
+    count_becomes(counted.client, 1)
+    keeper._look_at_redis()
+    assert epochs.read(counted.client)["main"].lost
+    keeper._look_at_redis()
+    assert rebuild.at_once(counted.client) == 4
+
+
+def test_a_keeper_does_not_take_the_count_of_a_new_epoch_for_a_loss(
+    counted: Child, clean_redis: redis.Redis
+) -> None:
+    jobs(20)
+    keeper = keeper_of(counted)
+    keeper._look_at_redis()
+    clean_redis.flushall()
+    begin_epoch(life=epochs.UNNAMED)
+    keeper._look_at_redis()
+    keeper._look_at_redis()
+    assert epochs.all_open(counted.client)
+
+
+def test_an_epoch_that_comes_back_after_another_has_gone_back_in_time(
+    counted: Child, clean_redis: redis.Redis
+) -> None:
+    """A snapshot of it was loaded, of a moment when it had more writes than the one after it."""
+    jobs(20)
+    snapshot = {key: clean_redis.dump(key) for key in clean_redis.scan_iter("{jq:main}:epoch*")}
+    keeper = keeper_of(counted)
+    keeper._look_at_redis()
+    clean_redis.flushall()
+    begin_epoch(life=epochs.UNNAMED)
+    keeper._look_at_redis()
+    for key, dump in snapshot.items():
+        clean_redis.restore(key, 0, dump, replace=True)
+    keeper._look_at_redis()
+    assert epochs.read(counted.client)["main"].lost
 
 
 @pytest.fixture

@@ -180,7 +180,7 @@ def not_known(world: World) -> None:
 
 @modes
 def test_tasks_that_a_child_does_not_know(world: World, mode: str) -> None:
-    assert {"redis set_aside", "redis offer"} <= set(everywhere(world, mode, not_known))
+    assert {"redis set_aside", "redis take"} <= set(everywhere(world, mode, not_known))
 
 
 def announced(world: World) -> None:

@@ -73,8 +73,7 @@ def test_a_loss_is_announced_until_it_is_made_good(
 
 
 def test_the_first_announcement_is_looked_at_by_the_child(child: Child) -> None:
-    """A worker has just started, and its child ended or set aside what the keeper had read on the board. Redis says then
-    that the child holds it, until the child has looked."""
+    """What it ended or set aside after its keeper had read the board is held in its name by then."""
     keeper = keeper_of(child)
     run_one(keeper, child)
     keeper._look_at_redis()

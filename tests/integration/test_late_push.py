@@ -6,14 +6,16 @@ import time
 from typing import Any
 
 import pytest
+import redis
 from django.db import transaction
 
-from queue_app.dispatch import connection, queues
-from queue_app.lifecycle import dispatching, enqueue, release
+from queue_app.dispatch import connection, epochs, keys, queues
+from queue_app.lifecycle import dispatching, enqueue, operate, rebuild, release
 from queue_app.lifecycle.enqueue import Batch
 from queue_app.models import Job
 from tests import tasks
 from tests.integration.support import Child, drain, jobs, states
+from tests.support.epochs import begin_epoch
 from tests.support.marks import committed
 
 pytestmark = committed
@@ -82,6 +84,56 @@ def test_the_same_push_on_its_way_twice_is_one() -> None:
     assert not client.hexists("{jq:main}:mail:body", entry[0])
 
 
+# after a loss of Redis's data
+
+
+@pytest.mark.parametrize("swept", [False, True], ids=["pushed", "swept"])
+def test_one_made_before_a_loss_does_not_run_again_what_has_ended(
+    swept: bool, pushes: list[Any], monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+) -> None:
+    """With the data went what Redis knew of pushes and sweeps. The packet is late, or repeated on its way."""
+    (job_id,) = jobs(1)
+    client = connection.client()
+    ((batch,),) = pushes
+    if swept:
+        assert restore(job_id) == 1
+    else:
+        assert queues.push(client, "default", batch.entries, batch.made) == 1
+    child = Child()
+    child.end(*child.claim())
+    clean_redis.flushall()
+    assert rebuild.at_once(client) == 0
+    assert queues.push(client, "default", batch.entries, batch.made) is None
+    carry_out(pushes, monkeypatch)
+    assert drain() == [] and states([job_id]) == ["succeeded"]
+
+
+def test_one_made_before_a_loss_reads_the_rows(
+    pushes: list[Any], monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+) -> None:
+    first, cancelled, third = jobs(3)
+    clean_redis.flushall()
+    begin_epoch(to=epochs.FILLING)
+    assert operate.cancel([cancelled]).done == [cancelled]
+    clean_redis.delete(keys.cancelled("default"))
+    carry_out(pushes, monkeypatch)
+    assert drain() == [first, third]
+
+
+@pytest.mark.parametrize("phase", [epochs.CLOSED, epochs.FILLING, epochs.WHOLE])
+def test_one_made_after_a_loss_is_direct(
+    phase: str, clean_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean_redis.flushall()
+    begin_epoch(to=phase)
+    monkeypatch.setattr(release, "restore", lambda *args: pytest.fail("the rows were read"))
+    (job_id,) = jobs(1)
+    assert connection.client().hkeys(keys.body("default")) == [job_id]
+
+
+# sweeps
+
+
 def test_of_two_sweeps_one_pushes() -> None:
     """One is frozen between its look and its push. Meanwhile the other pushes, and the job runs and ends."""
     client = connection.client()
@@ -95,6 +147,48 @@ def test_of_two_sweeps_one_pushes() -> None:
     child.end(*child.claim())
     assert queues.restore(client, {"default": ([entry], found["default"][1])}) == 0
     assert drain() == [] and Job.objects.get().attempt == 1
+
+
+def test_a_sweep_leaves_what_is_announced_between_its_look_and_its_push() -> None:
+    """A keeper was late: it says now what its child runs."""
+    (job_id,) = jobs(1)
+    child = Child()
+    (delivery,) = child.claim(1)
+    client = child.client
+    client.delete(keys.held("default", child.holder))
+    found, stamp = queues.missing(client, {"default": [job_id]})["default"]
+    assert found == [job_id]
+    queues.hold(client, "default", child.holder, 1.7e9, {job_id: delivery.raw})
+    assert queues.restore(client, {"default": ([(job_id, 0.0, delivery.raw)], stamp)}) == 0
+    assert child.held() == {job_id} and drain() == []
+
+
+def test_what_is_remembered_of_sweeps_is_forgotten_after_a_minute(pushes: list[Any]) -> None:
+    (job_id,) = jobs(1)
+    client, name = connection.client(), keys.restored("default")
+    ((batch,),) = pushes
+    stamp = queues.missing(client, {"default": [job_id]})["default"][1]
+    client.zadd(name, {job_id: float(stamp) - 61e6})
+    assert queues.restore(client, {"default": (batch.entries, stamp)}) == 0, "another one came after it"
+    queues.missing(client, {"default": ["another"]})
+    assert client.zrange(name, 0, -1) == ["another"]
+    assert restore(job_id) == 1 and drain() == [job_id]
+
+
+# clocks
+
+
+def test_the_time_of_day_of_this_host_has_no_part_in_it(
+    pushes: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be wrong, or be set meanwhile."""
+    ids = jobs(2)
+    ((batch,),) = pushes
+    for seconds, entry in ((-3_600, batch.entries[0]), (3_600, batch.entries[1])):
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "time", lambda seconds=seconds, source=time.time: source() + seconds)
+            assert queues.push(connection.client(), "default", [entry], time.monotonic()) == 1
+    assert drain() == ids
 
 
 def test_a_process_whose_clock_was_set_goes_on_pushing() -> None:

@@ -106,7 +106,7 @@ def test_who_is_set_aside_can_be_asked() -> None:
     assert (first.id, second.id) == (aside, waits)
 
 
-def test_the_cancelled_are_neither_offered_nor_kept(clean_redis: redis.Redis) -> None:
+def test_the_cancelled_are_neither_taken_nor_kept(clean_redis: redis.Redis) -> None:
     ids = jobs(4)
     park(*ids)
     assert operate.cancel(ids[:2]).done == ids[:2]

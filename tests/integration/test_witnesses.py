@@ -17,11 +17,12 @@ from django.test.utils import CaptureQueriesContext
 from queue_app import clock, conf
 from queue_app.dispatch import keys, workers
 from queue_app.lifecycle import recover, witnesses
+from queue_app.maintenance import reap
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.registrar import Registrar
 from tests.factories import WorkerFactory
-from tests.integration.support import OTHER_WORKER, WORKER, Child, jobs, states
+from tests.integration.support import OTHER_WORKER, WORKER, Child, jobs, mandate_of, states
 from tests.support.marks import committed
 
 pytestmark = committed
@@ -59,6 +60,18 @@ def test_a_worker_whose_row_is_renewed_keeps_its_jobs(cut_off: Child) -> None:
     assert recover.reap(cut_off.client, LEADER) == 0
     assert cut_off.held() and [w.id for w in workers.listed(cut_off.client)] == [WORKER]
     assert Worker.objects.get().stopped_at is None and not Attempt.objects.exists()
+
+
+def test_nobody_is_buried_by_data_that_are_stale(cut_off: Child, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They say what was held some time ago. The rebuild comes first: whoever lives says what it runs."""
+    monkeypatch.setattr(reap._suspects, "silent", lambda worker, age: True)
+    renew(WORKER, conf.get().LEASE + 1)
+    epoch = cut_off.client.get(keys.epoch("main"))
+    cut_off.client.set(keys.epoch("main"), f"{'0' * 40}|old|0|whole")
+    assert reap.run(mandate_of(cut_off.client, LEADER)) == 0
+    assert cut_off.held() and Worker.objects.get().stopped_at is None
+    cut_off.client.set(keys.epoch("main"), epoch)
+    assert reap.run(mandate_of(cut_off.client, LEADER)) == 1
 
 
 def test_when_its_row_is_silent_too_it_is_dead(cut_off: Child) -> None:

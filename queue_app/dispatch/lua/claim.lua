@@ -6,7 +6,7 @@ KEYS  1 {s}:epoch  2 {q}:body  3 {q}:levels  4 {q}:due  5 {q}:bell  6 {q}:held:<
 ARGV  1 what the caller knows of the server's life   2 base "{q}:"   3 n   4 now in epoch seconds, or "" for the clock
       of Redis   5 holder   6 its fence
 Out   an error when the data were lost or the fence stands higher; else { now as text (epoch seconds), next due time as
-      text ("" if none), writes counted ("" where the server's life is known), id, body, id, body … }
+      text ("" if none), "<epoch> <writes counted>" ("" where the server's life is known), id, body, id, body … }
 
 What is due is promoted first. An id without a body was cancelled: it is dropped here and costs nothing more. An id moves
 from `body` to `held` in this script, and its entry in `body` names the holder from then on.
@@ -16,7 +16,7 @@ local refused = refuse_if_lost() or refuse_if_fenced(KEYS[9], ARGV[6])
 if refused then return refused end
 local base, want = ARGV[2], tonumber(ARGV[3])
 local now = ARGV[4] ~= '' and ARGV[4] or time_of_redis()
-local out = {now, '', redis.call('GET', KEYS[1] .. ':count') or ''}
+local out = {now, '', counted}
 if redis.call('EXISTS', KEYS[7]) == 1 then return out end
 
 local due = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')

@@ -2,7 +2,8 @@
 
 Uses  full life
 KEYS  1 {s}:epoch  2 {s}:announced
-ARGV  1 what the caller knows of the server's life   2 the phase to enter   3 the name of the epoch   4 its life, or "-"
+ARGV  1 what the caller knows of the server's life   2 the phase to enter   3 the name of the epoch
+      4 for a new one its life, or "-"
 Out   1, or 0 when that is not the next phase of this epoch
 
 closed   the stale data were dropped: an epoch of this name begins
@@ -17,11 +18,15 @@ local to, name = ARGV[2], ARGV[3]
 if to == 'closed' then
   if current then return 0 end
   redis.call('DEL', KEYS[2], KEYS[1] .. ':count')
+  local t = redis.call('TIME')
+  local begun = t[1] .. '.' .. string.format('%06d', t[2])
+  redis.call('SET', KEYS[1], table.concat({ARGV[4], name, begun, to}, '|'))
 else
-  local of, phase = string.match(epoch or '', '^[^|]*|([^|]*)|(.*)$')
+  local of = string.match(epoch or '', '^[^|]*|([^|]*)|')
   if not current or of ~= name then return 0 end
+  local same, phase = string.match(epoch, '^(.*|)(.*)$')
   if to == 'lost' then return redis.call('DEL', KEYS[1]) end
   if to == 'filling' and phase ~= 'closed' or to == 'whole' and phase ~= 'filling' then return 0 end
+  redis.call('SET', KEYS[1], same .. to)
 end
-redis.call('SET', KEYS[1], ARGV[4] .. '|' .. name .. '|' .. to)
 return 1

@@ -33,7 +33,11 @@ for first = 4, #ARGV, 6000 do
     if value and string.byte(value) == 64 then  -- '@': a child holds it
       local holder = string.sub(value, 2)
       local held = redis.call('HGET', base .. 'held:' .. holder, id)
-      if held then found = string.match(held, '^%d+|') .. holder end
+      if held then
+        found = string.match(held, '^%d+|') .. holder
+      elseif withdraw then
+        redis.call('HDEL', KEYS[2], id)  -- Redis has lost what that child holds
+      end
     elseif value then
       found = '+'
       if withdraw then

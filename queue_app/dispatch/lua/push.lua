@@ -3,25 +3,31 @@
 Uses  life lane
 KEYS  1 {s}:epoch  2 {q}:body  3 {q}:levels  4 {q}:due  5 {q}:bell  6 {q}:cancelled  7 {q}:restored
 ARGV  1 what the caller knows of the server's life; its third part: seconds from the caller's monotonic clock to Redis's
-      2 base "{q}:"   3 until when it counts as direct, on the caller's monotonic clock ("" = for ever)
-      4 then, for each job, three values: id, at (epoch seconds; "0" = now), body ("<prio>:<lane>|…")
-Out   how many were new; -1 when the push comes too late, so that `restore` has to read the rows first
+      2 base "{q}:"   3 when the jobs were made, on the caller's monotonic clock ("" = they count as direct for ever)
+      4 seconds from then within which a push is direct
+      5 then, for each job, three values: id, at (epoch seconds; "0" = now), body ("<prio>:<lane>|…")
+Out   how many were new; -1 when the push comes too late, or the jobs were made before the data were lost, so that
+      `restore` has to read the rows first
 
 Left alone are ids that Redis knows, ids that were cancelled, and ids that a restore has pushed or is about to push.
 ]]
-if not is_of_this_life(redis.call('GET', KEYS[1])) then return redis.error_reply(LOST) end
+local epoch = redis.call('GET', KEYS[1])
+if not is_of_this_life(epoch) then return redis.error_reply(LOST) end
 local base = ARGV[2]
 local t = redis.call('TIME')
 local now = t[1] + t[2] / 1000000
 if ARGV[3] ~= '' then
-  local left = ARGV[3] + string.match(ARGV[1], '^[^|]*|[^|]*|(.*)') - now
-  if left <= 0 then return -1 end
+  local made = ARGV[3] + string.match(ARGV[1], '^[^|]*|[^|]*|(.*)')
+  local left = made + ARGV[4] - now
+  -- With the data went the memory of what was pushed or restored of those made before.
+  local begun = string.match(epoch, '^[^|]*|[^|]*|([^|]*)|')
+  if left <= 0 or (begun and made <= tonumber(begun)) then return -1 end
   -- The same call once more, repeated on its way, must not run jobs again that have ended.
-  if not redis.call('SET', base .. 'pushed:' .. ARGV[4], '', 'NX', 'PX', math.ceil(left * 1000)) then return 0 end
+  if not redis.call('SET', base .. 'pushed:' .. ARGV[5], '', 'NX', 'PX', math.ceil(left * 1000)) then return 0 end
 end
 local kept_out = redis.call('EXISTS', KEYS[6], KEYS[7]) > 0
 local chosen, seen = {}, {}
-for first = 4, #ARGV, 6000 do
+for first = 5, #ARGV, 6000 do
   local ids = {}
   for i = first, math.min(first + 5999, #ARGV), 3 do ids[#ids + 1] = ARGV[i] end
   local there = redis.call('HMGET', KEYS[2], unpack(ids))

@@ -1,10 +1,13 @@
 --[[ life: whether the data are those of this life of the server. See epochs.py.
 
-KEYS[1] is the epoch of the shard: '<life>|<name>|<phase>'. ARGV[1] is what the caller knows: '<run_id>|<seen>|<clock>'.
-Where the server's run_id cannot be used, life is '-', and each write is counted instead. The count may never fall below
-what a caller has seen.
+KEYS[1] is the epoch of the shard: '<life>|<name>|<begun>|<phase>'; begun is in seconds, by the clock of Redis. ARGV[1] is
+what the caller knows: '<run_id>|<seen>|<clock>'.
+Where the server's run_id cannot be used, life is '-', and each write is counted instead. A caller has seen '<name> <count>',
+or nothing. In the epoch of this name the count may never fall below that; each epoch begins to count anew.
 ]]
 local LOST = 'LOST Redis has lost its data or gone back in time'
+
+local counted = ''  -- '<name> <count>' after this write, where writes are counted
 
 -- Whether the data are of this life. The second value is false if the caller cannot tell.
 local function is_of_this_life(epoch)
@@ -12,9 +15,13 @@ local function is_of_this_life(epoch)
   local life = string.match(ARGV[1], '^[^|]*|')
   if string.sub(epoch, 1, #life) == life then return true, true end
   if string.sub(epoch, 1, 1) ~= '-' then return life == '|', life ~= '|' end
-  local count = KEYS[1] .. ':count'
-  if tonumber(redis.call('GET', count) or 0) < tonumber(string.match(ARGV[1], '|(%d+)')) then return false, true end
-  redis.call('INCR', count)
+  local count, name = KEYS[1] .. ':count', string.match(epoch, '^[^|]*|([^|]*)')
+  local of, seen = string.match(ARGV[1], '|(%S+) (%d+)|')
+  if of == name and tonumber(redis.call('GET', count) or 0) < tonumber(seen) then
+    redis.call('DEL', KEYS[1])  -- who has proof of a loss says so: others have seen less
+    return false, true
+  end
+  counted = name .. ' ' .. string.format('%.0f', redis.call('INCR', count))
   return true, true
 end
 

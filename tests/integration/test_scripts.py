@@ -1,0 +1,83 @@
+"""The Lua scripts with very many jobs at once, and with several queues."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import redis
+
+from queue_app.dispatch import body, connection, keys, queues
+from tests.integration.queue_model import QUEUE, Job, holding
+
+
+@pytest.fixture
+def client() -> redis.Redis:
+    return connection.client()
+
+
+def fill(client: redis.Redis, count: int, priority: int = 0, at: float | None = None) -> list[str]:
+    """Push so many jobs and return their ids."""
+    jobs = [Job(f"{priority}-{n:06}", priority, body.LANE) for n in range(count)]
+    assert queues.push(client, QUEUE, [job.entry(at) for job in jobs]) == count
+    return [job.id for job in jobs]
+
+
+def test_many_at_once(client: redis.Redis) -> None:
+    """More than one script call takes, and more than Lua can unpack at once."""
+    low, high = fill(client, 9_001, -1), fill(client, 9_001, 1)
+    assert queues.depth(client, [QUEUE]) == {QUEUE: {"waiting": 18_002, "due_later": 0}}
+    out: list[str] = []
+    while found := queues.claim(client, QUEUE, "w1.1", 2_000)[0]:
+        out += [delivery.id for delivery in found]
+    assert out == high + low
+    assert queues.give_back(client, QUEUE, "w1.1", high[:7_000]) == 7_000
+    assert [d.id for d in queues.claim(client, QUEUE, "w1.2", 5)[0]] == high[:5]
+    assert queues.settle(client, QUEUE, "w1.1", high[7_000:] + low) == 11_002
+    assert holding(client, high, withdraw=True) == dict.fromkeys(high[:5], "w1.2")
+    assert queues.claim(client, QUEUE, "w1.1", 100)[0] == []
+    assert client.exists(keys.ready(QUEUE, 1, body.LANE), keys.held(QUEUE, "w1.1")) == 0
+
+
+def test_very_many_cancelled_are_passed_over(client: redis.Redis) -> None:
+    """One claim looks at a bounded number of them, and says to come again."""
+    ids = fill(client, 45_000)
+    assert queues.holders_of(client, QUEUE, ids[:-1], withdraw=True) == {}
+    claims = 0
+    while not (found := queues.claim(client, QUEUE, "w1.1", 500)[0]):
+        claims += 1
+        assert client.exists(keys.bell(QUEUE))
+        assert claims < 10
+    assert [d.id for d in found] == ids[-1:]
+
+
+def test_very_many_become_due_at_once(client: redis.Redis) -> None:
+    at = time.time() + 1e6
+    ids = fill(client, 3_500, at=at)
+    assert queues.claim(client, QUEUE, "w1.1", 500, at - 0.001)[2] == at
+    out: list[str] = []
+    for _ in range(100):
+        out += [d.id for d in queues.claim(client, QUEUE, "w1.1", 500, at)[0]]
+        if len(out) == len(ids):
+            break
+    assert out == ids
+
+
+def test_queues_do_not_meet(client: redis.Redis) -> None:
+    fill(client, 3)
+    assert queues.claim(client, "other", "w1.1", 10)[0] == []
+    assert queues.holders_of(client, "other", ["0-000000"], withdraw=True) == {}
+    queues.pause(client, "other", True)
+    assert len(queues.claim(client, QUEUE, "w1.1", 10)[0]) == 3
+
+
+def test_scripts_are_sent_again_when_redis_has_forgotten_them(client: redis.Redis) -> None:
+    ids = fill(client, 2)
+    client.script_flush()
+    assert [d.id for d in queues.claim(client, QUEUE, "w1.1", 5)[0]] == ids
+
+
+def test_cancelled_delayed_jobs_do_not_count(client: redis.Redis) -> None:
+    ids = fill(client, 3, at=time.time() + 1e6)
+    queues.holders_of(client, QUEUE, ids[:2], withdraw=True)
+    assert queues.depth(client, [QUEUE]) == {QUEUE: {"waiting": 0, "due_later": 1}}
