@@ -254,15 +254,6 @@ def _held(found: dict[str, str]) -> dict[str, Held]:
     return held
 
 
-def unknown(client: redis.Redis, queue: str, ids: Sequence[str]) -> list[str]:
-    """Those of `ids` that neither wait in Redis nor are held by a child, in the same order.
-
-    Raises:
-        DataLost: it is not known at present what runs.
-    """
-    return [i for i, at in _find(client, queue, ids, "check").items() if at == "-"]
-
-
 def missing(client: redis.Redis, by_queue: Mapping[str, Sequence[str]]) -> dict[str, tuple[list[str], str]]:
     """The ids that Redis does not know, for a caller that reads their rows now and then restores them. Until that, and
     for a minute after it, these jobs are not pushed directly any more. Two round trips, however many queues.

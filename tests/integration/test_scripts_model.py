@@ -12,7 +12,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
-from queue_app.dispatch import body, connection, epochs, keys, queues, unknown
+from queue_app.dispatch import body, connection, epochs, keys, listing, queues, unknown
 from tests.integration.queue_model import HOLDERS, NEED, QUEUE, Job, Look, holders, holding
 from tests.integration.queue_moves import Moves
 from tests.support.epochs import begin_epoch
@@ -39,7 +39,7 @@ class Dispatch(Moves):
         """A sweep asks for rows that wait: Redis stamps those that it does not know. Their rows are read then."""
         ids = [*self.chosen(data, self.known()), *self.chosen(data, self.unpushed)]
         expected = [i for i in ids if i in self.unpushed]
-        assert queues.unknown(self.client, QUEUE, ids) == expected
+        assert listing.unknown(self.client, {QUEUE: ids}).get(QUEUE, []) == expected
         found = queues.missing(self.client, {QUEUE: ids})
         missing, stamp = found[QUEUE]
         assert missing == expected
@@ -148,7 +148,7 @@ class Dispatch(Moves):
         for call in (
             lambda: queues.claim(self.client, QUEUE, holder, 1, self.now),
             lambda: queues.missing(self.client, {QUEUE: ids}),
-            lambda: queues.unknown(self.client, QUEUE, ids),
+            lambda: listing.unknown(self.client, {QUEUE: ids}),
             lambda: queues.restore(self.client, {QUEUE: ([Job(ids[0], 0, body.LANE).entry(None)], "1")}),
             lambda: holding(self.client, ids, withdraw=True),
             lambda: unknown.take(self.client, QUEUE, NEED, holder, 10),
