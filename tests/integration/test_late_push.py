@@ -191,6 +191,17 @@ def test_the_time_of_day_of_this_host_has_no_part_in_it(
     assert drain() == ids
 
 
+def test_clocks_are_compared_again_after_a_slow_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis's clock is at least what its answer says: of several answers the latest is the nearest."""
+    found = iter([10.0, 12.0, 11.0, 13.0, 14.0])
+    monkeypatch.setattr(connection, "_ask_once", lambda asked: connection.Knows("", next(found)))
+    client = connection.client()
+    monkeypatch.setattr(connection, "PROMPT", 0.0)
+    assert connection.fresh(client).clock == 12.0
+    monkeypatch.setattr(connection, "PROMPT", 60.0)
+    assert connection.fresh(client).clock == 13.0
+
+
 def test_a_process_whose_clock_was_set_goes_on_pushing() -> None:
     """The comparison of clocks is of an older time: it is made anew, and the job waits for its rows to be read once."""
     client = connection.client(dispatching.PUSH_TIMEOUT)
