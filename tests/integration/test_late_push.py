@@ -161,6 +161,10 @@ def test_a_sweep_leaves_what_is_announced_between_its_look_and_its_push() -> Non
     queues.hold(client, "default", child.holder, 1.7e9, {job_id: delivery.raw})
     assert queues.restore(client, {"default": ([(job_id, 0.0, delivery.raw)], stamp)}) == 0
     assert child.held() == {job_id} and drain() == []
+    child.end(delivery)
+    assert queues.restore(client, {"default": ([(job_id, 0.0, delivery.raw)], stamp)}) == 0
+    assert drain() == [] and states([job_id]) == ["succeeded"]
+    assert queues.push(client, "default", [(job_id, 0.0, delivery.raw)]) == 0, "a push may be under way"
 
 
 def test_what_is_remembered_of_sweeps_is_forgotten_after_a_minute(pushes: list[Any]) -> None:
