@@ -46,6 +46,9 @@ Unavailable = (RedisError, OSError, StoreUnavailable)
 #: The longest that a blocking wait on the bell lasts, in seconds (DESIGN §5).
 LONGEST_WAIT = 5.0
 
+#: Seconds within which an answer is prompt.
+PROMPT = 0.001
+
 _run_id = re.compile(r"^run_id:(\w+)", re.MULTILINE).search
 
 _lock = threading.Lock()
@@ -128,6 +131,17 @@ class Knows:
 
 
 def _ask_server(connection: Any) -> Knows:
+    """Asked again after a slow answer: the clock would seem to be slow by as much, and new jobs older than they are."""
+    found: list[Knows] = []
+    while len(found) < 3:
+        asked = time.monotonic()
+        found.append(_ask_once(connection))
+        if time.monotonic() - asked < PROMPT:
+            break
+    return max(found, key=lambda knows: knows.clock)
+
+
+def _ask_once(connection: Any) -> Knows:
     connection.send_packed_command(connection.pack_commands([("INFO", "server"), ("TIME",)]))
     try:
         found = _run_id(str(connection.read_response()))

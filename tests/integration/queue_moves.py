@@ -32,7 +32,10 @@ class Moves(Model):
         made, at = self.make(count, priority, lane), self.at(delay)
         sooner = at is not None and at < min(self.due.values(), default=float("inf"))
         self.pushes.append((time.monotonic(), [job.entry(at) for job in made]))
-        assert self.carried_out(-1) == count
+        pushed = self.carried_out(-1)
+        if pushed is None:  # clocks were compared while this process was held up: that is made good now
+            pushed = self.carried_out(-1)
+        assert pushed == count
         for job in made:
             self.put(job, at)
         assert self.rung() or (at is not None and not sooner), "nobody is told"

@@ -161,6 +161,10 @@ def test_a_sweep_leaves_what_is_announced_between_its_look_and_its_push() -> Non
     queues.hold(client, "default", child.holder, 1.7e9, {job_id: delivery.raw})
     assert queues.restore(client, {"default": ([(job_id, 0.0, delivery.raw)], stamp)}) == 0
     assert child.held() == {job_id} and drain() == []
+    child.end(delivery)
+    assert queues.restore(client, {"default": ([(job_id, 0.0, delivery.raw)], stamp)}) == 0
+    assert drain() == [] and states([job_id]) == ["succeeded"]
+    assert queues.push(client, "default", [(job_id, 0.0, delivery.raw)]) == 0, "a push may be under way"
 
 
 def test_what_is_remembered_of_sweeps_is_forgotten_after_a_minute(pushes: list[Any]) -> None:
@@ -189,6 +193,17 @@ def test_the_time_of_day_of_this_host_has_no_part_in_it(
             patched.setattr(time, "time", lambda seconds=seconds, source=time.time: source() + seconds)
             assert queues.push(connection.client(), "default", [entry], time.monotonic()) == 1
     assert drain() == ids
+
+
+def test_clocks_are_compared_again_after_a_slow_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis's clock is at least what its answer says: of several answers the latest is the nearest."""
+    found = iter([10.0, 12.0, 11.0, 13.0, 14.0])
+    monkeypatch.setattr(connection, "_ask_once", lambda asked: connection.Knows("", next(found)))
+    client = connection.client()
+    monkeypatch.setattr(connection, "PROMPT", 0.0)
+    assert connection.fresh(client).clock == 12.0
+    monkeypatch.setattr(connection, "PROMPT", 60.0)
+    assert connection.fresh(client).clock == 13.0
 
 
 def test_a_process_whose_clock_was_set_goes_on_pushing() -> None:

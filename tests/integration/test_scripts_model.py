@@ -86,6 +86,8 @@ class Dispatch(Moves):
         mine = [i for i in ids if by.get(i, holder) == holder]
         bodies = {i: self.jobs[i].entry(None)[2] for i in ids}
         queues.hold(self.client, QUEUE, holder, self.now, bodies)
+        for job_id in mine:
+            self.stamps.pop(job_id, None)
         for job_id in sorted(set(mine) - by.keys()):
             self.remove(job_id)
             self.dangling.discard(job_id)

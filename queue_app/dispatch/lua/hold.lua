@@ -13,6 +13,8 @@ or out of what is due, as a claim does. Else the entry left there would start a 
 allow_when_full()
 if not is_of_this_life(redis.call('GET', KEYS[1])) then return redis.error_reply(LOST) end
 local base, mine, count = ARGV[2], '@' .. ARGV[3], 0
+local t = redis.call('TIME')
+local stamp = string.format('%.0f', t[1] * 1000000 + t[2])
 for i = 5, #ARGV, 2 do
   local id = ARGV[i]
   local owner = redis.call('HGET', KEYS[2], id)
@@ -24,6 +26,8 @@ for i = 5, #ARGV, 2 do
     end
     redis.call('HSET', KEYS[3], id, ARGV[4] .. '|' .. ARGV[i + 1])
     redis.call('HSET', KEYS[2], id, mine)
+    -- Whoever has looked for it before must not push it after it has ended.
+    redis.call('ZADD', base .. 'restored', 'XX', stamp, id)
     count = count + 1
   end
 end
