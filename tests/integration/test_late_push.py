@@ -218,3 +218,9 @@ def test_a_process_whose_clock_was_set_goes_on_pushing() -> None:
     connection.put(client, own)
     assert ids[0] in drain()
     assert abs(own.queue_app_knows.clock + time.monotonic() - time.time()) < 60
+
+
+def test_a_push_is_not_direct_after_the_clock_of_redis_was_set_back() -> None:
+    """Its age is not known then: it seems to come before it was made."""
+    client, ahead = connection.client(), time.monotonic() + 60
+    assert queues.push(client, "default", [("some-id", 0.0, '0:-|["t"]')], ahead) is None

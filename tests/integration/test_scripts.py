@@ -51,6 +51,15 @@ def test_very_many_cancelled_are_passed_over(client: redis.Redis) -> None:
     assert [d.id for d in found] == ids[-1:]
 
 
+def test_a_lane_does_not_lose_its_turn_to_cancelled_ids(client: redis.Redis) -> None:
+    """Or a tenant that cancels much waits for all the turns of these."""
+    first = [Job(f"a-{n}", 0, "a") for n in range(50)]
+    second = [Job(f"b-{n}", 0, "b") for n in range(50)]
+    assert queues.push(client, QUEUE, [job.entry(None) for job in [*first, *second]]) == 100
+    queues.holders_of(client, QUEUE, [job.id for job in first[:40]], withdraw=True)
+    assert [d.id for d in queues.claim(client, QUEUE, "w1.1", 4)[0]] == ["a-40", "a-41", "b-0", "a-42"]
+
+
 def test_very_many_become_due_at_once(client: redis.Redis) -> None:
     at = time.time() + 1e6
     ids = fill(client, 3_500, at=at)

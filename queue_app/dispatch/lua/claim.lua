@@ -45,12 +45,17 @@ for _, prio in ipairs(redis.call('ZREVRANGE', KEYS[3], 0, -1)) do
     -- With other lanes waiting, take a fair share and go to the end of the line.
     local others = redis.call('LLEN', lanes)
     local share = others > 0 and math.max(1, math.ceil(want / (others + 1))) or want
-    local ids = redis.call('LPOP', list, share)
-    if ids then
+    -- A lane does not lose its turn to ids that were cancelled.
+    local ids, missing = redis.call('LPOP', list, share), share
+    while ids do
       scanned = scanned + #ids
-      if redis.call('EXISTS', list) == 1 then redis.call('RPUSH', lanes, lane) end
-      want = want - give(ids, KEYS[2], KEYS[6], KEYS[8], ARGV[5], stamp, seen, out)
+      local more = #ids == missing
+      missing = missing - give(ids, KEYS[2], KEYS[6], KEYS[8], ARGV[5], stamp, seen, out)
+      if not more or missing <= 0 or scanned >= 20000 then break end
+      ids = redis.call('LPOP', list, missing)
     end
+    want = want - (share - missing)
+    if redis.call('EXISTS', list) == 1 then redis.call('RPUSH', lanes, lane) end
   end
   if redis.call('EXISTS', lanes) == 0 then
     redis.call('ZREM', KEYS[3], prio)

@@ -21,7 +21,8 @@ if ARGV[3] ~= '' then
   local left = made + ARGV[4] - now
   -- With the data went the memory of what was pushed or restored of those made before.
   local begun = string.match(epoch, '^[^|]*|[^|]*|([^|]*)|')
-  if left <= 0 or (begun and made <= tonumber(begun)) then return -1 end
+  -- More is left than there was: the clock of Redis was set back, and their age is not known.
+  if left <= 0 or left > ARGV[4] + 1 or (begun and made <= tonumber(begun)) then return -1 end
   -- The same call once more, repeated on its way, must not run jobs again that have ended.
   if not redis.call('SET', base .. 'pushed:' .. ARGV[5], '', 'NX', 'PX', math.ceil(left * 1000)) then return 0 end
 end
