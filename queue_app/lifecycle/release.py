@@ -99,6 +99,24 @@ def load_some(
     return count, _place(found, limit)
 
 
+def queues_of_near(check: Check) -> set[str]:
+    """The queues of the jobs whose time is near, or may be by the clock of another host.
+
+    Args:
+        check: called before each part of the walk through them.
+    """
+    until = horizon() + timedelta(seconds=conf.get().DUE_HORIZON)
+    names: set[str] = set()
+    place: Place | None = None
+    while True:
+        check()
+        found = list(_timed(until, place).values_list("run_after", "pk", "queue")[:PART])
+        names.update(queue for _, _, queue in found)
+        place = _place(found, PART)
+        if place is None:
+            return names
+
+
 def _timed(until: datetime, after: Place | None, start: datetime | None = None) -> JobQuerySet:
     rows = Job.objects.using(write_alias()).timed().filter(run_after__lte=until)
     if after is not None:
