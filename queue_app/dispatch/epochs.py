@@ -138,8 +138,9 @@ def _enter(client: redis.Redis, shard: str, phase: str, name: str, life: str) ->
 
 
 def announce(client: redis.Redis, shard: str, name: str, worker_id: str) -> None:
-    """A worker has announced what it runs of this shard, in the epoch of this name."""
-    client.sadd(keys.announced(shard), f"{worker_id}|{name}")
+    """A worker has announced what it runs of this shard, in the epoch of this name. Noted while claims wait for that;
+    also when Redis is full."""
+    scripts.announce(client, [keys.epoch(shard), keys.announced(shard)], [name, worker_id])
 
 
 def announced(client: redis.Redis, shard: str, name: str) -> set[str]:

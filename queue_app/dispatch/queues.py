@@ -323,8 +323,8 @@ def holders(client: redis.Redis, queue: str) -> list[str]:
 
 
 def note(client: redis.Redis, queues: Iterable[str]) -> None:
-    """List queues by name, for operators' pages and for recovery."""
-    client.sadd(keys.queues(), *queues)
+    """List queues by name, for operators' pages and for recovery; also when Redis is full."""
+    scripts.note(client, [keys.queues()], list(queues))
 
 
 def known(client: redis.Redis) -> set[str]:

@@ -67,9 +67,6 @@ def begin(
         How many jobs were dropped. They come back from the record.
     """
     names = names_of_queues(client, check)
-    if names:
-        check()
-        queues.note(client, names)
     count = 0
     mine = [name for name in names if keys.shard_of(name) == shard]
     for start in range(0, len(mine), QUEUES):
@@ -85,6 +82,9 @@ def begin(
         if not stale:
             return count
         unreachable = cursor > 0
+    if names:  # only now: a full Redis has room again
+        check()
+        queues.note(client, names)
     sync_pauses(client, check)
     check()
     epochs.begin(client, shard, ids.new_text(), life)

@@ -1,0 +1,13 @@
+--[[ announce: a worker has announced what it runs, in the epoch of this name. See epochs.py.
+
+Uses  full
+KEYS  1 {s}:epoch  2 {s}:announced
+ARGV  1 the name of the epoch   2 the worker
+Out   1 when that was noted; 0 when nobody waits for it (any more)
+]]
+allow_when_full()
+local epoch = redis.call('GET', KEYS[1]) or ''
+if string.match(epoch, '^[^|]*|([^|]*)|') ~= ARGV[1] or string.sub(epoch, -7) ~= '|closed' then return 0 end
+redis.call('SADD', KEYS[2], ARGV[2] .. '|' .. ARGV[1])
+redis.call('EXPIRE', KEYS[2], 3600)
+return 1
