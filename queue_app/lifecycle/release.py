@@ -198,6 +198,7 @@ def restore_missing(
     *,
     check: Check = unchecked,
     keep: Check = unchecked,
+    left: list[tuple[UUID | str, str]] | None = None,
 ) -> int:
     """`restore` of many rows, most of which Redis knows.
 
@@ -205,6 +206,7 @@ def restore_missing(
         found: (id, queue) of rows that were waiting a moment ago.
         check: asked before each batch of writes.
         keep: called for each batch.
+        left: as for `restore`.
 
     Returns:
         How many were missing.
@@ -212,7 +214,7 @@ def restore_missing(
     count = 0
     for begin in range(0, len(found), CHUNK):
         keep()
-        count += restore(client, found[begin : begin + CHUNK], check)
+        count += restore(client, found[begin : begin + CHUNK], check, left)
     return count
 
 
