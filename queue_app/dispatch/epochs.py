@@ -133,6 +133,12 @@ def end(client: redis.Redis, shard: str, epoch: Epoch) -> bool:
     return _enter(client, shard, "lost", epoch.name, epoch.life)
 
 
+def bind(client: redis.Redis, shard: str, epoch: Epoch, life: str) -> bool:
+    """Let an epoch without one have the life of the server, which is known by now. Nothing else changes. Returns
+    whether this call did that; not if its connection leads to another server."""
+    return bool(scripts.bind(client, [keys.epoch(shard)], [epoch.name, life]))
+
+
 def _enter(client: redis.Redis, shard: str, phase: str, name: str, life: str) -> bool:
     return bool(scripts.epoch(client, [keys.epoch(shard), keys.announced(shard)], [phase, name, life]))
 
