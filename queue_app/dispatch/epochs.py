@@ -136,19 +136,26 @@ def end(client: redis.Redis, shard: str, epoch: Epoch) -> bool:
     return _enter(client, shard, "lost", epoch.name)
 
 
+def bind(client: redis.Redis, shard: str, epoch: Epoch, life: str) -> bool:
+    """Let an epoch without one have the life of the server, which is known by now. Nothing else changes. Returns
+    whether this call did that; not if its connection leads to another server."""
+    return bool(scripts.bind(client, [keys.epoch(shard)], [epoch.name, life]))
+
+
 def _enter(client: redis.Redis, shard: str, phase: str, name: str, life: str = "") -> bool:
     return bool(scripts.epoch(client, [keys.epoch(shard), keys.announced(shard)], [phase, name, life]))
 
 
 def announce(client: redis.Redis, shard: str, name: str, worker_id: str) -> None:
-    """A worker has announced what it runs of this shard, in the epoch of this name."""
-    client.sadd(keys.announced(shard), f"{worker_id}|{name}")
+    """A worker has announced what it runs of this shard, in the epoch of this name; noted also when Redis is full.
+    `workers.remove` strikes it off."""
+    scripts.announce(client, [keys.epoch(shard), keys.announced(shard)], [name, worker_id])
 
 
 def announced(client: redis.Redis, shard: str, name: str) -> set[str]:
     """The workers that have."""
-    members = (str(member).partition("|") for member in client.smembers(keys.announced(shard)))
-    return {worker_id for worker_id, _, of in members if of == name}
+    found = client.hgetall(keys.announced(shard))
+    return {str(worker_id) for worker_id, of in found.items() if str(of) == name}
 
 
 def life_of_server(client: redis.Redis) -> str:

@@ -34,6 +34,15 @@ def complaints(client: redis.Redis) -> list[Complaint]:
                 "Allow the command INFO, and connect to one server rather than to a proxy.",
             )
         )
+    elif any(epoch.life == epochs.UNNAMED for epoch in epochs.read(client).values()):
+        found.append(
+            Complaint(
+                7,
+                "Connections to Redis led to several servers lately. A loss of its last second of writes, after a"
+                " failover or a restart, may go unnoticed until the leader has seen one server alone for a minute.",
+                "If this stays, connect to one server rather than to a proxy.",
+            )
+        )
     policy = _eviction_policy(client)
     if policy not in (None, "noeviction"):
         found.append(

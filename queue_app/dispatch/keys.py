@@ -7,7 +7,7 @@ S is `{jq:<shard>}` here, and Q is `{jq:<shard>}:<queue>`.
 
     S:epoch                  STRING  life '|' name '|' begun '|' phase of the data (see epochs.py)
     S:epoch:count            STRING  writes counted, only where the server's run_id cannot be used
-    S:announced              SET     workers that have announced what they run since this epoch began
+    S:announced              HASH    worker → the epoch in which it has announced what it runs
     Q:body                   HASH    id → body of a job that waits (see body.py), or '@' holder
     Q:levels                 ZSET    priorities that have lanes
     Q:lanes:<prio>           LIST    lanes with work, in turn

@@ -310,8 +310,8 @@ def hold(client: redis.Redis, queue: str, holder: str, at: float, bodies: dict[s
 
 
 def note(client: redis.Redis, queues: Iterable[str]) -> None:
-    """List queues by name, for operators' pages and for recovery."""
-    client.sadd(keys.queues(), *queues)
+    """List queues by name, for operators' pages and for recovery; also when Redis is full."""
+    scripts.note(client, [keys.queues()], list(queues))
 
 
 def known(client: redis.Redis) -> set[str]:

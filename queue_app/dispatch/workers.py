@@ -57,8 +57,8 @@ def beat(client: redis.Redis, worker_id: str, queues: Sequence[str]) -> None:
 
 def remove(client: redis.Redis, worker_id: str) -> None:
     """Strike a worker off; what its children held must have been taken back before."""
-    client.hdel(keys.workers(), worker_id)
-    client.delete(keys.control(worker_id))
+    commands = [("HDEL", keys.workers(), worker_id), ("DEL", keys.control(worker_id))]
+    scripts.ask(client, *commands, *[("HDEL", keys.announced(shard), worker_id) for shard in keys.shards()])
 
 
 def interrupt(client: redis.Redis, worker_id: str, ids: Sequence[str]) -> None:

@@ -13,23 +13,35 @@ from queue_app import conf, ids
 from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.lifecycle import release
 from queue_app.lifecycle.release import Check, Place, unchecked
-from queue_app.models import Job, Queue, Worker
+from queue_app.models import Job, Queue, Worker, bulk
 from queue_app.models.bulk import write_alias
 from queue_app.states import JobState
 
 #: Queues in one round trip.
 QUEUES = 500
+#: Names of queues that are looked up in one query.
+NAMES = 5_000
 #: Rows read at once. The database sorts all that wait for each page.
 PAGE = 50_000
 
 
-def names_of_queues(client: redis.Redis) -> list[str]:
-    """All queues that may have something in Redis, sorted."""
-    using = write_alias()
+def names_of_queues(client: redis.Redis, check: Check = unchecked) -> list[str]:
+    """All queues that may have something in Redis, sorted. What waits for a time is there only when that is near.
+
+    Args:
+        check: called before each question to the record.
+    """
     names = set(names_in_redis(client))
-    names.update(Queue.objects.using(using).values_list("name", flat=True))
-    names.update(Job.objects.using(using).waiting_now().values_list("queue", flat=True).distinct())
-    names.update(Job.objects.using(using).timed().values_list("queue", flat=True).distinct())
+    names.update(Queue.objects.using(write_alias()).values_list("name", flat=True))
+    database, after = bulk.write_connection(), ""
+    while True:
+        check()
+        found = bulk.for_vendor(database).names_of_waiting(database, after, NAMES)
+        names.update(found)
+        if len(found) < NAMES:
+            break
+        after = found[-1]
+    names.update(release.queues_of_near(check))
     return sorted(names)
 
 
@@ -48,16 +60,13 @@ def begin(
 
     Args:
         life: what the epoch is bound to (see epochs.life_of_server).
-        check: asked before each batch of writes.
+        check: asked before each batch of writes, and each question to the record.
         unreachable: whether keys that lead to others may be missing, so that all keys have to be looked at.
 
     Returns:
         How many jobs were dropped. They come back from the record.
     """
-    names = names_of_queues(client)
-    if names:
-        check()
-        queues.note(client, names)
+    names = names_of_queues(client, check)
     count = 0
     mine = [name for name in names if keys.shard_of(name) == shard]
     for start in range(0, len(mine), QUEUES):
@@ -73,6 +82,9 @@ def begin(
         if not stale:
             return count
         unreachable = cursor > 0
+    if names:  # only now: a full Redis has room again
+        check()
+        queues.note(client, names)
     sync_pauses(client, check)
     check()
     epochs.begin(client, shard, ids.new_text(), life)

@@ -98,6 +98,24 @@ def load_some(
     return count, _place(found, limit)
 
 
+def queues_of_near(check: Check) -> set[str]:
+    """The queues of the jobs whose time is near, or may be by the clock of another host.
+
+    Args:
+        check: called before each part of the walk through them.
+    """
+    until = horizon() + timedelta(seconds=conf.get().DUE_HORIZON)
+    names: set[str] = set()
+    place: Place | None = None
+    while True:
+        check()
+        found = list(_timed(until, place).values_list("run_after", "pk", "queue")[:PART])
+        names.update(queue for _, _, queue in found)
+        place = _place(found, PART)
+        if place is None:
+            return names
+
+
 def _timed(until: datetime, after: Place | None, start: datetime | None = None) -> JobQuerySet:
     rows = Job.objects.using(write_alias()).timed().filter(run_after__lte=until)
     if after is not None:
@@ -176,6 +194,7 @@ def restore_missing(
     *,
     check: Check = unchecked,
     keep: Check = unchecked,
+    left: list[tuple[UUID | str, str]] | None = None,
 ) -> int:
     """`restore` of many rows, most of which Redis knows.
 
@@ -183,6 +202,7 @@ def restore_missing(
         found: (id, queue) of rows that were waiting a moment ago.
         check: asked before each batch of writes.
         keep: called for each batch.
+        left: as for `restore`.
 
     Returns:
         How many were missing.
@@ -190,7 +210,7 @@ def restore_missing(
     count = 0
     for begin in range(0, len(found), CHUNK):
         keep()
-        count += restore(client, found[begin : begin + CHUNK], check)
+        count += restore(client, found[begin : begin + CHUNK], check, left)
     return count
 
 

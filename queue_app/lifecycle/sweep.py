@@ -27,6 +27,8 @@ LIMIT = 50_000
 #: Most rows of a queue, the newest ones, among which late commits are looked for. With very many queues it is their
 #: share of LIMIT, and never less than the second number.
 NEWEST, LEAST = 2_000, 5
+#: Looks at a row that another transaction holds, one in each call; after these it is left to the slow walk.
+TRIES = 20
 #: Queues in one query.
 QUEUES = 5_000
 
@@ -55,7 +57,7 @@ class Recent:
 
     One query reads the newest rows of all queues. What a queue has more of them is remembered by where it begins, and
     looked at afterwards. Ids that were looked at are remembered while they are new, so that the query finds again only
-    those whose transaction was committed late.
+    those whose transaction was committed late. A row that another transaction held is looked at again.
     """
 
     def __init__(self) -> None:
@@ -66,6 +68,7 @@ class Recent:
         self._reached: UUID | None = None  # all rows before it were looked at, or are in `_left`
         self._left: dict[str, UUID] = {}  # queue → the rows behind this one were not all looked at
         self._seen: set[str] = set()
+        self._again: dict[tuple[str, str], int] = {}  # id and queue of rows that were held → looks at them
         self._listed: set[str] = set()  # the queues of the pass before
         self._met: set[str] = set()  # those of this pass, so far
         self._share = LEAST
@@ -99,13 +102,13 @@ class Recent:
         """
         if not self._after:
             self._begin(limit)
-        count, looked = 0, 0
+        count, looked = self._look(client, list(self._again), check, keep), 0
         while True:
             keep()
             found, after = self._newest()
             self._list(client, [name for name, _ in found])
             rows = self._unseen(found)
-            count += release.restore_missing(client, rows, check=check, keep=keep)
+            count += self._look(client, rows, check, keep)
             self._seen.update(job_id for job_id, _ in rows)
             looked += len(rows)
             self._after = after
@@ -115,6 +118,17 @@ class Recent:
             if over():
                 return count
         return count + self._rest(client, max(1, limit - looked), check, keep, over)
+
+    def _look(self, client: redis.Redis, rows: list[tuple[str, str]], check: Check, keep: Check) -> int:
+        """Push those of these rows that are missing, and note which of them were held by another transaction."""
+        left: list[tuple[UUID | str, str]] = []
+        count = release.restore_missing(client, rows, check=check, keep=keep, left=left)
+        held = {(str(pk), queue) for pk, queue in left}
+        for row in rows:
+            looks = self._again.pop(row, 0) + 1
+            if row in held and looks < TRIES:
+                self._again[row] = looks
+        return count
 
     def _begin(self, limit: int) -> None:
         end = clock.seconds() - conf.get().SWEEP_GRACE
@@ -168,7 +182,7 @@ class Recent:
                 rows = rows.filter(id__gt=place, id__lt=self._span[1]).order_by("id")
                 found = list(rows.values_list("pk", flat=True)[:part])
                 missing = [(str(pk), name) for pk in found if str(pk) not in self._seen]
-                count += release.restore_missing(client, missing, check=check, keep=keep)
+                count += self._look(client, missing, check, keep)
                 if len(found) == part:
                     self._left[name] = found[-1]
                 else:

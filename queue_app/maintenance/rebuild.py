@@ -22,6 +22,12 @@ logger = logging.getLogger(__name__)
 SLICE = 1.0
 #: Version of the layout of keys; see dispatch/keys.py.
 LAYOUT = "2"
+#: Seconds within which a server may come back to life if connections lead to several by turns; later it is one that
+#: lived on, and has become the master again.
+TURNS = 60.0
+#: Seconds for which all connections must lead to one server before an epoch without a life gets its life; and seconds
+#: between two looks.
+STABLE, LIFE_LOOK = 60.0, 5.0
 
 
 class Rebuild:
@@ -32,7 +38,8 @@ class Rebuild:
         self._refill: Refill | None = None
         self._refilling: tuple[str, ...] = ()  # the names of the epochs that are refilled
         self._restored = 0  # jobs put back by this rebuild
-        self._ended: set[str] = set()  # lives of epochs that ended
+        self._ended: dict[str, float] = {}  # lives of epochs that ended → when (monotonic)
+        self._life = ("", 0.0, 0.0)  # the server's, where epochs have none; since when; when it was looked at
         self._layout_cursor: int | None = None
         self._layout_of: str | None = None  # name of the epoch for which the layout was looked at
 
@@ -44,6 +51,7 @@ class Rebuild:
         """
         epochs_now = mandate.epochs
         if all(epoch.phase == epochs.WHOLE and not epoch.lost for epoch in epochs_now.values()):
+            self._bind(mandate, epochs_now)
             self._drop_old_layout(mandate, epochs_now)
             return 0
         mandate.unfinished = True
@@ -56,12 +64,10 @@ class Rebuild:
         return self._fill(mandate, {s: e for s, e in epochs_now.items() if e.phase == epochs.FILLING})
 
     def _begin(self, mandate: Mandate, lost: dict[str, Epoch]) -> None:
-        life = epochs.life_of_server(mandate.client)
-        if (
-            life in self._ended
-        ):  # no process has the life of an earlier one: connections lead to several servers
+        life, now = epochs.life_of_server(mandate.client), time.monotonic()
+        if now - self._ended.get(life, -TURNS) < TURNS:  # connections lead to several servers by turns
             life = epochs.UNNAMED
-        self._ended.update(epoch.life for epoch in lost.values() if epoch.life != life)
+        self._ended.update({epoch.life: now for epoch in lost.values() if epoch.life != life})
         for shard, epoch in lost.items():
             # With an epoch, if of another life, the data are as they were at some moment.
             torn = not epoch.life
@@ -70,6 +76,24 @@ class Rebuild:
                 logger.warning(
                     "Redis lost its data or went back in time; %d stale jobs were dropped.", dropped
                 )
+        mandate.check()
+
+    def _bind(self, mandate: Mandate, epochs_now: dict[str, Epoch]) -> None:
+        """Let epochs without a life have the server's, once it has been the same for a while."""
+        unnamed = {shard: epoch for shard, epoch in epochs_now.items() if epoch.life == epochs.UNNAMED}
+        (life, since, looked), now = self._life, time.monotonic()
+        if not unnamed or now - looked < LIFE_LOOK:
+            return
+        found = epochs.life_of_server(mandate.client)
+        if found != life or now - looked > 3 * LIFE_LOOK:
+            since = now
+        self._life = (found, since, now)
+        if found == epochs.UNNAMED or now - since < STABLE:
+            return
+        mandate.check()
+        for shard, epoch in unnamed.items():
+            if epochs.bind(mandate.client, shard, epoch, found):
+                logger.info("All connections have led to one Redis for a while: its life is named again.")
         mandate.check()
 
     def _open(self, mandate: Mandate, closed: dict[str, Epoch]) -> None:

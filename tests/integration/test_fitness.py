@@ -10,7 +10,7 @@ import redis
 from django.core import checks
 from django.test import override_settings
 
-from queue_app.dispatch import connection, fitness
+from queue_app.dispatch import connection, fitness, keys
 from queue_app.management.starting import check_stores
 from tests.support.servers import RedisServer
 
@@ -52,6 +52,11 @@ def test_the_system_check_asks_the_server_with_deploy_alone(evicting: redis.Redi
 
     assert "queue_app.W004" in found(True)
     assert "queue_app.W004" not in found(False)
+
+
+def test_an_epoch_without_a_life_is_complained_of(clean_redis: redis.Redis) -> None:
+    clean_redis.set(keys.epoch("main"), "-|x|whole")
+    assert numbers() == [7]
 
 
 def test_a_server_that_hides_its_run_id_is_complained_of(

@@ -138,6 +138,42 @@ def test_a_commit_that_came_late_is_found(travel: Callable[[float], None]) -> No
     assert late in drain()
 
 
+def test_a_row_that_was_locked_when_it_was_looked_at_is_looked_at_again(
+    travel: Callable[[float], None], monkeypatch: pytest.MonkeyPatch, looked: list[str]
+) -> None:
+    """Somebody changed its priority just then, or looked at it FOR UPDATE."""
+    monkeypatch.setattr(sweep, "NEWEST", 2)
+    recent, client = Recent(), connection.client()
+    locked, free, *more = lose(6)  # more than are read at first
+    travel(6)
+    entries = dispatching.entries_of_waiting
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            dispatching,
+            "entries_of_waiting",
+            lambda ids: [entry for entry in entries(ids) if entry[0] not in (locked, more[-1])],
+        )
+        assert recent.run(client) == 4
+        assert recent.run(client) == 0
+    assert recent.run(client) == 2
+    assert sorted(drain()) == sorted([locked, free, *more])
+    del looked[:]
+    recent.run(client)
+    assert looked == [], "once is enough"
+
+
+def test_one_that_stays_locked_is_left_to_the_walk(
+    travel: Callable[[float], None], monkeypatch: pytest.MonkeyPatch, looked: list[str]
+) -> None:
+    monkeypatch.setattr(dispatching, "entries_of_waiting", lambda ids: [])
+    recent, client = Recent(), connection.client()
+    (locked,) = lose()
+    travel(6)
+    for _ in range(sweep.TRIES + 5):
+        assert recent.run(client) == 0
+    assert looked == [locked] * sweep.TRIES
+
+
 def test_a_commit_that_came_very_late_is_found_by_the_walk(travel: Callable[[float], None]) -> None:
     recent, client = Recent(), connection.client()
     backlog(10)

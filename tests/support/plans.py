@@ -36,7 +36,7 @@ def explained() -> Iterator[list[Plan]]:
     found: list[Plan] = []
 
     def explain(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-        if sql.startswith("SELECT") and "queue_app_" in sql:
+        if sql.startswith(("SELECT", "\nWITH RECURSIVE")) and "queue_app_" in sql:
             raw = context["connection"].connection.cursor()
             raw.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", params)
             (text,) = raw.fetchone()

@@ -6,6 +6,7 @@ Every module has the same functions:
     end_attempts(connection, endings, worker_id) -> Accepted   the guarded write of outcomes; which ones counted
     mark_running(connection, starts, worker_id)           say `running` of rows whose attempt is under way
     read_waiting(connection, ids, limit) -> list[Waiting]  what Redis is to carry of rows that wait
+    names_of_waiting(connection, after, limit)            the queues that have waiting rows
     newest_waiting(connection, after, since, until, each, queues)  the newest waiting rows of all queues
     walk_waiting(connection, after, until, limit)         waiting rows by queue and id
     oldest_waiting(connection, queues, first)             since when the first of each queue wait

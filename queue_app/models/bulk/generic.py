@@ -14,6 +14,7 @@ from django.db.models.functions import Coalesce
 
 from queue_app import clock, ids
 from queue_app.models.attempt import Attempt
+from queue_app.models.bulk.generic_scans import names_of_waiting as names_of_waiting
 from queue_app.models.bulk.generic_scans import newest_waiting as newest_waiting
 from queue_app.models.bulk.generic_scans import oldest_waiting as oldest_waiting
 from queue_app.models.bulk.generic_scans import walk_waiting as walk_waiting

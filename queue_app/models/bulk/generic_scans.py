@@ -12,15 +12,21 @@ from queue_app.models.job import Job
 from queue_app.states import JobState
 
 
+def names_of_waiting(connection: BaseDatabaseWrapper, after: str, limit: int) -> list[str]:
+    """The queues behind `after` that have waiting rows, sorted; at most `limit`."""
+    waiting = Job.objects.using(connection.alias).waiting_now().filter(queue__gt=after)
+    return list(waiting.order_by("queue").values_list("queue", flat=True).distinct()[:limit])
+
+
 def newest_waiting(
     connection: BaseDatabaseWrapper, after: str, since: UUID, until: UUID, each: int, queues: int
 ) -> list[tuple[str, list[str]]]:
     """The queues behind `after` that have waiting rows, sorted, and the ids of the newest of those that say `queued`:
     see postgresql_scans."""
-    waiting = Job.objects.using(connection.alias).waiting_now().filter(queue__gt=after)
-    names = list(waiting.order_by("queue").values_list("queue", flat=True).distinct()[:queues])
+    names = names_of_waiting(connection, after, queues)
     if not names:
         return []
+    waiting = Job.objects.using(connection.alias).waiting_now().filter(queue__gt=after)
     rows = waiting.filter(queue__lte=names[-1], state=JobState.QUEUED, id__gte=since, id__lt=until)
     place = Window(RowNumber(), partition_by="queue", order_by=F("id").desc())
     found: dict[str, list[str]] = {name: [] for name in names}

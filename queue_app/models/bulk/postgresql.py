@@ -19,6 +19,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from queue_app import ids
+from queue_app.models.bulk.postgresql_scans import names_of_waiting as names_of_waiting
 from queue_app.models.bulk.postgresql_scans import newest_waiting as newest_waiting
 from queue_app.models.bulk.postgresql_scans import oldest_waiting as oldest_waiting
 from queue_app.models.bulk.postgresql_scans import walk_waiting as walk_waiting

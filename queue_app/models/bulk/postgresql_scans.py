@@ -18,8 +18,8 @@ _READY = f"{_WAITING} AND state = '{JobState.QUEUED}'"
 _IN_ORDER = "; ".join(
     f"SET LOCAL {name} = off" for name in ("enable_seqscan", "enable_bitmapscan", "enable_sort", "jit")
 )
-#: Each step of the recursion looks up the next name. The limit outside ends it early.
-_NEWEST = f"""
+#: Each step of the recursion looks up the next name. A limit outside ends it early.
+_NAMES = f"""
 WITH RECURSIVE names (queue) AS (
     (SELECT queue FROM queue_app_job WHERE {_WAITING} AND queue > %s ORDER BY queue LIMIT 1)
     UNION ALL
@@ -27,11 +27,14 @@ WITH RECURSIVE names (queue) AS (
         SELECT queue FROM queue_app_job WHERE {_WAITING} AND queue > names.queue ORDER BY queue LIMIT 1
     ) FROM names WHERE names.queue IS NOT NULL
 )
+SELECT queue FROM names WHERE queue IS NOT NULL LIMIT %s
+"""  # noqa: S608 - constants
+_NEWEST = f"""
 SELECT found.queue, ARRAY(
     SELECT id::text FROM queue_app_job WHERE {_READY} AND queue = found.queue AND id >= %s AND id < %s
     ORDER BY queue_app_job.id DESC LIMIT %s
 )
-FROM (SELECT queue FROM names WHERE queue IS NOT NULL LIMIT %s) AS found
+FROM ({_NAMES}) AS found
 """  # noqa: S608 - constants
 _WALK = f"""
 SELECT id::text, queue FROM queue_app_job WHERE {_READY} AND (queue, id) > (%s, %s) AND id < %s
@@ -46,6 +49,14 @@ SELECT given.queue, extract(epoch FROM (
 ))::float8
 FROM unnest(%s::text[]) AS given (queue)
 """  # noqa: S608 - constants
+
+
+def names_of_waiting(connection: BaseDatabaseWrapper, after: str, limit: int) -> list[str]:
+    """The queues behind `after` ("" for the beginning) that have waiting rows, sorted; at most `limit`."""
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+        cursor.execute(_IN_ORDER)
+        cursor.execute(_NAMES, [after, limit])
+        return [queue for (queue,) in cursor.fetchall()]
 
 
 def newest_waiting(
@@ -64,7 +75,7 @@ def newest_waiting(
     """
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         cursor.execute(_IN_ORDER)
-        cursor.execute(_NEWEST, [after, since, until, each, queues])
+        cursor.execute(_NEWEST, [since, until, each, after, queues])
         return cursor.fetchall()
 
 
