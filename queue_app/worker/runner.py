@@ -95,7 +95,12 @@ class Runner:
         now = self._start(slot, delivery, hard)
         try:
             # Looked at when the slot is on the board already: the keeper counts first, and looks there then.
-            if self._board.requests[self._index] != heard or now - self.hands.since > self._stale:
+            # A suspect waits outside the backlog, where nobody looks when others begin.
+            if (
+                self._board.requests[self._index] != heard
+                or now - self.hands.since > self._stale
+                or delivery.suspect
+            ):
                 # Asking writes: not in the task's transaction, which is begun anew.
                 if transaction is not None:
                     transaction.roll_back()

@@ -239,6 +239,28 @@ def test_a_suspect_that_was_cancelled_while_it_waited_does_not_begin(child: Slot
     assert queues.depth(connection.client(), ["default"])["default"] == {"waiting": 0, "due_later": 0}
 
 
+def test_a_suspect_that_was_cancelled_before_others_began_does_not_begin(
+    child: Slots, tmp_path: Path
+) -> None:
+    """One of those that begin while it waits hears of the cancellation."""
+    folder = str(tmp_path)
+    long = [tasks.wait_for_file.enqueue(folder, name, f"release-{name}").id for name in ("a", "b")]
+    heard = tasks.note.enqueue(folder, "heard").id
+    job_id = suspect(tasks.note, folder, "begun")
+    child.threads._patience._since[job_id] = time.monotonic() - 60
+    loop = threading.Thread(target=child.threads.run, args=[child.claim(4)])
+    loop.start()
+    wait_until(lambda: len(child.board.running(0)) == 2, 30, "both slots are busy")
+    assert operate.cancel([job_id]).requested == [job_id]
+    child.board.request(0)
+    (tmp_path / "release-a").touch()
+    wait_until((tmp_path / "heard").exists, 30, "another one begins")
+    (tmp_path / "release-b").touch()
+    loop.join(30)
+    ended(*long, heard)
+    assert states([job_id]) == ["cancelled"] and not (tmp_path / "begun").exists()
+
+
 def test_patience_grows_with_the_time_that_this_takes() -> None:
     patience = Patience()
     assert patience.of("a", 100.0) == slots.PATIENCE

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import redis
 from django.db import OperationalError
 from django.db import connection as database
 from django.db.models import F
@@ -15,10 +16,12 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from queue_app import clock, conf
-from queue_app.dispatch import keys, workers
-from queue_app.lifecycle import recover, witnesses
+from queue_app.dispatch import connection, epochs, keys, workers
+from queue_app.lifecycle import rebuild, recover, witnesses
+from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.maintenance import reap
 from queue_app.models import Attempt, DeadLetter, Job, Worker
+from queue_app.states import JobState
 from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.registrar import Registrar
 from tests.factories import WorkerFactory
@@ -168,3 +171,93 @@ def test_no_heartbeat_is_never_poison() -> None:
     assert Job.objects.get().deaths == 0
     found = Attempt.objects.order_by("number").values_list("number", "state", "error")
     assert list(found) == [(n, "lost", "no heartbeat for 15 s") for n in range(1, times + 1)]
+
+
+# rows that say running, of which Redis knows nothing
+
+
+def lose_data(client: redis.Redis, *announcing: str) -> None:
+    """Redis loses its data and is rebuilt; only these workers have reached it since."""
+    connection.client().flushall()
+    rebuild.at_once(client)
+    for worker_id in announcing:
+        epochs.announce(client, "main", epochs.read(client)["main"].name, worker_id)
+
+
+def run_long(child: Child) -> None:
+    """Let the only row say that this child has run its job for an hour."""
+    long_ago = clock.now() - timedelta(hours=1)
+    Job.objects.update(
+        state=JobState.RUNNING, worker_id=child.worker_id, started_at=long_ago, last_attempted_at=long_ago
+    )
+
+
+def test_what_a_worker_runs_that_has_not_reached_the_new_data_is_its_own(cut_off: Child) -> None:
+    """Redis failed over, and it takes the worker longer than others to find that out. Its row is fresh."""
+    run_long(cut_off)
+    lose_data(cut_off.client)
+    assert redeliver_orphans(cut_off.client) == 0
+    assert Job.objects.get().state == "running" and not Attempt.objects.exists()
+    renew(WORKER, conf.get().LEASE + 1)
+    assert redeliver_orphans(cut_off.client) == 1, "now both witnesses are silent"
+
+
+def test_a_worker_that_has_announced_what_it_runs_has_no_more_than_that(cut_off: Child) -> None:
+    run_long(cut_off)
+    lose_data(cut_off.client, OTHER_WORKER)
+    assert redeliver_orphans(cut_off.client) == 0
+    lose_data(cut_off.client, WORKER)
+    assert redeliver_orphans(cut_off.client) == 1
+    (again,) = Child(2, OTHER_WORKER).claim()
+    assert again.number == 2
+
+
+def test_what_is_announced_while_orphans_are_looked_for_is_none(
+    cut_off: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker reaches Redis between the question what Redis knows and the one who has announced."""
+    run_long(cut_off)
+    lose_data(cut_off.client)
+    announced = epochs.announced
+
+    def announce_first(client: redis.Redis, shard: str, name: str) -> set[str]:
+        ran = [(str(job.pk), job.attempt + 1, clock.seconds()) for job in Job.objects.all()]
+        recover.announce_running(client, cut_off.holder, ran)
+        epochs.announce(client, shard, name, WORKER)
+        return announced(client, shard, name)
+
+    monkeypatch.setattr(epochs, "announced", announce_first)
+    assert redeliver_orphans(cut_off.client) == 0
+    assert cut_off.held() and not Attempt.objects.exists()
+
+
+def test_data_that_are_lost_once_more_meanwhile_accuse_nobody(
+    cut_off: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leader stood still, and what it has heard of who announced is of other data than the last look."""
+    run_long(cut_off)
+    lose_data(cut_off.client, WORKER)
+    announced = epochs.announced
+
+    def lose_then(client: redis.Redis, shard: str, name: str) -> set[str]:
+        heard = announced(client, shard, name)
+        lose_data(client)
+        return heard
+
+    monkeypatch.setattr(epochs, "announced", lose_then)
+    assert redeliver_orphans(cut_off.client) == 0
+    monkeypatch.undo()
+    assert redeliver_orphans(cut_off.client) == 0, "it has not announced in these data"
+
+
+def test_a_job_that_lost_its_worker_and_redis_often_is_not_poison() -> None:
+    (job_id,) = jobs(1)
+    for serial in range(conf.get().POISON_AFTER + 1):
+        child = Child(serial)
+        assert [d.deaths for d in child.claim()] == [0]
+        run_long(child)
+        lose_data(child.client)
+        assert redeliver_orphans(child.client) == 1
+    assert states([job_id]) == ["queued"]
+    assert (Job.objects.get().deaths, Job.objects.get().suspect) == (0, False)
+    assert not DeadLetter.objects.exists()
