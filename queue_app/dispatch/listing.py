@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import redis
 
@@ -27,8 +27,18 @@ def parts(names: Iterable[str]) -> Iterator[list[str]]:
 def holders(client: redis.Redis, names: Sequence[str]) -> dict[str, list[str]]:
     """The children that may hold jobs of these queues, dead ones not yet buried included; queues without any are left
     out."""
-    answer = scripts.holders(client, [keys.holders(name) for name in names], [""])
-    return {names[n - 1]: sorted(found) for n, found in zip(answer[::2], answer[1::2], strict=True)}
+    return {name: sorted(found) for name, found in _each(client, scripts.holders, names, keys.holders)}
+
+
+def _each(
+    client: redis.Redis, script: scripts.Script, names: Sequence[str], key_of: Callable[[str], str]
+) -> Iterator[tuple[str, list[Any]]]:
+    """What a script says of each queue. It stops where it has taken long, and is called again for the others."""
+    while names:
+        looked_at, *answer = script(client, [key_of(name) for name in names], [""])
+        for n, found in zip(answer[::2], answer[1::2], strict=True):
+            yield names[n - 1], found
+        names = names[looked_at:]
 
 
 class Count(NamedTuple):
@@ -52,15 +62,29 @@ class Count(NamedTuple):
 
 
 def counts(client: redis.Redis, names: Sequence[str]) -> dict[str, Count]:
-    """What Redis has of these queues; one round trip."""
+    """What Redis has of these queues; one round trip, and more where they have very many children or lanes."""
     found = {name: Count() for name in names}
-    if found:
-        answer = scripts.figures(client, [keys.body(name) for name in names], [""])
-        for n, (known, held, due, aside, listed, *words) in zip(answer[::2], answer[1::2], strict=True):
-            ended = {state: int(number) for state, number in zip(words[::2], words[1::2], strict=True)}
-            waiting = max(0, known - held - due - aside)
-            found[names[n - 1]] = Count(waiting, held, due, aside, listed, ended)
+    for name, (known, held, due, aside, listed, *words) in _each(client, scripts.figures, names, keys.body):
+        ended = {state: int(number) for state, number in zip(words[::2], words[1::2], strict=True)}
+        found[name] = Count(max(0, known - held - due - aside), held, due, aside, listed, ended)
     return found
+
+
+def stray(client: redis.Redis, names: Sequence[str], sample: int = 300) -> set[str]:
+    """Those of these queues of which some job waits in no lane, as far as a sample shows it; one round trip.
+
+    Args:
+        sample: how many jobs of each queue are looked at, about.
+    """
+    calls = [
+        (
+            [keys.body(name), keys.due(name), keys.unknown(name), keys.levels(name)],
+            ["", keys.base(name), sample],
+        )
+        for name in names
+    ]
+    found = scripts.many(client, scripts.stray, calls) if calls else []
+    return {name for name, count in zip(names, found, strict=True) if count}
 
 
 def unknown(client: redis.Redis, by_queue: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

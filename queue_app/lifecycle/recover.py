@@ -195,6 +195,7 @@ def reap(
     check: Check = unchecked,
     keep: Check = unchecked,
     over: Callable[[], bool] = lambda: False,
+    unlisted: bool = True,
 ) -> int:
     """Take over from workers whose heartbeat is older than the lease, in Redis and in their row.
 
@@ -206,6 +207,8 @@ def reap(
         check: called before each batch of writes.
         keep: called in every loop.
         over: whether to leave the rest to the next call.
+        unlisted: whether to look for workers that hold jobs and are not listed: Redis lost the list, and their keepers
+            have not spoken since. It takes a look at all queues.
 
     Returns:
         How many workers were buried.
@@ -216,10 +219,9 @@ def reap(
     lease = conf.get().LEASE
     now = workers.now(client)
     listed = {worker.id: worker for worker in workers.listed(client)}
-    holding = witnesses.holding(client, listed.values(), keep)
-    for worker_id in holding.keys() - listed.keys() - {own_id}:
-        # Redis lost its data, and its keeper has not spoken since: its lease begins.
-        workers.enlist(client, worker_id)
+    if unlisted:
+        for worker_id in witnesses.holding(client, listed.values(), keep).keys() - listed.keys() - {own_id}:
+            workers.enlist(client, worker_id)  # its lease begins
     suspects = []
     for worker in listed.values():
         age = now - worker.beat
@@ -229,10 +231,11 @@ def reap(
     if not suspects:
         return 0
     cause = Cause(f"no heartbeat for {lease:g} s", blameless=True)
-    count, living = 0, witnesses.with_fresh_rows(suspects, lease)
-    for worker_id in suspects:
-        if worker_id in living:
-            continue
+    living = witnesses.with_fresh_rows(suspects, lease)
+    silent_ids = [worker_id for worker_id in suspects if worker_id not in living]
+    holding = witnesses.holding(client, listed.values(), keep) if silent_ids else {}
+    count = 0
+    for worker_id in silent_ids:
         for holder, held_queues in holding.get(worker_id, {}).items():
             keep()
             take_back(client, holder, held_queues, worker_id, cause, check)

@@ -18,6 +18,10 @@ from queue_app.models.bulk import write_alias
 logger = logging.getLogger(__name__)
 
 
+#: Queues of which Redis looks at a sample of the jobs in one round trip.
+CLOSER = 20
+
+
 class Audit:
     """What the run before has found."""
 
@@ -42,6 +46,11 @@ class Audit:
             mandate.keep()
             counts = listing.counts(mandate.client, part)
             found |= {name for name, count in counts.items() if count.waiting > count.listed}
+            # Ids of cancelled jobs in some lanes make up for those that others have lost: look closer there.
+            stale = [name for name, count in counts.items() if 0 < count.waiting < count.listed]
+            for start in range(0, len(stale), CLOSER):
+                mandate.keep()
+                found |= listing.stray(mandate.client, stale[start : start + CLOSER])
         twice, self._unreachable = found & self._unreachable, found
         for shard in {keys.shard_of(name) for name in twice}:
             mandate.check()

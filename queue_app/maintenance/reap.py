@@ -33,6 +33,14 @@ class Suspects:
             str, tuple[float, float]
         ] = {}  # worker id → its heartbeat, when it was first seen to be late
         self._looked_at = 0.0
+        self._next_unlisted = 0.0
+
+    def is_time_for_unlisted(self) -> bool:
+        """Whether to look for workers that are not listed: three times in a lease, as it takes a look at all queues."""
+        if self._looked_at < self._next_unlisted:
+            return False
+        self._next_unlisted = self._looked_at + conf.get().LEASE / 3
+        return True
 
     def look(self) -> None:
         """A look begins. After a longer pause (a store or this process stood still) it is a first one again."""
@@ -53,28 +61,32 @@ class Suspects:
         return self._looked_at - since >= INTERVAL / 2
 
 
-_suspects = Suspects()
+class Reap:
+    """The duty, and whom it suspects."""
+
+    def __init__(self) -> None:
+        self._suspects = Suspects()
+
+    def run(self, mandate: Mandate) -> int:
+        """Bury the silent.
+
+        Returns:
+            How many workers were buried.
+        """
+        if mandate.lost:
+            return 0  # what is held there is stale; the rebuild comes first
+        self._suspects.look()
+        count = recover.reap(
+            mandate.client,
+            mandate.leader_id,
+            self._suspects.silent,
+            check=mandate.check,
+            keep=mandate.keep,
+            over=lambda: mandate.over,
+            unlisted=self._suspects.is_time_for_unlisted(),
+        )
+        mandate.unfinished = count > 0 and mandate.over
+        return count
 
 
-def run(mandate: Mandate) -> int:
-    """Bury the silent.
-
-    Returns:
-        How many workers were buried.
-    """
-    if mandate.lost:
-        return 0  # what is held there is stale; the rebuild comes first
-    _suspects.look()
-    count = recover.reap(
-        mandate.client,
-        mandate.leader_id,
-        _suspects.silent,
-        check=mandate.check,
-        keep=mandate.keep,
-        over=lambda: mandate.over,
-    )
-    mandate.unfinished = count > 0 and mandate.over
-    return count
-
-
-REAP = Duty("reap", INTERVAL, run, "takes over what workers without a heartbeat held", urgent=True)
+REAP = Duty("reap", INTERVAL, Reap().run, "takes over what workers without a heartbeat held", urgent=True)

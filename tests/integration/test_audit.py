@@ -7,7 +7,7 @@ import redis
 
 from queue_app import clock
 from queue_app.dispatch import connection, epochs, keys
-from queue_app.lifecycle import rebuild
+from queue_app.lifecycle import operate, rebuild
 from queue_app.maintenance.audit import Audit
 from queue_app.maintenance.duty import Mandate
 from tests import tasks
@@ -39,6 +39,32 @@ def test_jobs_that_no_lane_leads_to_are_put_back(
     assert audit.run(mandate) == 1 and lost()
     rebuild.at_once(connection.client())
     assert drain() == ids
+
+
+@pytest.mark.parametrize("filled_again", [False, True])
+def test_ids_of_cancelled_jobs_do_not_hide_a_lost_lane(
+    filled_again: bool, mandate: Mandate, clean_redis: redis.Redis
+) -> None:
+    """They stay in their lane until a claim comes by; so as many ids are in lanes as jobs wait."""
+    ids = jobs(4)
+    low = tasks.noop.using(priority=-5).enqueue_many([((n,), {}) for n in range(20)])
+    operate.cancel([result.id for result in low])
+    assert clean_redis.delete(keys.ready("default", 0, "-"))
+    if filled_again:
+        ids += jobs(1)
+    audit = Audit()
+    assert [audit.run(mandate), audit.run(mandate)] == [0, 1] and lost()
+    rebuild.at_once(connection.client())
+    assert drain() == ids
+
+
+def test_ids_of_cancelled_jobs_alone_are_no_loss(mandate: Mandate) -> None:
+    ids = jobs(9)
+    tasks.noop.using(run_after=30).enqueue()
+    Child().claim(2)
+    operate.cancel(ids[2:6])
+    audit = Audit()
+    assert [audit.run(mandate), audit.run(mandate)] == [0, 0] and not lost()
 
 
 def test_delayed_jobs_whose_times_are_gone_are_put_back(mandate: Mandate, clean_redis: redis.Redis) -> None:

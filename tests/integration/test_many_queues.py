@@ -11,7 +11,7 @@ import redis
 from django.db import connection as database
 
 from queue_app import clock, ids
-from queue_app.dispatch import connection, figures, keys, listing, queues, workers
+from queue_app.dispatch import connection, figures, keys, listing, queues, scripts, workers
 from queue_app.lifecycle import dispatching, rebuild, recover, sweep
 from queue_app.lifecycle.sweep import Recent
 from queue_app.maintenance import idle
@@ -41,6 +41,43 @@ def waiting(names: list[str], age: float = 3_600) -> list[str]:
 
 def names_of(count: int, first: str = "q") -> list[str]:
     return [f"{first}{n:04}" for n in range(count)]
+
+
+# no script works for long: it stops, and is called again for the others
+
+
+def test_many_queues_with_many_children_are_asked_in_parts(
+    clean_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, asked = names_of(300), []
+    for name in names:
+        clean_redis.sadd(keys.holders(name), *[f"w{n}.1" for n in range(100)])
+        clean_redis.hset(keys.body(name), mapping={"a": "0:-|[]", "b": "@w1.1"})
+        clean_redis.hset(keys.held(name, "w1.1"), "b", "0|0:-|[]")
+    each = scripts.Script.each
+
+    def note(self: scripts.Script, client: redis.Redis, keys: list[str], *rest: Any) -> Any:
+        asked.append(len(keys))
+        return each(self, client, keys, *rest)
+
+    monkeypatch.setattr(scripts.Script, "each", note)
+    counts = listing.counts(connection.client(), names)
+    assert {(one.waiting, one.held) for one in counts.values()} == {(1, 1)} and list(counts) == names
+    assert asked[0] == 300 and 3 <= len(asked) <= 10 and asked == sorted(asked, reverse=True)
+    asked.clear()
+    holders = listing.holders(connection.client(), names)
+    assert list(holders) == names and {len(found) for found in holders.values()} == {100}
+    assert 2 <= len(asked) <= 5
+
+
+def test_reaping_asks_for_holders_when_there_is_somebody_to_bury(monkeypatch: pytest.MonkeyPatch) -> None:
+    child, looks = Child(), []
+    holding = recover.witnesses.holding
+    monkeypatch.setattr(recover.witnesses, "holding", lambda *args: looks.append(1) or holding(*args))
+    assert recover.reap(child.client, "x", unlisted=False) == 0 and not looks
+    assert recover.reap(child.client, "x") == 0 and len(looks) == 1
+    monkeypatch.setattr(recover.workers, "now", lambda client: clock.seconds() + 3_600)
+    assert recover.reap(child.client, "x", unlisted=False) == 1 and len(looks) == 2
 
 
 # no duty asks about them one by one

@@ -2,14 +2,19 @@
 
 KEYS  1 … {q}:holders
 ARGV  1 unused
-Out   for each queue that has any: its place among the keys, then their names as an array
+Out   how many of the queues were looked at; then for each queue that has any: its place among the keys, then their names as an array
 ]]
-local out = {}
+local out, left = {#KEYS}, 20000
 for n, key in ipairs(KEYS) do
   local names = redis.call('SMEMBERS', key)
   if #names > 0 then
     out[#out + 1] = n
     out[#out + 1] = names
+    left = left - #names
+    if left <= 0 then
+      out[1] = n
+      break
+    end
   end
 end
 return out
