@@ -12,18 +12,16 @@ import select
 import signal
 import threading
 import time
-from collections import defaultdict
 
-import redis
 from django.db import Error, connections
 
 from queue_app import conf, signals
-from queue_app.dispatch import connection, epochs, workers
-from queue_app.dispatch.epochs import Epoch
+from queue_app.dispatch import connection, workers
 from queue_app.lifecycle import outage, recover
 from queue_app.maintenance.leader import Leader
 from queue_app.worker import connections as database
 from queue_app.worker import title
+from queue_app.worker.announcer import LOOK, Announcer
 from queue_app.worker.cancels import Cancels
 from queue_app.worker.config import WorkerConfig
 from queue_app.worker.forking import is_alive
@@ -34,8 +32,6 @@ from queue_app.worker.verdicts import cause_of
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at whether Redis has lost its data; and while it has, until it is known what runs.
-LOOK, LOOK_AGAIN = 1.0, 0.2
 #: Seconds that a stopping worker tries to bury its dead while a store is away.
 PATIENCE = 3.0
 #: Seconds between two tries to bury a child while a store is away.
@@ -62,11 +58,9 @@ class Keeper:
         self._unable_since: float | None = None
         #: Whether the supervisor has named all living children. What they run cannot be announced before.
         self._knows_children = False
-        self._epochs_are_lost = False
-        #: Shard → its epochs that were seen, in their order → writes counted, as last seen.
-        self._counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
         self._places: dict[int, int] = {}  # serial → place on the board
         self._registrar = Registrar(config)
+        self._announcer = Announcer(config.worker_id, board, self._living_places, self._registrar.hurry)
         self._stop_duties = threading.Event()
 
     def run(self) -> int:
@@ -89,7 +83,7 @@ class Keeper:
         while not self._over():
             now = time.monotonic()
             if now >= next_look and self._knows_children:
-                pause = self._look_at_redis()
+                pause = self._announcer.look()
                 next_look = now + pause * (0.75 + random.random() / 4)  # not in step with other workers
             if now >= next_write:
                 self._registrar.write(self._last_claim(), self._all_busy())
@@ -125,82 +119,9 @@ class Keeper:
             )
         return not self._living and not self._dead
 
-    def _look_at_redis(self) -> float:
-        """If it lost its data or went back in time, also if that was made good while this process was held up or before
-        it was started: announce what runs.
-
-        Returns:
-            Seconds until the next look.
-        """
-        try:
-            client = connection.client()
-            found = epochs.read(client)
-            self._end_epochs_that_fell(client, found)
-        except connection.Unavailable:
-            return LOOK
-        if any(epoch.lost for epoch in found.values()):
-            if not self._epochs_are_lost:
-                self._epochs_are_lost = True
-                self._mistrust()
-            self._registrar.hurry()
-            return LOOK_AGAIN  # stale data have to be dropped before anything is announced
-        self._epochs_are_lost = False
-        names = "|".join(epoch.name for epoch in found.values())
-        if not self._board.has_seen_epochs(names):
-            self._registrar.hurry()
-            if not self._announce():
-                return LOOK_AGAIN
-            try:
-                for shard, epoch in found.items():
-                    epochs.announce(client, shard, epoch.name, self._config.worker_id)
-            except connection.Unavailable:
-                return LOOK_AGAIN
-            self._board.see_epochs(names)
-        return LOOK
-
-    def _end_epochs_that_fell(self, client: redis.Redis, found: dict[str, Epoch]) -> None:
-        """Where the server's life has no name, its data went back in time if in the same epoch fewer writes are counted
-        than before, or if an earlier epoch is there again."""
-        for shard, epoch in found.items():
-            if epoch.life != epochs.UNNAMED:
-                continue
-            counts = self._counts[shard]
-            was = counts.setdefault(epoch.name, epoch.writes)
-            if epoch.writes < was or epoch.name != next(reversed(counts)):
-                epochs.end(client, shard, epoch)
-            else:
-                counts[epoch.name] = epoch.writes
-
-    def _mistrust(self) -> None:
-        for place in self._children():
-            self._board.mistrust(place)
-
-    def _announce(self) -> bool:
-        """Let Redis know what the living children run before anybody pushes it again; what they have not begun, they
-        leave to those who claim it then.
-
-        Returns:
-            Whether both stores have answered.
-        """
-        said = self._board.has_seen_any_epochs
-        if said:
-            self._mistrust()
-        try:
-            database.refresh()
-            for serial, place in self._places.items():
-                if serial in self._living:
-                    running = [(r.id, r.number, r.started_at) for r in self._board.running(place)]
-                    if running:
-                        name = workers.holder(self._config.worker_id, serial)
-                        recover.announce_running(connection.client(), name, running)
-                        said = True
-        except (Error, *connection.Unavailable) as error:
-            logger.warning("What is running could not be announced to Redis: %s", connection.said(error))
-            database.refresh(close=True)
-            return False
-        if said:
-            self._mistrust()  # once more: what a child has dropped in between is held in its name
-        return True
+    def _living_places(self) -> dict[int, int]:
+        """The living children: serial → place on the board."""
+        return {serial: place for serial, place in self._places.items() if serial in self._living}
 
     def _children(self) -> dict[int, int]:
         """The living children: place on the board → pid. Asked by another thread."""

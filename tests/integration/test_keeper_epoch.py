@@ -43,7 +43,7 @@ def keeper_of(child: Child, board: Board | None = None) -> Keeper:
 def keeper(child: Child) -> Keeper:
     """That of a child which runs one job; it has looked at Redis."""
     made = keeper_of(child)
-    made._look_at_redis()
+    made._announcer.look()
     assert made._board.requests[0] == 0, "nothing was lost"
     return made
 
@@ -60,11 +60,11 @@ def test_a_loss_is_announced_until_it_is_made_good(
 ) -> None:
     job_id = run_one(keeper, child)
     clean_redis.flushall()
-    keeper._look_at_redis()
+    keeper._announcer.look()
     assert keeper._board.is_mistrusted(keeper._board.requests[0], 0)
     assert not child.held(), "what is stale was not dropped yet"
     rebuild.begin(child.client, "main", epochs.life_of_server(child.client))
-    keeper._look_at_redis()
+    keeper._announcer.look()
     assert child.held() == {job_id}
     name = epochs.read(child.client)["main"].name
     assert epochs.announced(child.client, "main", name) == {child.worker_id}
@@ -76,7 +76,7 @@ def test_the_first_announcement_is_looked_at_by_the_child(child: Child) -> None:
     """What it ended or set aside after its keeper had read the board is held in its name by then."""
     keeper = keeper_of(child)
     run_one(keeper, child)
-    keeper._look_at_redis()
+    keeper._announcer.look()
     assert keeper._board.is_mistrusted(keeper._board.requests[0], 0)
 
 
@@ -87,11 +87,11 @@ def test_a_loss_that_was_made_good_in_a_moment_is_noticed(
     clean_redis.flushall()
     rebuild.at_once(child.client)
     assert not child.held()
-    keeper._look_at_redis()
+    keeper._announcer.look()
     assert child.held() == {job_id}, "it runs: nobody else may begin it"
     assert Child(1, OTHER_WORKER).claim(1) == []
     told = keeper._board.requests[0]
-    keeper._look_at_redis()
+    keeper._announcer.look()
     assert keeper._board.requests[0] == told, "said once"
 
 
@@ -101,12 +101,12 @@ def test_the_keeper_that_replaces_one_that_died_meanwhile_announces_what_runs(
     """It was not there when Redis lost its data, and neither when that was made good."""
     job_id = run_one(keeper, child)
     successor = keeper_of(child, keeper._board)
-    successor._look_at_redis()
+    successor._announcer.look()
     assert keeper._board.requests[0] == 0, "nothing was lost"
     clean_redis.flushall()
     rebuild.at_once(child.client)
     assert not child.held()
-    keeper_of(child, keeper._board)._look_at_redis()
+    keeper_of(child, keeper._board)._announcer.look()
     assert child.held() == {job_id}
     assert keeper._board.is_mistrusted(keeper._board.requests[0], 0)
     name = epochs.read(child.client)["main"].name
@@ -121,7 +121,7 @@ def test_what_somebody_else_has_begun_meanwhile_stays_theirs(
     rebuild.at_once(child.client)
     other = Child(1, OTHER_WORKER)
     other.claim(1)
-    keeper._look_at_redis()
+    keeper._announcer.look()
     assert other.held() == {job_id} and not child.held(), "an id is in one place"
 
 
