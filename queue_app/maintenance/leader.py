@@ -115,10 +115,19 @@ class Leader:
             except Exception:
                 logger.exception("Leading failed.")
             pause = self._pause()
+        self.resign()
+
+    def resign(self) -> None:
+        """Let another process lead at once, if this one does."""
         if self._token:
             with contextlib.suppress(*connection.Unavailable):  # the leadership ends by itself
                 workers.resign(connection.client(), self._id, self._token)
             self._lead_no_more()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process led at the last step."""
+        return bool(self._token)
 
     def _pause(self) -> float:
         often = conf.get().LEASE / 5

@@ -1,14 +1,18 @@
 """`runworker --drain`: every due job, one at a time, in order, in this process; also those that its jobs enqueue.
 
 It does not wait for later jobs or for retries. Made for test suites and one-off scripts; safe to start twice at once.
+It is a worker to all others: a thread does what a keeper does for it, so that what it runs stays its own.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from dataclasses import replace
 
 import redis
+from django.db import connections
 
 from queue_app import clock, conf
 from queue_app.dispatch import connection, epochs, queues, workers
@@ -16,14 +20,21 @@ from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.holder import Holder
 from queue_app.lifecycle import claim as claiming
 from queue_app.lifecycle import dispatching, rebuild, recover, release
+from queue_app.maintenance.leader import Leader
+from queue_app.maintenance.rebuild import REBUILD
 from queue_app.models import Worker
 from queue_app.models.bulk import write_alias
+from queue_app.worker.announcer import Announcer
 from queue_app.worker.config import WorkerConfig
+from queue_app.worker.registrar import Registrar
 from queue_app.worker.runner import Runner
 from queue_app.worker.shared import Board
 
-#: Seconds to wait for the leader of living workers to put back what Redis has lost.
-PATIENCE = 10.0
+#: Seconds to wait for another leader to put back what Redis has lost; and between two looks.
+PATIENCE, LOOK = 10.0, 0.05
+
+#: The number of its only child, which is this process.
+SERIAL = 1
 
 
 def drain(config: WorkerConfig) -> int:
@@ -35,12 +46,12 @@ def drain(config: WorkerConfig) -> int:
     Raises:
         Unavailable (see dispatch.connection): Redis was lost on the way; what was held comes back by itself.
     """
+    config = replace(config, processes=1, slots=1)
     client = connection.client()
-    holder = Holder(workers.holder(config.worker_id, 1))
-    runner = Runner(config, Board(1, 1), 0, holder)
-    stop = threading.Event()
-    keeping = threading.Thread(target=_keep, args=(config, stop), daemon=True)
-    workers.beat(client, config.worker_id, config.queues.names)
+    holder = Holder(workers.holder(config.worker_id, SERIAL))
+    board = Board(1, 1)
+    runner = Runner(config, board, 0, holder)
+    keeping = _Keeping(config, board, runner)
     keeping.start()
     # Due by now: what becomes due while others run is not waited for, so that a drain has an end.
     until = clock.seconds()
@@ -49,6 +60,7 @@ def drain(config: WorkerConfig) -> int:
         while True:
             taken = runner.strangers.take(client, 1)
             claimed = claiming.claim(client, config.queues.order(), holder, 1, taken)
+            board.claimed(0, clock.seconds(), runner.jobs)
             runner.hands.take(claimed.deliveries)
             if not claimed.deliveries:
                 break
@@ -66,38 +78,45 @@ def drain(config: WorkerConfig) -> int:
         runner.hands.doubt(config.queues.names)
         raise
     finally:
-        stop.set()
-        keeping.join()
-        runner.recorder.flush()
-        if runner.hands.doubtful:
-            runner.hands.put_right(client)
-        left = False
-        for name in config.queues.names:
-            if workers.held(client, name, holder):
-                left = True  # a worker takes it back after the lease
-            else:
-                queues.discharge(client, name, holder)
-        if not left:
-            workers.remove(client, config.worker_id)
+        try:
+            runner.recorder.flush()
+            if runner.hands.doubtful:
+                runner.hands.put_right(client)
+            for name in config.queues.names:
+                if not workers.held(client, name, holder):  # else a worker takes it back after the lease
+                    queues.discharge(client, name, holder)
+        finally:
+            keeping.end()
     dispatching.redis_answered()
     return runner.jobs
 
 
 def _put_in_order(client: redis.Redis, own_id: str) -> None:
-    """What the leader does for workers. Where there are any it is left to them: a rebuild before they have announced
-    what they run, or a burial right after Redis stood still, would take their jobs from them."""
-    others = Worker.objects.using(write_alias()).living().exists()
-    deadline = time.monotonic() + PATIENCE
-    while others and not epochs.all_open(client):
-        if time.monotonic() > deadline:
-            return
-        time.sleep(0.1)
-    if not others:
+    """What the leader does for workers. Where there are others, what they run is not known to be lost: a rebuild waits
+    until they have announced it, and a burial right after Redis stood still would take it from them."""
+    others = Worker.objects.using(write_alias()).living().exclude(pk=own_id).exists()
+    if others:
+        _wait_for_rebuild(client, own_id)
+    else:
         rebuild.at_once(client)
     release.load_due(client)
     recover.sweep(client)
     if not others:
         recover.reap(client, own_id)
+
+
+def _wait_for_rebuild(client: redis.Redis, own_id: str) -> None:
+    """Wait until Redis has again what it lost. If no other process leads, this one does meanwhile."""
+    leader = Leader(own_id, threading.Event(), duties=(REBUILD,))
+    deadline = time.monotonic() + PATIENCE
+    try:
+        while not all(e.phase == epochs.WHOLE and not e.lost for e in epochs.read(client).values()):
+            if not leader.leads and time.monotonic() > deadline:
+                return
+            leader.step()
+            time.sleep(LOOK)
+    finally:
+        leader.resign()
 
 
 def _put_off(client: redis.Redis, holder: str, delivery: Delivery, gone: bool) -> None:
@@ -106,9 +125,43 @@ def _put_off(client: redis.Redis, holder: str, delivery: Delivery, gone: bool) -
     queues.settle(client, delivery.queue, holder, [delivery.id] if gone else [], later)
 
 
-def _keep(config: WorkerConfig, stop: threading.Event) -> None:
-    while not stop.wait(conf.get().LEASE / 5):
+class _Keeping:
+    """What its keeper, and the ticks of a child, do for a worker; in threads of this process."""
+
+    def __init__(self, config: WorkerConfig, board: Board, runner: Runner) -> None:
+        self._board = board
+        self._runner = runner
+        self._registrar = Registrar(config, os.getpid())
+        self._announcer = Announcer(config.worker_id, board, lambda: {SERIAL: 0}, self._registrar.hurry)
+        self._ready, self._stop = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+
+    def start(self) -> None:
+        """Returns when others know of this worker, as far as the stores are there."""
+        self._registrar.start()
+        self._thread.start()
+        self._ready.wait()
+
+    def end(self) -> None:
+        """It runs nothing any more."""
+        self._stop.set()
+        self._thread.join()
+        self._registrar.leave()
+
+    def _run(self) -> None:
+        settings = conf.get()
+        next_write = next_look = 0.0
         try:
-            workers.beat(connection.client(), config.worker_id, config.queues.names)
-        except connection.Unavailable as error:
-            dispatching.redis_failed(error)
+            while not self._stop.is_set():
+                now = time.monotonic()
+                if now >= next_write:
+                    self._registrar.write(self._board.last_claim(0), self._board.is_busy(0))
+                    next_write = now + settings.LEASE / 4
+                if now >= next_look:
+                    next_look = now + self._announcer.look()
+                self._runner.recorder.tick()
+                self._ready.set()
+                self._stop.wait(settings.LONG_JOB)
+        finally:
+            self._ready.set()
+            connections.close_all()

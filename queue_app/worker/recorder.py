@@ -147,11 +147,12 @@ class Recorder:
             now = time.monotonic()
             if self._ticking and self._tick is not None and now >= next_tick:
                 next_tick = now + period
-                self._tick_safely()
+                self.tick()
             elif not self._ticking:
                 next_tick = now + period
 
-    def _tick_safely(self) -> None:
+    def tick(self) -> None:
+        """Mark what runs long; in a thread beside the one that runs it. What fails is done by the next tick."""
         try:
             assert self._tick is not None
             self._tick()

@@ -30,11 +30,15 @@ AGAIN = 0.5
 class Registrar:
     """Registers one worker.
 
+    Args:
+        pid: of the worker's main process; None: it is the parent of this one.
+
     The heartbeat has a thread to itself: a database that hangs, or the lock of a SQLite file, must not cost the lease.
     """
 
-    def __init__(self, config: WorkerConfig) -> None:
+    def __init__(self, config: WorkerConfig, pid: int | None = None) -> None:
         self._config = config
+        self._pid = os.getppid() if pid is None else pid
         self._row_written = False
         self._row_failed = False
         self._answered_at = 0.0
@@ -104,7 +108,7 @@ class Registrar:
             create_defaults={
                 **values,
                 "hostname": socket.gethostname(),
-                "pid": os.getppid(),
+                "pid": self._pid,
                 "queues": str(self._config.queues),
                 "processes": self._config.processes,
                 "slots": self._config.slots,

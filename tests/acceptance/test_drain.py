@@ -8,10 +8,12 @@ from pathlib import Path
 
 import redis
 
-from queue_app.models import Attempt, Job
+from queue_app.lifecycle import operate
+from queue_app.models import Attempt, Job, Worker
 from tests import tasks
 from tests.acceptance.support import StartWorker, attempts, labels, lines
 from tests.support.marks import committed, on_sqlite_alone
+from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
 
 pytestmark = [committed, on_sqlite_alone]
@@ -66,3 +68,48 @@ def test_two_at_once_share_the_work(worker: StartWorker, tmp_path: Path, clean_r
     assert sum(counts) == 200
     assert Counter(labels(tmp_path, "ran")) == {str(n): 1 for n in range(200)}
     assert Job.objects.filter(state="succeeded", attempt=1).count() == Attempt.objects.count() == 200
+
+
+def running(worker: StartWorker, folder: Path) -> tuple[WorkerProcess, str]:
+    """A drain in the midst of a job, whose row says so; it ends when the file `go` is there."""
+    job_id = tasks.wait_for_file.enqueue(str(folder), "begun", "go").id
+    process = worker("--drain", ready=False)
+    wait_until(lambda: Job.objects.get(pk=job_id).state == "running", 30, process.output)
+    return process, job_id
+
+
+def test_it_has_a_row_while_it_runs(worker: StartWorker, tmp_path: Path) -> None:
+    process, _ = running(worker, tmp_path)
+    row = Worker.objects.get()
+    assert (row.pid, row.processes, row.slots, row.status) == (process.pid, 1, 1, "alive")
+    beat = row.heartbeat_at
+    wait_until(lambda: Worker.objects.get().heartbeat_at > beat, 30, "it renews its row")
+    (tmp_path / "go").touch()
+    assert ran(process) == 1
+    assert Worker.objects.get().status == "stopped"
+
+
+def test_what_it_runs_stays_its_own_when_redis_loses_its_data(
+    worker: StartWorker, tmp_path: Path, clean_redis: redis.Redis
+) -> None:
+    process, job_id = running(worker, tmp_path)
+    other = tasks.noop.enqueue().id
+    clean_redis.flushall()
+    assert ran(worker("--drain", ready=False)) == 1, "a second one rebuilds, and runs what waits"
+    assert Job.objects.get(pk=other).state == "succeeded"
+    assert Job.objects.get(pk=job_id).state == "running"
+    (tmp_path / "go").touch()
+    assert ran(process) == 1
+    assert attempts(job_id) == ["succeeded"] and len(lines(tmp_path, "begun")) == 1
+
+
+def test_a_cancellation_while_redis_has_lost_its_data_knows_that_it_runs(
+    worker: StartWorker, tmp_path: Path, clean_redis: redis.Redis
+) -> None:
+    process, job_id = running(worker, tmp_path)
+    Job.objects.filter(pk=job_id).update(state="queued")  # so young that its row does not say it yet
+    clean_redis.flushall()
+    assert operate.cancel([job_id]).requested == [job_id]
+    (tmp_path / "go").touch()
+    process.wait(60)
+    assert attempts(job_id) == ["succeeded"]
