@@ -36,6 +36,8 @@ class Delivery:
         claimed_at: epoch milliseconds, on the clock of Redis.
         unreadable: the body is not one that this release understands (another one's, in a rolling deploy): to be made
             anew from the record, not to be run. Only id, queue and raw are then meaningful.
+        heard: what the child's place on the board had been told (see worker.shared) when it was found out that this
+            one may begin; before it was claimed, at first.
         suspect: its process died in an attempt before, and it may have been the cause: to be run alone in its process.
         history: the attempts before this one, oldest first, as `(worker_id, error_class, traceback)`.
     """
@@ -47,6 +49,7 @@ class Delivery:
         "deaths",
         "enqueued_at",
         "failures",
+        "heard",
         "history",
         "id",
         "kwargs",
@@ -76,6 +79,7 @@ class Delivery:
         self.claimed_at = claimed_at
         self.history: Sequence[tuple[str, str, str]] = ()
         self.unreadable = False
+        self.heard = 0
         try:
             self._read(raw)
         except (ValueError, TypeError, StopIteration):

@@ -154,6 +154,7 @@ class Child:
         with hands.lock:
             if hands.doubtful:
                 self._put_right(client)
+            told = self._runner.told
             taken = self._runner.strangers.take(client, count)
             claimed = claiming.claim(client, self._config.queues.order(), self._holder, count, taken)
             self._board.claimed(self._index, clock.seconds(), self._runner.jobs)
@@ -163,7 +164,7 @@ class Child:
                 # Given up for dead, and given back by a reaper: what still runs here lets go of it when it has ended.
                 running = self._runner.is_running
                 claimed.deliveries = [d for d in claimed.deliveries if not running(d.id)]
-            hands.take(claimed.deliveries)
+            self._runner.take(claimed.deliveries, told)
         return claimed
 
     def _put_right(self, client: redis.Redis) -> None:

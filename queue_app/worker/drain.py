@@ -58,10 +58,11 @@ def drain(config: WorkerConfig) -> int:
     try:
         _put_in_order(client, config.worker_id)
         while True:
+            told = runner.told
             taken = runner.strangers.take(client, 1)
             claimed = claiming.claim(client, config.queues.order(), holder, 1, taken)
             board.claimed(0, clock.seconds(), runner.jobs)
-            runner.hands.take(claimed.deliveries)
+            runner.take(claimed.deliveries, told)
             if not claimed.deliveries:
                 break
             for delivery in claimed.deliveries:

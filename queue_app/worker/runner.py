@@ -65,8 +65,8 @@ class Runner:
         self._loop = AsyncLoop(self._cancelled)
         self._interrupts: Interrupts = (InMainThread if config.slots == 1 else InThreads)(self._cancelled)
         self._executor = Executor(config.worker_id, self._interrupts, self._loop.run, self)
-        #: What the board said when it was last found out what of the backlog must not begin.
-        self._heard = self._losses = board.requests[index]
+        #: What the board said when a loss was last heeded.
+        self._losses = board.requests[index]
         self._stale = conf.get().LEASE / 2
         self._asking = threading.Lock()
         #: What runs: slot → delivery and start. What its row says already: slot → id and progress.
@@ -76,9 +76,19 @@ class Runner:
         self._unmarked: set[str] = set()  # ids whose rows must not be touched while they run
         self.strangers = Strangers(self.hands, holder, config.queues.names)
 
+    @property
+    def told(self) -> int:
+        """What the keeper has told this child so far; to be read before a claim, and given to `take` after it."""
+        return int(self._board.requests[self._index])
+
+    def take(self, deliveries: list[Delivery], told: int) -> None:
+        """These were claimed. What the keeper has told since `told` may be about them."""
+        for delivery in deliveries:
+            delivery.heard = told
+        self.hands.take(deliveries)
+
     def run_one(self, slot: int, delivery: Delivery) -> None:
         """Run one delivery and hand its outcome to the recorder."""
-        heard = self._heard
         if self.hands.gone and delivery.id in self.hands.gone:
             self.hands.drop([delivery])
             return
@@ -95,12 +105,7 @@ class Runner:
         now = self._start(slot, delivery, hard)
         try:
             # Looked at when the slot is on the board already: the keeper counts first, and looks there then.
-            # A suspect waits outside the backlog, where nobody looks when others begin.
-            if (
-                self._board.requests[self._index] != heard
-                or now - self.hands.since > self._stale
-                or delivery.suspect
-            ):
+            if self._board.requests[self._index] != delivery.heard or now - self.hands.since > self._stale:
                 # Asking writes: not in the task's transaction, which is begun anew.
                 if transaction is not None:
                     transaction.roll_back()
@@ -220,7 +225,8 @@ class Runner:
                 return delivery.id in hands.gone
             finally:
                 self._unmarked.discard(delivery.id)
-            self._heard = told
+            for looked_at in unstarted:
+                looked_at.heard = told
         return delivery.id in hands.gone
 
     def _end(self, delivery: Delivery, marked: list[Delivery]) -> None:

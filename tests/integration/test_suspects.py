@@ -114,8 +114,9 @@ class Slots:
         self.threads = Threads(self.runner, lambda: self.stopping, count)
 
     def claim(self, count: int = 1) -> list[Delivery]:
+        told = self.runner.told
         found = self.child.claim(count)
-        self.runner.hands.take(found)
+        self.runner.take(found, told)
         return found
 
     def stop(self) -> None:
@@ -258,6 +259,19 @@ def test_a_suspect_that_was_cancelled_before_others_began_does_not_begin(
     (tmp_path / "release-b").touch()
     loop.join(30)
     ended(*long, heard)
+    assert states([job_id]) == ["cancelled"] and not (tmp_path / "begun").exists()
+
+
+def test_what_was_cancelled_on_its_way_into_a_slot_does_not_begin(child: Slots, tmp_path: Path) -> None:
+    """Another slot hears of it between the claim and the backlog, or between the backlog and the slot."""
+    other = tasks.note.enqueue(str(tmp_path), "other").id
+    job_id = tasks.note.enqueue(str(tmp_path), "begun").id
+    first, second = child.claim(2)
+    assert operate.cancel([job_id]).requested == [job_id]
+    child.board.request(0)
+    child.runner.run_one(0, first)
+    child.runner.run_one(1, second)
+    ended(other)
     assert states([job_id]) == ["cancelled"] and not (tmp_path / "begun").exists()
 
 
