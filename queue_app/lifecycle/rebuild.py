@@ -9,7 +9,7 @@ from uuid import UUID
 import redis
 from django.db.models import Q
 
-from queue_app import conf, ids
+from queue_app import clock, conf, ids
 from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.lifecycle import release
 from queue_app.lifecycle.release import Check, Place, unchecked
@@ -23,6 +23,8 @@ QUEUES = 500
 NAMES = 5_000
 #: Rows read at once. The database sorts all that wait for each page.
 PAGE = 50_000
+#: What comes first: jobs enqueued in so many seconds, most of each queue, and of so many queues.
+NEW, NEWEST, NEW_QUEUES = 30.0, 200, 500
 
 
 def names_of_queues(client: redis.Redis, check: Check = unchecked) -> list[str]:
@@ -98,7 +100,8 @@ def silent_workers(client: redis.Redis, shard: str, name: str) -> set[str]:
 
 
 class Refill:
-    """Puts back all that waits, highest priority first, while new work flows.
+    """Puts back all that waits, highest priority first, while new work flows. What was enqueued in the last seconds
+    comes first, some of each queue: its pushes were refused, and those of a moment later are not.
 
     Args:
         shards: whose queues are filled.
@@ -118,6 +121,7 @@ class Refill:
         self._left: list[tuple[UUID | str, str]] = []
         self._timed: Place | None = None
         self._until = release.horizon()
+        self._began = False
 
     def run(self, client: redis.Redis, seconds: float, check: Check = unchecked) -> int:
         """Go on for about so many seconds.
@@ -128,6 +132,10 @@ class Refill:
         until = time.monotonic() + seconds
         count = 0
         try:
+            if not self._began:
+                check()
+                self._began = True
+                count += self._newest(client, check)
             while not self.done and time.monotonic() < until:
                 check()
                 if part := self._next_part():
@@ -141,6 +149,21 @@ class Refill:
         except connection.Full:
             self.full = self.done = True
         return count
+
+    def _newest(self, client: redis.Redis, check: Check) -> int:
+        database, now = bulk.write_connection(), clock.seconds()
+        scan = bulk.for_vendor(database).newest_waiting
+        found = scan(database, "", ids.floor(now - NEW), ids.floor(now + NEW), NEWEST, NEW_QUEUES)
+        rows: list[tuple[UUID | str, str]] = [
+            (job_id, queue)
+            for queue, newest in found
+            if keys.shard_of(queue) in self.shards
+            for job_id in reversed(newest)
+        ]
+        return sum(
+            release.restore(client, rows[start : start + release.CHUNK], check, self._left)
+            for start in range(0, len(rows), release.CHUNK)
+        )
 
     def _next_part(self) -> list[tuple[UUID | str, str]]:
         part: list[tuple[UUID | str, str]] = []

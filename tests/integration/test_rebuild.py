@@ -13,6 +13,7 @@ import pytest
 import redis
 from django.db import connection as database
 
+from queue_app import clock, ids
 from queue_app.dispatch import connection, epochs, keys, queues
 from queue_app.dispatch.connection import DataLost
 from queue_app.exceptions import Deposed
@@ -38,7 +39,8 @@ def duty() -> Rebuild:
 
 @pytest.fixture
 def by_tens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each run puts back ten jobs: after these its time is up."""
+    """Each run puts back ten jobs: after these its time is up. The newest do not come first."""
+    monkeypatch.setattr(rebuild, "NEWEST", 0)
     monkeypatch.setattr(release, "CHUNK", 10)
     times = count()
     monkeypatch.setattr(rebuild, "time", SimpleNamespace(monotonic=lambda: next(times) * 0.6 * module.SLICE))
@@ -95,6 +97,23 @@ def test_claims_begin_before_all_is_put_back(duty: Rebuild, by_tens: None, clean
     assert clean_redis.zrange(keys.due("default"), 0, -1) == [soon.encode()]
     mandate.unfinished = False
     assert duty.run(mandate) == 0 and not mandate.unfinished
+
+
+def test_what_was_enqueued_during_the_loss_comes_first(
+    duty: Rebuild, by_tens: None, monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+) -> None:
+    """Its push was refused; it does not wait until a long backlog is back."""
+    monkeypatch.setattr(rebuild, "NEWEST", 200)
+    hour_ago = clock.seconds() - 3_600
+    Job.objects.bulk_create(Job(id=ids.floor(hour_ago + n), task="tests.tasks.noop") for n in range(25))
+    clean_redis.flushall()
+    new = jobs(2, task=tasks.noop.using(priority=-9))
+    while not (put_back := duty.run(mandate_of(connection.client()))):
+        assert phase() != epochs.WHOLE
+    assert put_back < 25 and phase() == epochs.FILLING
+    assert [clean_redis.hexists(keys.body("default"), job_id) for job_id in new] == [True, True]
+    assert finish(duty) + put_back == 27
+    assert drain()[-2:] == new
 
 
 def test_new_work_flows_while_it_goes_on(duty: Rebuild, by_tens: None, clean_redis: redis.Redis) -> None:
