@@ -18,6 +18,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from queue_app import clock, ids, signals
 from queue_app.dispatch.queues import Entry
+from queue_app.domain.envelope import LANE
 from queue_app.lifecycle import dispatching, queue_defaults, release
 from queue_app.models import bulk
 from queue_app.models.bulk.rows import NewJobs
@@ -35,6 +36,7 @@ class Request:
     Attributes:
         max_attempts, timeout: None leaves them to the queue's or the settings' default.
         fallback_attempts, fallback_timeout: what the settings say of jobs of this kind.
+        lane, meta: see domain/envelope.py; `meta` is text made by `dump_meta`.
     """
 
     task: str
@@ -46,6 +48,8 @@ class Request:
     timeout: float | None
     fallback_attempts: int
     fallback_timeout: float | None = None
+    lane: str = LANE
+    meta: str | None = None
 
     @classmethod
     def of_task(
@@ -137,6 +141,8 @@ def _new_jobs(request: Request, payloads: list[str]) -> NewJobs:
         enqueued_at=now,
         ids=[ids.new_text() for _ in payloads],
         payloads=payloads,
+        lane=request.lane,
+        meta=request.meta,
     )
 
 

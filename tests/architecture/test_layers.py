@@ -11,7 +11,8 @@ from tests.architecture.imports import Import, all_imports, imports_of, modules
 
 #: From the top down. A new module must be given its place here.
 LAYERS = {
-    "words": "states exceptions masking logformat conf clock ids names fingerprint signals serialization retry cron",
+    "words": "states exceptions masking logformat conf clock ids names fingerprint signals serialization retry cron"
+    " domain",
     "declaring": "options registry context declare",
     "record": "models migrations",
     "dispatch": "dispatch",

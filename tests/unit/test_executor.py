@@ -13,7 +13,7 @@ from django.test import override_settings
 
 from queue_app import signals
 from queue_app.context import JobContext
-from queue_app.dispatch.body import Delivery, encode
+from queue_app.dispatch.body import Delivery
 from queue_app.exceptions import Cancelled, Discard, HardTimeout, InvalidOption, Retry, Snooze, SoftTimeout
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.registry import Declared
@@ -21,6 +21,7 @@ from queue_app.retry import RetryPolicy, policy_from
 from queue_app.states import AttemptState, DeadReason, JobState
 from queue_app.worker import executor as executor_module
 from queue_app.worker.executor import Executor, clean, hard_limit, soft_limit, timed_out, trace
+from tests.support.bodies import body
 
 STEADY = RetryPolicy(base=10, factor=1, jitter="none")
 
@@ -57,20 +58,9 @@ class Expired:
 
 
 def delivery(payload: str = "[[],{}]", **fields: Any) -> Delivery:
-    values = {
-        "task": "tests.some",
-        "number": 1,
-        "failures": 0,
-        "deaths": 0,
-        "max_attempts": 3,
-        "priority": 0,
-        "enqueued_at": 1.0,
-        "run_after": None,
-        "started_at": None,
-        "timeout": None,
-        "backend": "",
-    }
-    return Delivery("mail", "some-id", encode(**(values | fields), payload=payload, limit=10**6), 0)
+    return Delivery(
+        "mail", "some-id", body(payload, **({"task": "tests.some", "max_attempts": 3} | fields)), 0
+    )
 
 
 def declared(func: Callable[..., Any], **fields: Any) -> Declared:
