@@ -18,6 +18,7 @@ LAYERS = {
     "dispatch": "dispatch",
     "lifecycle": "lifecycle",
     "clients": "tasks_api client results backend workflow",
+    "scheduling": "scheduling",
     "processes": "worker maintenance",
     "faces": "apps log metrics health checks admin api management testing templates",
 }
