@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -50,28 +50,6 @@ class Request:
     fallback_timeout: float | None = None
     lane: str = LANE
     meta: str | None = None
-
-    @classmethod
-    def of_task(
-        cls, task: Any, backend: str, *, fallback_attempts: int, fallback_timeout: float | None = None
-    ) -> Request:
-        """What a task object says of its jobs.
-
-        Args:
-            backend: its alias in TASKS; empty for a task of `queue_app.task`.
-        """
-        return cls(
-            task=task.module_path,
-            queue=task.queue_name,
-            priority=int(task.priority),
-            run_after=task.run_after,
-            backend=backend,
-            # A plain Task of the standard has none of our options.
-            max_attempts=getattr(task, "max_attempts", None),
-            timeout=getattr(task, "timeout", None),
-            fallback_attempts=fallback_attempts,
-            fallback_timeout=fallback_timeout,
-        )
 
 
 class Batch(NamedTuple):
