@@ -127,11 +127,19 @@ def test_the_dashboard_reads_models_and_writes_through_operate_alone() -> None:
     assert not found, "\n".join(map(str, found))
 
 
-def test_requests_are_made_by_the_producer_alone() -> None:
-    makers = {
+def makers_of(cls: str) -> set[str]:
+    """The modules that make objects of a class of this name."""
+    return {
         name
         for name, path in modules("queue_app").items()
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "Request"
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == cls
     }
-    assert makers == {"queue_app.tasks.producer"}
+
+
+def test_requests_are_made_by_the_producer_alone() -> None:
+    assert makers_of("Request") == {"queue_app.tasks.producer"}
+
+
+def test_outcomes_are_made_in_one_file() -> None:
+    assert makers_of("Outcome") == {"queue_app.lifecycle.outcome"}

@@ -8,8 +8,11 @@ import redis
 from queue_app import clock
 from queue_app.dispatch import keys
 from queue_app.domain.envelope import dump_meta
-from queue_app.lifecycle import dispatching, enqueue
+from queue_app.lifecycle import dispatching, enqueue, settle
+from queue_app.lifecycle.outcome import Outcome, ending
 from queue_app.models import Job
+from queue_app.models.bulk.rows import Ending
+from tests import tasks
 from tests.integration.support import Child, failed
 from tests.support.marks import committed
 
@@ -44,3 +47,18 @@ def test_a_plain_job_carries_neither(clean_redis: redis.Redis) -> None:
     assert raw.endswith(',null,null,null,""][[],{}]')
     ((_, _, again),) = dispatching.entries_of_waiting([job_id])
     assert again.replace(" ", "").endswith(',null,null,null,""][[],{}]')
+
+
+def test_what_a_failure_makes_of_its_job_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def counting(outcome: Outcome) -> Ending:
+        made.append(outcome.delivery.id)
+        return ending(outcome)
+
+    monkeypatch.setattr(settle, "ending", counting)
+    job_id = tasks.noop.enqueue().id
+    child = Child()
+    child.end(*child.claim(), make=lambda d: failed(d, run_at=clock.seconds() - 1))
+    assert made == [job_id]
+    assert [(d.id, d.number, d.failures) for d in child.claim()] == [(job_id, 2, 1)]
