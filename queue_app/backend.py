@@ -6,7 +6,7 @@ No models and no Redis at import or construction: `@task` builds the backend bef
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -86,6 +86,8 @@ class QueueTask(Task):  # type: ignore[misc]
 class JobQueueBackend(BaseTaskBackend):  # type: ignore[misc]
     """The backend to name in TASKS. OPTIONS: `max_attempts`, `timeout` as defaults of its tasks."""
 
+    #: How `registry` knows that jobs which come through it are ours to run.
+    is_queue_app = True
     task_class = QueueTask
     supports_defer = True
     supports_async_task = True
@@ -128,32 +130,30 @@ class JobQueueBackend(BaseTaskBackend):  # type: ignore[misc]
         """Enqueue one call. Inside a transaction the job exists, and runs, only if that commits."""
         return self.enqueue_many(task, [(args, kwargs)])[0]
 
-    def enqueue_many(self, task: Any, calls: Iterable[tuple[Iterable[Any], dict[str, Any]]]) -> list[Any]:
+    def enqueue_many(
+        self,
+        task: Any,
+        calls: Iterable[tuple[Iterable[Any], dict[str, Any]]],
+        *,
+        meta: Mapping[str, Any] | None = None,
+    ) -> list[Any]:
         """Enqueue many calls of a task: one transaction, one Redis round trip.
+
+        Args:
+            meta: what their jobs carry about themselves (see domain/envelope.py).
 
         Raises:
             InvalidTask: the task's options do not fit these settings.
             TypeError, ValueError: arguments that are not JSON; names the value's path.
         """
-        from queue_app import client, results
-        from queue_app.lifecycle import enqueue as lifecycle
+        from queue_app import results
+        from queue_app.tasks import producer
 
         self._validate_once(task)
-        try:
-            normal = client.normal_calls(calls)
-        except InvalidArguments as error:
-            # The standard's exception for arguments that are not JSON is TypeError; ours is a ValueError already.
-            raise _BothErrors(str(error)) from None
-        request = lifecycle.Request.of_task(
-            task,
-            self.alias,
-            fallback_attempts=self.options.get("max_attempts") or conf.get().TASKS_MAX_ATTEMPTS,
-            fallback_timeout=self.options.get("timeout"),
-        )
         made: list[Any] = []
         ready = TaskResultStatus.READY
 
-        def make(jobs: Any) -> None:
+        def make(jobs: Any, normal: Any) -> None:
             made.extend(
                 results.make(
                     task, job_id, ready, jobs.enqueued_at, None, None, None, args, kwargs, self.alias, [], []
@@ -161,7 +161,11 @@ class JobQueueBackend(BaseTaskBackend):  # type: ignore[misc]
                 for job_id, (_, args, kwargs) in zip(jobs.ids, normal, strict=True)
             )
 
-        lifecycle.enqueue(request, [text for text, _, _ in normal], make)
+        try:
+            producer.produce(producer.request_of(task, self.alias, self.options, meta=meta), calls, make)
+        except InvalidArguments as error:
+            # The standard's exception for arguments that are not JSON is TypeError; ours is a ValueError already.
+            raise _BothErrors(str(error)) from None
         sender, enqueued = type(self), signals().task_enqueued
         for result in made:
             enqueued.send(sender, task_result=result)

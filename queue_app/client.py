@@ -4,58 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ValidationError
 from django.db import DataError
 
-from queue_app import clock, conf, registry, serialization
-from queue_app.declare import Call, Task
+from queue_app import clock, serialization
 from queue_app.dispatch import connection, queues, unknown, workers
-from queue_app.exceptions import InvalidArguments, JobDoesNotExist
-from queue_app.lifecycle import enqueue as lifecycle
+from queue_app.exceptions import JobDoesNotExist
 from queue_app.models import Attempt, Job
 from queue_app.models.bulk import write_alias
 from queue_app.models.bulk.rows import NewJobs
 from queue_app.states import FINAL, WAITING, AttemptState, JobState
+from queue_app.tasks.producer import Call, produce_own
 
-#: A call's arguments: as JSON text, and as the values that come out of it.
-Normal = tuple[str, list[Any], dict[str, Any]]
-
-
-def normal_calls(calls: Iterable[Call]) -> list[Normal]:
-    """The calls' arguments, checked.
-
-    Raises:
-        InvalidArguments: names the call and the value's path.
-    """
-    limit = conf.get().PAYLOAD_LIMIT
-    made: list[Normal] = []
-    for call in calls:
-        try:
-            args, kwargs = call
-        except (TypeError, ValueError):
-            raise _not_a_call(call, len(made)) from None
-        if not isinstance(args, tuple | list) or not isinstance(kwargs, dict):
-            raise _not_a_call(call, len(made))
-        made.append(serialization.normal_arguments(args, kwargs, limit))
-    return made
-
-
-def _not_a_call(call: object, index: int) -> InvalidArguments:
-    return InvalidArguments(
-        f"Call {index} is {call!r}; enqueue_many takes pairs of arguments such as ((1, 2), {{'x': 3}})."
-    )
+if TYPE_CHECKING:
+    from queue_app.declare import Task
 
 
 def enqueue(task: Task, calls: Iterable[Call]) -> list[JobResult]:
     """Enqueue calls of a `queue_app.task`; `Task.enqueue` and `enqueue_many` come here."""
-    registry.check_importable(task.module_path)
-    payloads = [text for text, _, _ in normal_calls(calls)]
-    request = lifecycle.Request.of_task(task, "", fallback_attempts=conf.get().MAX_ATTEMPTS)
-    jobs = lifecycle.enqueue(request, payloads)
+    jobs = produce_own(task, calls)
     return [JobResult.of_new(jobs, index) for index in range(len(jobs))]
 
 

@@ -1,7 +1,7 @@
 """`queue_app.task`: declare a task on any supported Django, with or without a Tasks API.
 
 The interface is that of Django's own `Task` (same fields, same methods), so that code moves between the two by
-changing an import. The task never imports the machinery: it looks the client up by its dotted path at call time.
+changing an import. The client is imported at the first call: a task may be declared before there are models.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, overload
 
 from asgiref.sync import async_to_sync, sync_to_async
-from django.utils.module_loading import import_string
 
 from queue_app import options, registry
 from queue_app.exceptions import InvalidTaskDefinition
@@ -22,15 +21,7 @@ from queue_app.names import check_queue, priority_of
 
 if TYPE_CHECKING:
     from queue_app.client import JobResult
-
-_CLIENT = "queue_app.client"
-
-#: Arguments of one call in `enqueue_many`: `(args, kwargs)`.
-Call = tuple[Iterable[Any], dict[str, Any]]
-
-
-def _client(name: str) -> Any:
-    return import_string(f"{_CLIENT}.{name}")
+    from queue_app.tasks.producer import Call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +101,7 @@ class Task:
         Raises:
             InvalidArguments: not JSON, or too large; names the value's path.
         """
-        return _client("enqueue")(self, [(args, kwargs)])[0]
+        return self.enqueue_many([(args, kwargs)])[0]
 
     async def aenqueue(self, *args: Any, **kwargs: Any) -> JobResult:
         """`enqueue` for asynchronous code."""
@@ -125,7 +116,9 @@ class Task:
         Returns:
             Their handles, in the same order. If one call is invalid, none is enqueued.
         """
-        return _client("enqueue")(self, calls)
+        from queue_app import client  # late: it needs models
+
+        return client.enqueue(self, calls)
 
     async def aenqueue_many(self, calls: Iterable[Call]) -> list[JobResult]:
         """`enqueue_many` for asynchronous code."""
@@ -137,7 +130,9 @@ class Task:
         Raises:
             JobDoesNotExist: there is none of this id, or it is another task's.
         """
-        return _client("get_result")(result_id, self)
+        from queue_app import client  # late: it needs models
+
+        return client.get_result(result_id, self)
 
     async def aget_result(self, result_id: str) -> JobResult:
         """`get_result` for asynchronous code."""

@@ -51,6 +51,26 @@ def _is_task(value: object) -> bool:
     return isinstance(value, tuple(_classes))
 
 
+def alias_of(task: Any) -> str:
+    """Which kind a task is: the alias in TASKS of the backend that its jobs come through; empty for one of
+    `queue_app.task`."""
+    return getattr(task, "backend", "")
+
+
+def backend_of(task: Any) -> Any | None:
+    """The backend of the Tasks API that a task's jobs come through; None for a task of `queue_app.task`.
+
+    Raises:
+        Exception: what the Tasks API says if TASKS has no such backend, or it cannot be made.
+    """
+    return task.get_backend() if alias_of(task) else None
+
+
+def runs_here(backend: Any | None) -> bool:
+    """Whether the jobs of tasks with this backend are ours to run."""
+    return backend is None or getattr(backend, "is_queue_app", False)
+
+
 def accept(cls: type) -> None:
     """Let instances of `cls` be run as tasks."""
     if cls not in _classes:

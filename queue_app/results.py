@@ -26,7 +26,6 @@ from queue_app.states import FINAL, AttemptState, JobState
 from queue_app.tasks_api import (
     InvalidTask,
     InvalidTaskBackend,
-    Task,
     TaskContext,
     TaskError,
     TaskResult,
@@ -72,7 +71,7 @@ def task_of(name: str, priority: int, queue: str, backend: str, run_after: datet
     task = _tasks.get(key)
     if task is None:
         task = registry.look_up(name).task
-        if not isinstance(task, Task):
+        if not registry.alias_of(task):
             raise UnknownTask(f"{name!r} is not a task of the Tasks API.")
         task = _using(task, priority=priority, queue_name=queue, backend=backend)
         if len(_tasks) > 10_000:

@@ -17,8 +17,8 @@ from queue_app.admin.base import ACTION_LIMIT, CappedPaginator, ModelAdmin, Reco
 from queue_app.admin.display import NOTHING, link
 from queue_app.admin.filters import TaskFilter
 from queue_app.exceptions import QueueAppError, UnknownTask
-from queue_app.lifecycle import schedules
 from queue_app.models import Job, Schedule
+from queue_app.scheduling import schedules
 
 #: Runs that a schedule's page shows ahead.
 PREVIEW = 5

@@ -20,10 +20,10 @@ from queue_app.api.filters import ScheduleFilter
 from queue_app.api.parsers import fields, refuse_unknown
 from queue_app.api.records import RecordView
 from queue_app.exceptions import InvalidArguments, InvalidOption, QueueAppError
-from queue_app.lifecycle import schedules
 from queue_app.models import Schedule
 from queue_app.models.bulk import write_alias
 from queue_app.names import priority_of
+from queue_app.scheduling import schedules
 
 #: Fields of a request, with the JSON that they take.
 KINDS: dict[str, tuple[tuple[type, ...], str]] = {

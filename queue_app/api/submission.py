@@ -11,8 +11,8 @@ from rest_framework import serializers
 
 from queue_app import conf, names, options, registry, serialization
 from queue_app.api.parsers import refuse_unknown
-from queue_app.declare import Task
 from queue_app.exceptions import InvalidArguments, InvalidOption, UnknownTask
+from queue_app.tasks import producer
 
 #: Field of the API → option of `Task.using`.
 OPTIONS = {
@@ -101,11 +101,10 @@ class JobSubmission(serializers.Serializer[Any]):
         return {"task": task, "args": args, "kwargs": kwargs}
 
     def create(self, validated_data: dict[str, Any]) -> Any:
-        """Enqueue: through the task's backend, or the client of `queue_app.task`. The push waits for the commit."""
-        task, args, kwargs = validated_data["task"], validated_data["args"], validated_data["kwargs"]
-        if isinstance(task, Task):
-            return task.enqueue_many([(args, kwargs)])[0].id
-        return task.get_backend().enqueue(task, args, kwargs).id
+        """Enqueue. The push waits for the commit."""
+        return producer.submit(validated_data["task"], [(validated_data["args"], validated_data["kwargs"])])[
+            0
+        ]
 
 
 def _ask(rule: Any, *values: Any) -> Any:
@@ -147,13 +146,10 @@ def task_named(name: Any) -> Any:
         task = registry.look_up(name).task
     except UnknownTask as error:
         raise serializers.ValidationError(f"{error}{conf.did_you_mean(name, known)}") from None
-    if not isinstance(task, Task):
-        from queue_app.backend import JobQueueBackend
-
-        if not isinstance(task.get_backend(), JobQueueBackend):
-            raise serializers.ValidationError(
-                f"{name!r} runs on the backend {task.backend!r}, which is not this queue."
-            )
+    if not registry.runs_here(registry.backend_of(task)):
+        raise serializers.ValidationError(
+            f"{name!r} runs on the backend {registry.alias_of(task)!r}, which is not this queue."
+        )
     return task
 
 

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from queue_app import clock, conf, serialization, signals
+from queue_app import clock, conf, signals
 from queue_app.dispatch import body, connection, queues
 from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.queues import Entry
+from queue_app.domain import envelope
 from queue_app.models import bulk
 from queue_app.models.bulk.rows import NewJobs
 from queue_app.models.job import Job
@@ -33,22 +34,9 @@ _announced: tuple[int, set[str]] = (0, set())
 
 def entries_of_new(jobs: NewJobs) -> list[Entry]:
     """What Redis carries of jobs just made."""
-    at = jobs.run_after.timestamp() if jobs.run_after is not None else 0.0
-    bodies = body.encode_many(
-        jobs.payloads,
-        task=jobs.task,
-        number=1,
-        failures=0,
-        deaths=0,
-        max_attempts=jobs.max_attempts,
-        priority=jobs.priority,
-        enqueued_at=jobs.enqueued_at.timestamp(),
-        run_after=at or None,
-        started_at=None,
-        timeout=jobs.timeout,
-        backend=jobs.backend,
-        limit=conf.get().BODY_LIMIT,
-    )
+    shared = envelope.of_row(jobs)
+    at = shared.run_after or 0.0
+    bodies = body.encode_many(shared, jobs.payloads, conf.get().BODY_LIMIT)
     return [(job_id, at, text) for job_id, text in zip(jobs.ids, bodies, strict=True)]
 
 
@@ -62,27 +50,8 @@ def ids_by_queue(found: Iterable[tuple[UUID | str, str]]) -> dict[str, list[str]
 
 def entry_of_row(job: Job) -> Entry:
     """What Redis should carry of a waiting job, from its row."""
-    at = None if job.run_after is None else job.run_after.timestamp()
-    return (
-        str(job.pk),
-        at or 0.0,
-        body.encode(
-            task=job.task,
-            number=job.attempt + 1,
-            failures=job.failures,
-            deaths=job.deaths,
-            max_attempts=job.max_attempts,
-            priority=job.priority,
-            enqueued_at=job.enqueued_at.timestamp(),
-            run_after=at,
-            started_at=None if job.started_at is None else job.started_at.timestamp(),
-            timeout=job.timeout,
-            backend=job.backend,
-            suspect=job.suspect,
-            payload=job.payload,
-            limit=conf.get().BODY_LIMIT,
-        ),
-    )
+    said = envelope.of_row(job)
+    return str(job.pk), said.run_after or 0.0, body.encode(said, job.payload, conf.get().BODY_LIMIT)
 
 
 def entries_of_waiting(ids: list[str]) -> list[Entry]:
@@ -92,7 +61,7 @@ def entries_of_waiting(ids: list[str]) -> list[Entry]:
     rows = bulk.for_vendor(database).read_waiting(database, ids, conf.get().BODY_LIMIT)
     found = {row.id: row for row in rows}
     return [
-        (job_id, row.at, body.assemble(row.priority, row.head, row.payload))
+        (job_id, row.at, envelope.sealed(row.head) + (row.payload or "null"))
         for job_id in ids
         if (row := found.get(job_id)) is not None
     ]
@@ -107,31 +76,16 @@ def entry_of_next(
     started_at: float | None,
     suspect: bool = False,
 ) -> Entry:
-    """What Redis carries of a job that goes on after `delivery`; from its raw body, as a task may have changed
-    the arguments it was given."""
-    raw = Delivery(delivery.queue, delivery.id, delivery.raw, 0)
-    payload = "null" if raw.args is None else serialization.dump_trusted([raw.args, raw.kwargs])
-    return (
-        delivery.id,
-        run_at or 0.0,
-        body.encode(
-            task=raw.task,
-            number=raw.number + 1,
-            failures=failures,
-            deaths=deaths,
-            max_attempts=raw.max_attempts,
-            priority=raw.priority,
-            lane=raw.lane,
-            enqueued_at=raw.enqueued_at,
-            run_after=run_at if run_at is not None else raw.run_after,
-            started_at=raw.started_at if raw.started_at is not None else started_at,
-            timeout=raw.timeout,
-            backend=raw.backend,
-            suspect=suspect,
-            payload=payload,
-            limit=conf.get().BODY_LIMIT,
-        ),
-    )
+    """What Redis carries of a job that goes on after `delivery`. Its arguments are those of the body, as they are: a
+    task may have changed those that it was given."""
+    said = envelope.copy(delivery)
+    said.number += 1
+    said.failures, said.deaths, said.suspect = failures, deaths, suspect
+    if run_at is not None:
+        said.run_after = run_at
+    if said.started_at is None:
+        said.started_at = started_at
+    return delivery.id, run_at or 0.0, envelope.head_of(said) + delivery.payload
 
 
 def near(at: float) -> bool:

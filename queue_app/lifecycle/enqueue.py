@@ -11,13 +11,14 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from queue_app import clock, ids, signals
 from queue_app.dispatch.queues import Entry
+from queue_app.domain.envelope import LANE
 from queue_app.lifecycle import dispatching, queue_defaults, release
 from queue_app.models import bulk
 from queue_app.models.bulk.rows import NewJobs
@@ -35,6 +36,7 @@ class Request:
     Attributes:
         max_attempts, timeout: None leaves them to the queue's or the settings' default.
         fallback_attempts, fallback_timeout: what the settings say of jobs of this kind.
+        lane, meta: see domain/envelope.py; `meta` is text made by `dump_meta`.
     """
 
     task: str
@@ -46,28 +48,8 @@ class Request:
     timeout: float | None
     fallback_attempts: int
     fallback_timeout: float | None = None
-
-    @classmethod
-    def of_task(
-        cls, task: Any, backend: str, *, fallback_attempts: int, fallback_timeout: float | None = None
-    ) -> Request:
-        """What a task object says of its jobs.
-
-        Args:
-            backend: its alias in TASKS; empty for a task of `queue_app.task`.
-        """
-        return cls(
-            task=task.module_path,
-            queue=task.queue_name,
-            priority=int(task.priority),
-            run_after=task.run_after,
-            backend=backend,
-            # A plain Task of the standard has none of our options.
-            max_attempts=getattr(task, "max_attempts", None),
-            timeout=getattr(task, "timeout", None),
-            fallback_attempts=fallback_attempts,
-            fallback_timeout=fallback_timeout,
-        )
+    lane: str = LANE
+    meta: str | None = None
 
 
 class Batch(NamedTuple):
@@ -137,6 +119,8 @@ def _new_jobs(request: Request, payloads: list[str]) -> NewJobs:
         enqueued_at=now,
         ids=[ids.new_text() for _ in payloads],
         payloads=payloads,
+        lane=request.lane,
+        meta=request.meta,
     )
 
 

@@ -16,8 +16,8 @@ from queue_app import clock, conf
 from queue_app.dispatch import epochs, keys
 from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import dispatching, release, settle, witnesses
-from queue_app.lifecycle.outcome import Outcome
-from queue_app.lifecycle.recover import Cause, lost
+from queue_app.lifecycle.causes import Cause
+from queue_app.lifecycle.outcome import Outcome, lost
 from queue_app.lifecycle.release import Check, unchecked
 from queue_app.models import Job
 from queue_app.models.bulk import write_alias

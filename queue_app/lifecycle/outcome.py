@@ -1,14 +1,22 @@
-"""What came of running a delivery: a value that knows no database and no Redis."""
+"""What came of running a delivery: a value that knows no database and no Redis. Made here and nowhere else."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from queue_app import clock, conf, retry
 from queue_app.dispatch.body import Delivery
+from queue_app.domain.error_text import class_path, message, trace
+from queue_app.exceptions import Discard, HardTimeout, Retry, Snooze, SoftTimeout
 from queue_app.fingerprint import fingerprint
+from queue_app.lifecycle.causes import Cause
 from queue_app.models.bulk.rows import Ending
+from queue_app.retry import Decision, RetryPolicy
 from queue_app.states import AttemptState, DeadReason, JobState
+
+logger = logging.getLogger(__name__)
 
 SUCCEEDED = AttemptState.SUCCEEDED
 
@@ -28,6 +36,7 @@ class Outcome:
         overruled: its job was to be cancelled, so that it ended whatever the attempt came to. Known once recorded.
         exception: the exception itself, for receivers of the finishing signal.
         carrier: what the Tasks API's signals are sent with (its TaskResult), or None.
+        ending: the row values as they were last written; None before.
     """
 
     delivery: Delivery
@@ -46,6 +55,7 @@ class Outcome:
     progress: str | None = None
     exception: BaseException | None = None
     carrier: Any = field(default=None, repr=False)
+    ending: Ending | None = field(default=None, init=False, repr=False)
 
     def overrule(self) -> None:
         """Nothing follows this attempt: its job is cancelled."""
@@ -82,6 +92,124 @@ class Outcome:
         if self.run_at is None:
             return JobState.QUEUED
         return JobState.SCHEDULED if self.state == AttemptState.SNOOZED else JobState.RETRYING
+
+
+def succeeded(delivery: Delivery, started: float, result: str | None, carrier: Any = None) -> Outcome:
+    """The outcome of an attempt that returned; `result` is JSON text, None for None."""
+    return Outcome(delivery, SUCCEEDED, started, clock.seconds(), result, carrier=carrier)
+
+
+def failed(
+    policy: RetryPolicy | None,
+    delivery: Delivery,
+    started: float,
+    error: BaseException,
+    *,
+    carrier: Any = None,
+    caller: str = "",
+) -> Outcome:
+    """The outcome of an attempt that ended with this exception: failed, snoozed or timed out.
+
+    Args:
+        policy: the task's; None for that of the settings.
+        caller: see `error_text.trace`.
+    """
+    now = clock.seconds()
+    decision = decide(policy, delivery, error, now)
+    state = AttemptState.FAILED
+    if isinstance(error, Snooze):
+        state = AttemptState.SNOOZED
+    elif isinstance(error, SoftTimeout | HardTimeout):
+        state = AttemptState.TIMED_OUT
+    return Outcome(
+        delivery,
+        state,
+        started,
+        now,
+        error_class=class_path(error),
+        error=message(error),
+        traceback="" if state is AttemptState.SNOOZED else trace(error, caller),
+        run_at=decision.run_at,
+        counts=decision.counts,
+        dead_reason=decision.reason,
+        exception=error,
+        carrier=carrier,
+    )
+
+
+def killed(policy: RetryPolicy | None, delivery: Delivery, started: float | None, seconds: float) -> Outcome:
+    """The outcome of an attempt whose process was killed at its hard limit."""
+    now = clock.seconds()
+    error = HardTimeout(f"Killed after {seconds:.1f} s, its hard time limit.")
+    decision = decide(policy, delivery, error, now)
+    return Outcome(
+        delivery,
+        AttemptState.TIMED_OUT,
+        started,
+        now,
+        error_class=class_path(error),
+        error=str(error),
+        run_at=decision.run_at,
+        dead_reason=decision.reason,
+    )
+
+
+def cancelled(
+    delivery: Delivery,
+    started: float | None,
+    error: BaseException,
+    *,
+    carrier: Any = None,
+    caller: str = "",
+) -> Outcome:
+    """The outcome of an attempt that was interrupted, or killed, because its job was cancelled."""
+    return Outcome(
+        delivery,
+        AttemptState.CANCELLED,
+        started,
+        clock.seconds(),
+        error_class=class_path(error),
+        error=message(error),
+        traceback=trace(error, caller) if error.__traceback__ else "",
+        counts=False,
+        exception=error,
+        carrier=carrier,
+    )
+
+
+def lost(delivery: Delivery, cause: Cause) -> Outcome:
+    """The outcome of an attempt whose process died. It does not use up the job's attempts; but a job that keeps
+    killing its process is quarantined (P9)."""
+    poison = cause.counts and delivery.deaths + 1 >= conf.get().POISON_AFTER
+    return Outcome(
+        delivery,
+        AttemptState.LOST,
+        (cause.running or {}).get(delivery.id, delivery.claimed_at),
+        clock.seconds(),
+        error_class="" if cause.blameless else "queue_app.exceptions.ProcessDied",
+        error=cause.words(delivery),
+        counts=cause.counts,
+        dead_reason=DeadReason.POISON if poison else None,
+        suspect=delivery.suspect or not cause.blameless,
+    )
+
+
+def decide(policy: RetryPolicy | None, delivery: Delivery, error: BaseException, now: float) -> Decision:
+    """What follows a failed attempt; a task's own backoff function that fails is logged and replaced by the
+    settings' policy."""
+    arguments: dict[str, Any] = {
+        "failures": delivery.failures,
+        "max_attempts": delivery.max_attempts,
+        "now": now,
+    }
+    try:
+        return retry.decide(policy, error, **arguments)
+    except Exception:
+        logger.exception(
+            "The backoff of %s failed for job %s; the default one is used.", delivery.task, delivery.id
+        )
+        plain = RuntimeError() if isinstance(error, Retry | Snooze | Discard) else error
+        return retry.decide(None, plain, **arguments)
 
 
 def ending(outcome: Outcome) -> Ending:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from uuid import UUID
 
 import redis
@@ -18,54 +17,15 @@ from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.holder import raise_fence
 from queue_app.dispatch.queues import Entry
 from queue_app.lifecycle import cancelling, dispatching, release, settle, witnesses
-from queue_app.lifecycle.outcome import Outcome
+from queue_app.lifecycle.causes import Cause
+from queue_app.lifecycle.outcome import lost
 from queue_app.lifecycle.release import Check, unchecked
 from queue_app.models import Job, Worker, bulk
 from queue_app.models.bulk import write_alias
-from queue_app.states import UNFINISHED, AttemptState, DeadReason
-
-#: Makes an outcome of a delivery whose process died while it ran, given when it started (epoch seconds).
-Verdict = Callable[[Delivery, float | None], Outcome]
+from queue_app.states import UNFINISHED
 
 #: Where a walk through the backlog stands: a queue, and an id in it.
 Place = tuple[str, UUID]
-
-
-@dataclass(slots=True)
-class Cause:
-    """Why a process died, and what it was running.
-
-    Attributes:
-        text: for people: "killed by SIGKILL", "exit code 3", "no heartbeat for 15 s".
-        running: id → epoch seconds at which its attempt began, of the jobs that were under way. None where nobody
-            knows (another host): then every job it held is taken to have been running.
-        verdicts: id → outcome, for jobs that the supervisor killed on purpose (time limit).
-        blameless: no job is to blame (the worker was told to stop, or is not heard of any more): the loss is in the
-            job's history and does not count as a death.
-        importing: those of `running` whose task's module was being imported.
-    """
-
-    text: str
-    running: dict[str, float] | None = None
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
-    blameless: bool = False
-    importing: frozenset[str] = frozenset()
-
-    @property
-    def counts(self) -> bool:
-        """Whether the death counts against the job that ran. Of several that ran together it may have been any: they
-        become suspects, and the next death counts, as each suspect is run alone."""
-        return not self.blameless and (self.running is None or len(self.running) <= 1)
-
-    def words(self, delivery: Delivery) -> str:
-        """The cause, as the attempt of this job tells it."""
-        text = self.text
-        if delivery.id in self.importing:
-            text += f", while importing {delivery.task.rpartition('.')[0]}"
-        others = len(self.running or ()) - 1
-        if others > 0 and not self.blameless:
-            text += f", with {others} other job{'s' * (others > 1)} in it: this one is run alone next time"
-        return text
 
 
 def take_back(
@@ -102,10 +62,10 @@ def take_back(
         discharged = True
         for start in range(0, len(deliveries), release.CHUNK):
             check()
-            lost, back, kept = _take_back_some(
+            gone, back, kept = _take_back_some(
                 client, holder, deliveries[start : start + release.CHUNK], worker_id, cause
             )
-            lost_ids += lost
+            lost_ids += gone
             back_ids += back
             discharged = discharged and not kept
         check()
@@ -168,24 +128,6 @@ def give_up(client: redis.Redis, holder: str, deliveries: list[Delivery]) -> lis
         queues.settle(client, queue, holder, ended, moved_on)
         returned += unstarted
     return returned
-
-
-def lost(delivery: Delivery, cause: Cause) -> Outcome:
-    """The outcome of an attempt whose process died. It does not use up the job's attempts; but a job that keeps
-    killing its process is quarantined (P9)."""
-    now = clock.seconds()
-    poison = cause.counts and delivery.deaths + 1 >= conf.get().POISON_AFTER
-    return Outcome(
-        delivery=delivery,
-        state=AttemptState.LOST,
-        started_at=(cause.running or {}).get(delivery.id, delivery.claimed_at),
-        finished_at=now,
-        error_class="" if cause.blameless else "queue_app.exceptions.ProcessDied",
-        error=cause.words(delivery),
-        counts=cause.counts,
-        dead_reason=DeadReason.POISON if poison else None,
-        suspect=delivery.suspect or not cause.blameless,
-    )
 
 
 def reap(

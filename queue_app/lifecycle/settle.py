@@ -18,7 +18,7 @@ from queue_app.lifecycle import dispatching, outage
 from queue_app.lifecycle.outcome import Outcome, ending
 from queue_app.models import Attempt, Worker, bulk
 from queue_app.models.bulk import generic
-from queue_app.models.bulk.rows import Accepted, Start
+from queue_app.models.bulk.rows import Accepted, Ending, Start
 from queue_app.states import FINAL, AttemptState
 
 logger = logging.getLogger(__name__)
@@ -38,10 +38,18 @@ def record(outcomes: list[Outcome], worker_id: str) -> set[str]:
         Error: nothing was written; the same outcomes can be recorded again.
     """
     connection = bulk.write_connection()
-    endings = [ending(outcome) for outcome in outcomes]
-    accepted: Accepted = bulk.for_vendor(connection).end_attempts(connection, endings, worker_id)
+    accepted: Accepted = bulk.for_vendor(connection).end_attempts(connection, _endings(outcomes), worker_id)
     _overrule(outcomes, accepted)
     return accepted
+
+
+def _endings(outcomes: list[Outcome]) -> list[Ending]:
+    """The row values, which `acknowledge` needs too."""
+    found = []
+    for outcome in outcomes:
+        outcome.ending = row = ending(outcome)
+        found.append(row)
+    return found
 
 
 def _overrule(outcomes: Iterable[Outcome], accepted: Accepted) -> None:
@@ -59,7 +67,7 @@ def record_alone(outcome: Outcome, worker_id: str) -> set[str]:
         Error: nothing was written.
     """
     connection = bulk.write_connection()
-    accepted = generic.end_attempts(connection, [ending(outcome)], worker_id, lenient=True)
+    accepted = generic.end_attempts(connection, _endings([outcome]), worker_id, lenient=True)
     _overrule([outcome], accepted)
     return accepted
 
@@ -136,7 +144,8 @@ def acknowledge(client: redis.Redis, holder: str, outcomes: Iterable[Outcome], a
         if outcome.state is SUCCEEDED or d.id not in accepted or outcome.job_state in FINAL:
             ended[d.queue].append(d.id)
             continue
-        row = ending(outcome)
+        row = outcome.ending
+        assert row is not None  # it was recorded: it is among the accepted
         entry = dispatching.entry_of_next(
             d,
             failures=row.failures,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from queue_app.lifecycle import tick
 from queue_app.maintenance.duty import Duty, Mandate
+from queue_app.scheduling import tick
 
 
 class Ticks:

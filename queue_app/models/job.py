@@ -11,6 +11,7 @@ from django.db.models import Q
 from django.db.models.expressions import RawSQL
 
 from queue_app import clock, ids, serialization
+from queue_app.domain.envelope import LANE
 from queue_app.states import FINAL, TIMED, UNFINISHED, JobState
 
 
@@ -85,6 +86,19 @@ class Job(models.Model):
         default=False,
         db_default=False,
         help_text="Its process died, and it may have been the cause: it runs alone in a process until it survives.",
+    )
+
+    #: The database has a default too: processes of an older release insert rows without it.
+    lane = models.CharField(
+        max_length=128,
+        default=LANE,
+        db_default=LANE,
+        help_text="Jobs of one lane share its limit; '-': that of none.",
+    )
+    meta = models.TextField(
+        null=True,
+        blank=True,
+        help_text="JSON text: what the job carries about itself, such as who asked for it.",
     )
 
     objects = JobQuerySet.as_manager()

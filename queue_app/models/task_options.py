@@ -36,13 +36,12 @@ def options_of(name: str, task: Any) -> TaskOptions:
     Raises:
         Exception: what its backend says if there is none of its alias.
     """
-    backend = getattr(task, "backend", "")
     return TaskOptions(
         task=name,
         queue=task.queue_name,
         priority=int(task.priority),
-        backend=backend,
-        ours=not backend or hasattr(task.get_backend(), "enqueue_many"),
+        backend=registry.alias_of(task),
+        ours=registry.runs_here(registry.backend_of(task)),
         max_attempts=getattr(task, "max_attempts", None),
         timeout=getattr(task, "timeout", None),
     )

@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import traceback
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from queue_app import clock, conf, retry, serialization, signals
+from queue_app import conf, serialization, signals
 from queue_app.context import Attendant, JobContext
 from queue_app.dispatch.body import Delivery
-from queue_app.exceptions import (
-    Cancelled,
-    Discard,
-    HardTimeout,
-    InvalidArguments,
-    Retry,
-    Snooze,
-    SoftTimeout,
-)
-from queue_app.lifecycle.outcome import Outcome
+from queue_app.exceptions import Cancelled, InvalidArguments
+from queue_app.lifecycle.outcome import Outcome, cancelled, failed, succeeded
 from queue_app.registry import Declared
-from queue_app.states import AttemptState
 from queue_app.worker.timeouts import Interrupts
-
-logger = logging.getLogger(__name__)
-
-#: Characters kept of an attempt's traceback (its end) and message.
-TRACEBACK_LIMIT = 32_768
-MESSAGE_LIMIT = 4_096
 
 #: Runs a coroutine function to its end within so many seconds; the last is the job's id.
 AsyncRunner = Callable[[Callable[..., Any], list[Any], dict[str, Any], float | None, str], Any]
@@ -89,9 +72,7 @@ class Executor:
             raise
         except BaseException as error:
             return self.failed(declared, delivery, started, error, carrier)
-        return Outcome(
-            delivery, AttemptState.SUCCEEDED, started, clock.seconds(), result=text, carrier=carrier
-        )
+        return succeeded(delivery, started, text, carrier)
 
     def _call(self, declared: Declared, delivery: Delivery, carrier: Any, soft: float | None) -> str | None:
         args: Any = delivery.args
@@ -112,87 +93,9 @@ class Executor:
         self, declared: Declared, delivery: Delivery, started: float, error: BaseException, carrier: Any
     ) -> Outcome:
         """The outcome of an attempt that ended with this exception; `carrier` is that of the Tasks API, or None."""
-        now = clock.seconds()
         if isinstance(error, Cancelled) and self._attendant.is_cancelled(delivery):
-            return cancelled(delivery, started, error, carrier=carrier)
-        decision = decide(declared, delivery, error, now)
-        if isinstance(error, Snooze):
-            state = AttemptState.SNOOZED
-        else:
-            state = (
-                AttemptState.TIMED_OUT
-                if isinstance(error, SoftTimeout | HardTimeout)
-                else AttemptState.FAILED
-            )
-        return Outcome(
-            delivery,
-            state,
-            started,
-            now,
-            error_class=class_path(error),
-            error=message(error),
-            traceback="" if state is AttemptState.SNOOZED else trace(error),
-            run_at=decision.run_at,
-            counts=decision.counts,
-            dead_reason=decision.reason,
-            exception=error,
-            carrier=carrier,
-        )
-
-
-def decide(declared: Declared | None, delivery: Delivery, error: BaseException, now: float) -> retry.Decision:
-    """What follows a failed attempt; a task's own backoff function that fails is logged and replaced by the
-    settings' policy."""
-    arguments: dict[str, Any] = {
-        "failures": delivery.failures,
-        "max_attempts": delivery.max_attempts,
-        "now": now,
-    }
-    try:
-        return retry.decide(declared.policy if declared else None, error, **arguments)
-    except Exception:
-        logger.exception(
-            "The backoff of %s failed for job %s; the default one is used.", delivery.task, delivery.id
-        )
-        plain = RuntimeError() if isinstance(error, Retry | Snooze | Discard) else error
-        return retry.decide(None, plain, **arguments)
-
-
-def timed_out(
-    declared: Declared | None, delivery: Delivery, started: float | None, seconds: float
-) -> Outcome:
-    """The outcome of an attempt whose process was killed at its hard limit."""
-    now = clock.seconds()
-    error = HardTimeout(f"Killed after {seconds:.1f} s, its hard time limit.")
-    decision = decide(declared, delivery, error, now)
-    return Outcome(
-        delivery,
-        AttemptState.TIMED_OUT,
-        started,
-        now,
-        error_class=class_path(error),
-        error=str(error),
-        run_at=decision.run_at,
-        dead_reason=decision.reason,
-    )
-
-
-def cancelled(
-    delivery: Delivery, started: float | None, error: BaseException, *, carrier: Any = None
-) -> Outcome:
-    """The outcome of an attempt that was interrupted, or killed, because its job was cancelled."""
-    return Outcome(
-        delivery,
-        AttemptState.CANCELLED,
-        started,
-        clock.seconds(),
-        error_class=class_path(error),
-        error=message(error),
-        traceback=trace(error) if error.__traceback__ else "",
-        counts=False,
-        exception=error,
-        carrier=carrier,
-    )
+            return cancelled(delivery, started, error, carrier=carrier, caller=__file__)
+        return failed(declared.policy, delivery, started, error, carrier=carrier, caller=__file__)
 
 
 def _dump_result(value: Any) -> str:
@@ -207,37 +110,3 @@ def _dump_result(value: Any) -> str:
             " its id."
         )
     return text
-
-
-def class_path(error: BaseException) -> str:
-    """The dotted path of an exception's class."""
-    return f"{type(error).__module__}.{type(error).__qualname__}"
-
-
-def message(error: BaseException) -> str:
-    """The exception's text; an exception whose `__str__` fails must still be recorded."""
-    try:
-        return clean(str(error), MESSAGE_LIMIT)
-    except BaseException as broken:  # a task's own class: anything may come
-        return f"(its text could not be made: {type(broken).__name__})"
-
-
-def trace(error: BaseException) -> str:
-    """The traceback as text, from the task on: without the frames of this file."""
-    tb = error.__traceback__
-    while tb is not None and tb.tb_frame.f_code.co_filename == __file__:
-        tb = tb.tb_next
-    try:
-        text = "".join(traceback.format_exception(type(error), error, tb))
-    except BaseException:
-        text = f"{class_path(error)}: {message(error)}\n"
-    return clean(text[-TRACEBACK_LIMIT:], TRACEBACK_LIMIT)
-
-
-def clean(text: str, limit: int) -> str:
-    """Text that every database can store: no U+0000, no lone surrogates, at most `limit` characters."""
-    if "\x00" in text:
-        text = text.replace("\x00", "\\x00")
-    if not text.isascii():
-        text = text.encode("utf-8", "backslashreplace").decode()
-    return text[:limit]

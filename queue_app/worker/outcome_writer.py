@@ -15,11 +15,11 @@ from typing import TypeVar
 
 from django.db import Error
 
+from queue_app.domain.error_text import clean
 from queue_app.lifecycle import settle
 from queue_app.lifecycle.outage import check_writes, is_outage
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.worker.connections import refresh
-from queue_app.worker.executor import clean
 from queue_app.worker.waiting import Waiting, Watched
 
 logger = logging.getLogger(__name__)

@@ -10,11 +10,13 @@ import logging
 
 from django.db import Error
 
-from queue_app.lifecycle import recover, settle
+from queue_app.domain.error_text import class_path, message
+from queue_app.lifecycle import outcome as outcomes
+from queue_app.lifecycle import settle
+from queue_app.lifecycle.causes import Cause
 from queue_app.lifecycle.outage import explain, is_outage
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.worker import connections
-from queue_app.worker.executor import class_path, message
 from queue_app.worker.waiting import Waiting, Watched
 
 logger = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ def refused(outcome: Outcome, error: Exception, *, in_outage: bool) -> Outcome:
 def _lost(outcome: Outcome, error: Exception, why: str, *, blameless: bool = False) -> Outcome:
     delivery = outcome.delivery
     running = {delivery.id: outcome.started_at or outcome.finished_at}
-    found = recover.lost(delivery, recover.Cause(why, running, blameless=blameless))
+    found = outcomes.lost(delivery, Cause(why, running, blameless=blameless))
     found.error_class = class_path(error)
     found.suspect = False  # its process lives
     return found

@@ -8,19 +8,19 @@ import threading
 from queue_app import conf, registry
 from queue_app.dispatch.body import Delivery
 from queue_app.exceptions import Cancelled, UnknownTask
-from queue_app.lifecycle import recover
-from queue_app.lifecycle.outcome import Outcome
+from queue_app.lifecycle.causes import Cause, Verdict
+from queue_app.lifecycle.outcome import Outcome, cancelled, killed, lost
 from queue_app.registry import Declared
-from queue_app.worker.executor import cancelled, timed_out
+from queue_app.retry import RetryPolicy
 from queue_app.worker.messages import Death
 
 logger = logging.getLogger(__name__)
 
 
-def cause_of(death: Death) -> recover.Cause:
+def cause_of(death: Death) -> Cause:
     """Why a child died, for `recover.take_back`."""
     text = death.cause or "ended"
-    return recover.Cause(
+    return Cause(
         text=text,
         running=death.running,
         verdicts={job_id: _timed_out(seconds) for job_id, seconds in death.timed_out.items()}
@@ -31,14 +31,14 @@ def cause_of(death: Death) -> recover.Cause:
     )
 
 
-def _timed_out(seconds: float) -> recover.Verdict:
+def _timed_out(seconds: float) -> Verdict:
     def judge(delivery: Delivery, started: float | None) -> Outcome:
-        return timed_out(_declared(delivery.task), delivery, started, seconds)
+        return killed(_policy(delivery.task), delivery, started, seconds)
 
     return judge
 
 
-def _unwilling(seconds: float) -> recover.Verdict:
+def _unwilling(seconds: float) -> Verdict:
     def judge(delivery: Delivery, started: float | None) -> Outcome:
         error = Cancelled(f"The job was cancelled, and killed after {seconds:.1f} s as it did not end.")
         return cancelled(delivery, started, error)
@@ -46,21 +46,21 @@ def _unwilling(seconds: float) -> recover.Verdict:
     return judge
 
 
-def _hung(text: str, running: dict[str, float]) -> recover.Verdict:
+def _hung(text: str, running: dict[str, float]) -> Verdict:
     """The import of its task's module did not end."""
 
     def judge(delivery: Delivery, started: float | None) -> Outcome:
-        cause = recover.Cause(text, running=running, importing=frozenset([delivery.id]))
-        found = recover.lost(delivery, cause)
+        cause = Cause(text, running=running, importing=frozenset([delivery.id]))
+        found = lost(delivery, cause)
         found.error += f", which takes longer than IMPORT_TIMEOUT ({conf.get().IMPORT_TIMEOUT:g} s)"
         return found
 
     return judge
 
 
-def _declared(name: str) -> Declared | None:
-    """The task, for its retry policy; None if it cannot be had at once. Its child has imported its module, and this
-    process may have to as well; heartbeats must not wait for that, so it is done in a thread."""
+def _policy(name: str) -> RetryPolicy | None:
+    """The task's retry policy; None if it has none, or it cannot be had at once. Its child has imported its module, and
+    this process may have to as well; heartbeats must not wait for that, so it is done in a thread."""
     found: list[Declared] = []
 
     def look_up() -> None:
@@ -70,7 +70,7 @@ def _declared(name: str) -> Declared | None:
             logger.warning("The default retry policy serves a job of %s: %s", name, error)
 
     if (known := registry.loaded_task(name)) is not None:
-        return known
+        return known.policy
     thread = threading.Thread(target=look_up, name="import", daemon=True)
     thread.start()
     thread.join(conf.get().LEASE / 4)
@@ -78,4 +78,4 @@ def _declared(name: str) -> Declared | None:
         logger.warning(
             "The default retry policy serves a job of %s: the keeper still imports its module.", name
         )
-    return found[0] if found else None
+    return found[0].policy if found else None

@@ -11,8 +11,8 @@ from django.contrib.auth.models import Permission, User
 from rest_framework.test import APIClient
 
 from queue_app import clock, signals
-from queue_app.lifecycle import tick
 from queue_app.models import Job, Schedule
+from queue_app.scheduling import tick
 from tests.faces.conftest import basic
 from tests.factories import ScheduleFactory
 

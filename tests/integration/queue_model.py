@@ -10,14 +10,16 @@ import redis
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from queue_app.dispatch import body, keys, listing, queues, workers
+from queue_app.dispatch import keys, listing, queues, workers
 from queue_app.dispatch.queues import Entry
+from queue_app.domain.envelope import LANE
+from tests.support.bodies import body
 from tests.support.epochs import begin_epoch
 
 QUEUE = "mail"
 HOLDERS = ["w1.1", "w1.2", "w2.1"]
 PRIORITIES = [-100, 0, 1, 100]
-LANES = [body.LANE, "tenant 7", "é"]
+LANES = [LANE, "tenant 7", "é"]
 NEED = "|no.such.task"
 
 some = st.integers(1, 6)
@@ -45,22 +47,7 @@ class Job:
         return self.priority, self.lane
 
     def entry(self, at: float | None) -> Entry:
-        text = body.encode(
-            task="tests.tasks.noop",
-            number=self.number,
-            failures=0,
-            deaths=0,
-            max_attempts=1,
-            priority=self.priority,
-            lane=self.lane,
-            enqueued_at=1.0,
-            run_after=at,
-            started_at=None,
-            timeout=None,
-            backend="",
-            payload="[[],{}]",
-            limit=100,
-        )
+        text = body(number=self.number, priority=self.priority, lane=self.lane, run_after=at)
         return self.id, at or 0.0, text
 
 

@@ -11,7 +11,7 @@ from django.db import OperationalError, connection, transaction
 
 from queue_app import conf, signals
 from queue_app.lifecycle import recover, settle
-from queue_app.lifecycle.outcome import Outcome
+from queue_app.lifecycle.outcome import Outcome, lost
 from queue_app.models import Attempt, Job
 from queue_app.worker import connections
 from queue_app.worker.config import QueueChoice, WorkerConfig
@@ -152,7 +152,7 @@ def test_a_process_frozen_in_the_middle_of_its_commit_keeps_nobody_waiting(
 
     def take_over() -> set[str]:
         try:
-            outcome = recover.lost(delivery, recover.Cause("no heartbeat", running={job_id: 1.0}))
+            outcome = lost(delivery, recover.Cause("no heartbeat", running={job_id: 1.0}))
             return record([outcome], OTHER_WORKER)
         finally:
             connection.close()

@@ -17,6 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from queue_app import clock, ids
+from queue_app.domain.envelope import LANE
 from queue_app.models import Attempt, DeadLetter, Job, bulk
 from queue_app.models.bulk import generic, postgresql
 from queue_app.models.bulk.rows import Ending, NewJobs, Start
@@ -335,6 +336,8 @@ def new_jobs(draw: st.DrawFn) -> NewJobs:
         enqueued_at=clock.from_seconds(draw(times)),
         ids=[ids.new_text() for _ in payloads],
         payloads=[json.dumps([[t], {t: t}], ensure_ascii=False) for t in payloads],
+        lane=draw(st.sampled_from([LANE, "tenant 7", "a\\b\tc"])),
+        meta=draw(json_texts),
     )
 
 
@@ -351,6 +354,8 @@ def test_same_jobs_same_rows(jobs: NewJobs) -> None:
         "max_attempts",
         "timeout",
         "enqueued_at",
+        "lane",
+        "meta",
     )
     expected = {name: getattr(jobs, name) for name in shared}
     expected |= {"attempt": 0, "failures": 0, "deaths": 0, "suspect": False}
@@ -372,6 +377,19 @@ def test_same_jobs_same_rows(jobs: NewJobs) -> None:
             job_id: expected | {"id": UUID(job_id), "payload": payload}
             for job_id, payload in zip(jobs.ids, jobs.payloads, strict=True)
         }
+
+
+def test_a_process_of_the_release_before_inserts_without_lane_and_meta() -> None:
+    job = Job.objects.create(id=ids.new_id())
+    names = [f.column for f in Job._meta.concrete_fields if f.column not in ("lane", "meta")]
+    columns = ", ".join(names)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {columns} FROM queue_app_job")  # noqa: S608 - columns
+        row = cursor.fetchone()
+        Job.objects.all().delete()
+        places = ", ".join(["%s"] * len(names))
+        cursor.execute(f"INSERT INTO queue_app_job ({columns}) VALUES ({places})", row)  # noqa: S608 - columns
+    assert Job.objects.values_list("id", "lane", "meta").get() == (job.pk, LANE, None)
 
 
 # rows that say running

@@ -18,9 +18,10 @@ from queue_app import clock
 from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import cancelling, operate, rebuild, recover, release, settle
+from queue_app.lifecycle import outcome as outcomes
+from queue_app.lifecycle.causes import Cause
 from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
 from queue_app.lifecycle.outcome import Outcome
-from queue_app.lifecycle.recover import Cause
 from queue_app.maintenance.cancel import Pursuit
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.models.bulk.rows import Start
@@ -72,7 +73,7 @@ def snoozed(d: Delivery) -> Outcome:
 
 
 def lost(d: Delivery) -> Outcome:
-    return recover.lost(d, Cause("killed by SIGKILL"))
+    return outcomes.lost(d, Cause("killed by SIGKILL"))
 
 
 def poison(d: Delivery) -> Outcome:

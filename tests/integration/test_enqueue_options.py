@@ -14,9 +14,8 @@ from queue_app.dispatch.body import Delivery
 from queue_app.exceptions import InvalidArguments, InvalidOption, PayloadTooLarge, Retry, Snooze
 from queue_app.lifecycle import claim as claiming
 from queue_app.lifecycle import dispatching
-from queue_app.lifecycle.outcome import Outcome
+from queue_app.lifecycle.outcome import Outcome, decide
 from queue_app.models import Job, Queue
-from queue_app.worker import executor
 from tests import dtasks, tasks
 from tests.integration.support import Child, drain, failed, states
 from tests.support.marks import committed
@@ -98,7 +97,7 @@ def test_a_retry_far_off_is_kept() -> None:
         child, declared = Child(), registry.look_up("tests.tasks.echo")
 
         def fail(delivery: Delivery, error: Exception = error, declared: Any = declared) -> Outcome:
-            run_at = executor.decide(declared, delivery, error, clock.seconds()).run_at
+            run_at = decide(declared.policy, delivery, error, clock.seconds()).run_at
             return failed(delivery, run_at=run_at)
 
         assert child.end(*child.claim(), make=fail) == {job_id}

@@ -12,8 +12,8 @@ from queue_app.dispatch import keys, workers
 from queue_app.dispatch.connection import Fenced
 from queue_app.fingerprint import fingerprint
 from queue_app.lifecycle import recover
+from queue_app.lifecycle.outcome import killed
 from queue_app.models import Attempt, DeadLetter, Job
-from queue_app.worker.executor import timed_out
 from tests import tasks
 from tests.integration.support import OTHER_WORKER, WORKER, Child, drain, jobs, states, succeeded
 from tests.support.marks import committed
@@ -91,7 +91,7 @@ def test_neighbours_of_a_killed_job_are_not_to_blame() -> None:
     cause = recover.Cause(
         "killed by SIGKILL",
         running={culprit_id: clock.seconds(), neighbour_id: clock.seconds()},
-        verdicts={culprit_id: lambda d, started: timed_out(None, d, started, 7.0)},
+        verdicts={culprit_id: lambda d, started: killed(None, d, started, 7.0)},
         blameless=True,
     )
     take_back(child, cause)

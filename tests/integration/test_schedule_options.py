@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from queue_app import clock, registry, tasks_api
-from queue_app.lifecycle import schedules, tick
 from queue_app.models import Job, Schedule
+from queue_app.scheduling import schedules, tick
 from tests.factories import ScheduleFactory
 
 pytestmark = pytest.mark.django_db

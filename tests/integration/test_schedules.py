@@ -14,8 +14,8 @@ from django.db import IntegrityError, transaction
 
 from queue_app import clock, signals, tasks_api
 from queue_app.exceptions import InvalidJob, InvalidOption
-from queue_app.lifecycle import schedules, tick
 from queue_app.models import Job, Schedule
+from queue_app.scheduling import schedules, tick
 from tests import dtasks, tasks
 from tests.factories import QueueFactory, ScheduleFactory
 

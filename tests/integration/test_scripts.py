@@ -7,7 +7,8 @@ import time
 import pytest
 import redis
 
-from queue_app.dispatch import body, connection, keys, queues
+from queue_app.dispatch import connection, keys, queues
+from queue_app.domain.envelope import LANE
 from tests.integration.queue_model import QUEUE, Job, holding
 
 
@@ -18,7 +19,7 @@ def client() -> redis.Redis:
 
 def fill(client: redis.Redis, count: int, priority: int = 0, at: float | None = None) -> list[str]:
     """Push so many jobs and return their ids."""
-    jobs = [Job(f"{priority}-{n:06}", priority, body.LANE) for n in range(count)]
+    jobs = [Job(f"{priority}-{n:06}", priority, LANE) for n in range(count)]
     assert queues.push(client, QUEUE, [job.entry(at) for job in jobs]) == count
     return [job.id for job in jobs]
 
@@ -36,7 +37,7 @@ def test_many_at_once(client: redis.Redis) -> None:
     assert queues.settle(client, QUEUE, "w1.1", high[7_000:] + low) == 11_002
     assert holding(client, high, withdraw=True) == dict.fromkeys(high[:5], "w1.2")
     assert queues.claim(client, QUEUE, "w1.1", 100)[0] == []
-    assert client.exists(keys.ready(QUEUE, 1, body.LANE), keys.held(QUEUE, "w1.1")) == 0
+    assert client.exists(keys.ready(QUEUE, 1, LANE), keys.held(QUEUE, "w1.1")) == 0
 
 
 def test_very_many_cancelled_are_passed_over(client: redis.Redis) -> None:

@@ -12,7 +12,8 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
-from queue_app.dispatch import body, connection, epochs, keys, listing, queues, unknown
+from queue_app.dispatch import connection, epochs, keys, listing, queues, unknown
+from queue_app.domain.envelope import LANE
 from tests.integration.queue_model import HOLDERS, NEED, QUEUE, Job, Look, holders, holding
 from tests.integration.queue_moves import Moves
 from tests.support.epochs import begin_epoch
@@ -112,7 +113,7 @@ class Dispatch(Moves):
         bodies = {i: self.jobs[i].entry(None)[2] for i in running}
         with pytest.raises(connection.DataLost):
             queues.hold(self.client, QUEUE, holder, self.now, bodies)
-        (new,) = self.make(1, 0, body.LANE)
+        (new,) = self.make(1, 0, LANE)
         with pytest.raises(connection.DataLost):
             queues.push(self.client, QUEUE, [new.entry(None)], time.monotonic())
 
@@ -129,7 +130,7 @@ class Dispatch(Moves):
         if running:
             queues.hold(self.client, QUEUE, holder, self.now, bodies)
             self.held[holder] = running
-        self.push(1, 0, body.LANE, None)
+        self.push(1, 0, LANE, None)
 
         epoch = epochs.read(self.client)["main"]
         assert epochs.open_claims(self.client, "main", epoch)
@@ -151,7 +152,7 @@ class Dispatch(Moves):
             lambda: queues.claim(self.client, QUEUE, holder, 1, self.now),
             lambda: queues.missing(self.client, {QUEUE: ids}),
             lambda: listing.unknown(self.client, {QUEUE: ids}),
-            lambda: queues.restore(self.client, {QUEUE: ([Job(ids[0], 0, body.LANE).entry(None)], "1")}),
+            lambda: queues.restore(self.client, {QUEUE: ([Job(ids[0], 0, LANE).entry(None)], "1")}),
             lambda: holding(self.client, ids, withdraw=True),
             lambda: unknown.take(self.client, QUEUE, NEED, holder, 10),
         ):

@@ -18,11 +18,12 @@ from queue_app import clock
 from queue_app.dispatch import connection as redis_connection
 from queue_app.dispatch import epochs, keys, queues
 from queue_app.exceptions import Deposed
-from queue_app.lifecycle import rebuild, tick
+from queue_app.lifecycle import rebuild
 from queue_app.maintenance import tick as duty
 from queue_app.maintenance.leader import LOOK, Leader
 from queue_app.models import Job, Schedule
 from queue_app.models.schedule import AHEAD
+from queue_app.scheduling import tick
 from tests.factories import ScheduleFactory
 from tests.integration.support import mandate_of
 from tests.support.marks import committed

@@ -12,8 +12,8 @@ from queue_app import clock
 from queue_app.dispatch import connection
 from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import dispatching, operate, release, settle
-from queue_app.lifecycle.outcome import Outcome
-from queue_app.lifecycle.recover import Cause, lost
+from queue_app.lifecycle.causes import Cause
+from queue_app.lifecycle.outcome import Outcome, lost
 from queue_app.models import Attempt, Job
 from queue_app.models.bulk.rows import Start
 from queue_app.states import TRANSITIONS, AttemptState, DeadReason, JobState, S

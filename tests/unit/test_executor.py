@@ -13,14 +13,16 @@ from django.test import override_settings
 
 from queue_app import signals
 from queue_app.context import JobContext
-from queue_app.dispatch.body import Delivery, encode
+from queue_app.dispatch.body import Delivery
+from queue_app.domain.error_text import MESSAGE_LIMIT, TRACEBACK_LIMIT, clean, trace
 from queue_app.exceptions import Cancelled, Discard, HardTimeout, InvalidOption, Retry, Snooze, SoftTimeout
-from queue_app.lifecycle.outcome import Outcome
+from queue_app.lifecycle.outcome import Outcome, killed
 from queue_app.registry import Declared
 from queue_app.retry import RetryPolicy, policy_from
 from queue_app.states import AttemptState, DeadReason, JobState
 from queue_app.worker import executor as executor_module
-from queue_app.worker.executor import Executor, clean, hard_limit, soft_limit, timed_out, trace
+from queue_app.worker.executor import Executor, hard_limit, soft_limit
+from tests.support.bodies import body
 
 STEADY = RetryPolicy(base=10, factor=1, jitter="none")
 
@@ -57,20 +59,9 @@ class Expired:
 
 
 def delivery(payload: str = "[[],{}]", **fields: Any) -> Delivery:
-    values = {
-        "task": "tests.some",
-        "number": 1,
-        "failures": 0,
-        "deaths": 0,
-        "max_attempts": 3,
-        "priority": 0,
-        "enqueued_at": 1.0,
-        "run_after": None,
-        "started_at": None,
-        "timeout": None,
-        "backend": "",
-    }
-    return Delivery("mail", "some-id", encode(**(values | fields), payload=payload, limit=10**6), 0)
+    return Delivery(
+        "mail", "some-id", body(payload, **({"task": "tests.some", "max_attempts": 3} | fields)), 0
+    )
 
 
 def declared(func: Callable[..., Any], **fields: Any) -> Declared:
@@ -222,7 +213,7 @@ def test_endless_recursion_is_a_failure() -> None:
 
     outcome = run(task)
     assert outcome.error_class == "builtins.RecursionError"
-    assert 0 < len(outcome.traceback) <= executor_module.TRACEBACK_LIMIT
+    assert 0 < len(outcome.traceback) <= TRACEBACK_LIMIT
 
 
 def test_what_no_database_can_store_is_written_out() -> None:
@@ -234,8 +225,8 @@ def test_what_no_database_can_store_is_written_out() -> None:
 
 def test_long_texts_are_cut_at_the_right_end() -> None:
     outcome = run(raising(ValueError("x" * 100_000)))
-    assert outcome.error == "x" * executor_module.MESSAGE_LIMIT
-    assert len(outcome.traceback) == executor_module.TRACEBACK_LIMIT
+    assert outcome.error == "x" * MESSAGE_LIMIT
+    assert len(outcome.traceback) == TRACEBACK_LIMIT
     assert outcome.traceback.endswith("xxx\n")  # its end says more than its beginning
 
 
@@ -345,12 +336,12 @@ def test_without_a_limit_no_time_is_up() -> None:
 
 
 def test_a_hard_limit_is_a_time_out() -> None:
-    outcome = timed_out(declared(len), delivery(failures=2), 5.0, 7.25)
+    outcome = killed(None, delivery(failures=2), 5.0, 7.25)
     assert outcome.state is AttemptState.TIMED_OUT
     assert outcome.error == "Killed after 7.2 s, its hard time limit."
     assert outcome.error_class == "queue_app.exceptions.HardTimeout"
     assert outcome.dead_reason is DeadReason.EXHAUSTED
-    again = timed_out(None, delivery(), None, 1)
+    again = killed(None, delivery(), None, 1)
     assert again.dead_reason is None and again.run_at is not None
 
 

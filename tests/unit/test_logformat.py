@@ -19,10 +19,11 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from queue_app import signals
-from queue_app.dispatch.body import Delivery, encode
+from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle.outcome import Outcome
 from queue_app.logformat import one_line
 from queue_app.states import AttemptState
+from tests.support.bodies import body
 
 FORGED = "2026-11-24 12:00:00,000 ERROR   queue_app: all is lost"
 HOSTILE = f"no\n{FORGED}\r\n\x1b[2Jgone\u2028{FORGED}\x85{FORGED}\x0c\ud800\u202e\x00"
@@ -74,11 +75,7 @@ def log(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
 
 
 def outcome(text: str, state: AttemptState = AttemptState.FAILED, run_at: float | None = None) -> Outcome:
-    body = encode(
-        payload="[[],{}]", task="a.b", number=1, failures=0, deaths=0, max_attempts=1, priority=0,
-        enqueued_at=1.0, run_after=None, started_at=None, timeout=None, backend="", limit=100,
-    )  # fmt: skip
-    delivery = Delivery("default", "00000000-0000-7000-8000-000000000000", body, 0)
+    delivery = Delivery("default", "00000000-0000-7000-8000-000000000000", body(task="a.b"), 0)
     return Outcome(delivery, state, 1.0, 2.0, error_class=f"a.{text}", error=text, run_at=run_at)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from queue_app.lifecycle.outcome import Outcome, ending
-from queue_app.lifecycle.recover import Cause, lost
+from queue_app.lifecycle.causes import Cause
+from queue_app.lifecycle.outcome import Outcome, ending, lost
 from queue_app.states import TRANSITIONS, AttemptState, DeadReason, JobState, S
 from tests.unit.test_executor import delivery
 
@@ -119,3 +119,9 @@ def test_a_lost_attempt_began_when_the_board_says_else_when_it_was_claimed() -> 
     claimed.claimed_at = 7.0
     assert lost(claimed, Cause("x", running={"some-id": 8.5})).started_at == 8.5
     assert lost(claimed, Cause("x")).started_at == 7.0
+
+
+def test_an_outcome_made_anew_forgets_what_was_written() -> None:
+    made = outcome(A.FAILED, run_at=9.0)
+    made.ending = ending(made)
+    assert made.as_failure("refused").ending is None

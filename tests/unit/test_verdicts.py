@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from queue_app.lifecycle.outcome import Outcome
-from queue_app.lifecycle.recover import lost
+from queue_app.lifecycle.outcome import Outcome, lost
 from queue_app.states import AttemptState, DeadReason
 from queue_app.worker.messages import Death
 from queue_app.worker.verdicts import cause_of

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -17,11 +14,12 @@ from queue_app.models.attempt import Attempt
 from queue_app.models.bulk.generic_scans import names_of_waiting as names_of_waiting
 from queue_app.models.bulk.generic_scans import newest_waiting as newest_waiting
 from queue_app.models.bulk.generic_scans import oldest_waiting as oldest_waiting
+from queue_app.models.bulk.generic_scans import read_waiting as read_waiting
 from queue_app.models.bulk.generic_scans import walk_waiting as walk_waiting
-from queue_app.models.bulk.rows import Accepted, Ending, NewJobs, Start, Waiting
+from queue_app.models.bulk.rows import Accepted, Ending, NewJobs, Start
 from queue_app.models.dead_letter import DeadLetter
 from queue_app.models.job import Job
-from queue_app.states import ATTEMPTABLE, DISPATCHED, FINAL, JobState
+from queue_app.states import ATTEMPTABLE, FINAL, JobState
 
 #: Rows in one statement; SQLite allows 999 parameters where it is old, and the ORM splits further by itself.
 CHUNK = 200
@@ -46,21 +44,10 @@ def insert_jobs(
     connection: BaseDatabaseWrapper, jobs: NewJobs, meanwhile: Callable[[], None] | None = None
 ) -> None:
     """Write new job rows in the current transaction (or one of their own), then call `meanwhile`."""
+    shared = {column: getattr(jobs, column) for column in jobs.columns}
     Job.objects.using(connection.alias).bulk_create(
         [
-            Job(
-                id=UUID(job_id),
-                task=jobs.task,
-                queue=jobs.queue,
-                priority=jobs.priority,
-                state=jobs.state,
-                payload=payload,
-                backend=jobs.backend,
-                run_after=jobs.run_after,
-                max_attempts=jobs.max_attempts,
-                timeout=jobs.timeout,
-                enqueued_at=jobs.enqueued_at,
-            )
+            Job(id=UUID(job_id), payload=payload, **shared)
             for job_id, payload in zip(jobs.ids, jobs.payloads, strict=True)
         ],
         batch_size=CHUNK,
@@ -179,66 +166,3 @@ def mark_running(connection: BaseDatabaseWrapper, starts: list[Start], worker_id
         Job.objects.using(connection.alias).filter(
             pk=UUID(start.id), attempt=start.number - 1, state__in=sorted(ATTEMPTABLE)
         ).update(**values)
-
-
-def read_waiting(connection: BaseDatabaseWrapper, job_ids: list[str], limit: int) -> list[Waiting]:
-    """What Redis is to carry of those of these jobs that wait, or wait for their next attempt. Left out are rows that
-    another transaction has locked, as it may be cancelling them.
-
-    Args:
-        limit: longest payload that is read, in characters.
-    """
-    rows = Job.objects.using(connection.alias).filter(pk__in=[UUID(job_id) for job_id in job_ids])
-    rows = rows.filter(state__in=sorted(DISPATCHED), cancel_requested_at=None)
-    with transaction.atomic(using=connection.alias):
-        # SQLite has no locks of rows. With IMMEDIATE transactions, as the docs ask for, this one waits for the others.
-        rows = rows.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
-        return [_waiting(limit, *values) for values in rows.values_list(*_WAITING)]
-
-
-_WAITING = (
-    "pk",
-    "run_after",
-    "priority",
-    "payload",
-    "task",
-    "attempt",
-    "failures",
-    "deaths",
-    "max_attempts",
-    "enqueued_at",
-    "started_at",
-    "timeout",
-    "backend",
-    "suspect",
-)
-
-
-def _waiting(
-    limit: int,
-    pk: UUID,
-    run_after: datetime | None,
-    priority: int,
-    payload: str,
-    task: str,
-    attempt: int,
-    failures: int,
-    deaths: int,
-    max_attempts: int,
-    enqueued_at: datetime,
-    started_at: datetime | None,
-    timeout: float | None,
-    backend: str,
-    suspect: bool,
-) -> Waiting:
-    at = _epoch(run_after)
-    head: list[Any] = [task, attempt + 1, failures, deaths, max_attempts, enqueued_at.timestamp(), at]
-    head += [_epoch(started_at), timeout, backend]
-    if suspect:
-        head.append(True)
-    text = json.dumps(head, ensure_ascii=False)
-    return Waiting(str(pk), at or 0.0, priority, text, payload if len(payload) <= limit else None)
-
-
-def _epoch(at: datetime | None) -> float | None:
-    return None if at is None else at.timestamp()

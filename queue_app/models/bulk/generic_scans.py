@@ -1,15 +1,19 @@
-"""Reads of the waiting rows of all queues at once, through the ORM alone."""
+"""Reads of waiting rows through the ORM alone: those of all queues at once; and what Redis is to carry of some."""
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Window
 from django.db.models.functions import RowNumber
 
+from queue_app.domain.envelope import COLUMNS, head_of, of_columns
+from queue_app.models.bulk.rows import Waiting
 from queue_app.models.job import Job
-from queue_app.states import JobState
+from queue_app.states import DISPATCHED, JobState
 
 
 def names_of_waiting(connection: BaseDatabaseWrapper, after: str, limit: int) -> list[str]:
@@ -62,3 +66,23 @@ def oldest_waiting(connection: BaseDatabaseWrapper, queues: list[str], first: in
         if since:
             found[queue] = min(since)
     return found
+
+
+def read_waiting(connection: BaseDatabaseWrapper, job_ids: list[str], limit: int) -> list[Waiting]:
+    """What Redis is to carry of those of these jobs that wait, or wait for their next attempt. Left out are rows that
+    another transaction has locked, as it may be cancelling them.
+
+    Args:
+        limit: longest payload that is read, in characters.
+    """
+    rows = Job.objects.using(connection.alias).filter(pk__in=[UUID(job_id) for job_id in job_ids])
+    rows = rows.filter(state__in=sorted(DISPATCHED), cancel_requested_at=None)
+    with transaction.atomic(using=connection.alias):
+        # SQLite has no locks of rows. With IMMEDIATE transactions, as the docs ask for, this one waits for the others.
+        rows = rows.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
+        return [_waiting(limit, *values) for values in rows.values_list("pk", "payload", *COLUMNS)]
+
+
+def _waiting(limit: int, pk: UUID, payload: str, *columns: Any) -> Waiting:
+    said = of_columns(columns)
+    return Waiting(str(pk), said.run_after or 0.0, head_of(said), payload if len(payload) <= limit else None)

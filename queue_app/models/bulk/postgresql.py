@@ -11,8 +11,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.util import find_spec
-from itertools import starmap
 from operator import attrgetter
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -22,9 +22,10 @@ from queue_app import ids
 from queue_app.models.bulk.postgresql_scans import names_of_waiting as names_of_waiting
 from queue_app.models.bulk.postgresql_scans import newest_waiting as newest_waiting
 from queue_app.models.bulk.postgresql_scans import oldest_waiting as oldest_waiting
+from queue_app.models.bulk.postgresql_scans import read_waiting as read_waiting
 from queue_app.models.bulk.postgresql_scans import walk_waiting as walk_waiting
-from queue_app.models.bulk.rows import Accepted, Ending, NewJobs, Start, Waiting
-from queue_app.states import DISPATCHED, FINAL, JobState
+from queue_app.models.bulk.rows import CONSTANT, Accepted, Ending, NewJobs, Start
+from queue_app.states import FINAL, JobState
 
 #: COPY as it is done here is psycopg 3's; with psycopg2 the generic path serves. Not imported: SQLite needs neither.
 AVAILABLE = find_spec("psycopg") is not None
@@ -34,7 +35,6 @@ NULL = r"\N"
 #: States in which no attempt can end. Said of these, not of the others: the partial indexes must not look as if they
 #: could help.
 _CLOSED = ", ".join(f"'{state}'" for state in sorted(FINAL | {JobState.BLOCKED}))
-_DISPATCHED = ", ".join(f"'{state}'" for state in sorted(DISPATCHED))
 _FINAL = ", ".join(f"'{state}'" for state in sorted(FINAL))
 
 #: The updates below touch the rows of one group, found by their primary keys and hashed against the values. Left to
@@ -42,15 +42,6 @@ _FINAL = ", ".join(f"'{state}'" for state in sorted(FINAL))
 #: almost every row is final.
 _BY_KEY = "SET LOCAL enable_seqscan = off; SET LOCAL enable_nestloop = off; SET LOCAL enable_mergejoin = off"
 
-_COPY_JOBS = (
-    "COPY queue_app_job (id, task, queue, priority, state, payload, backend, run_after, max_attempts, timeout,"
-    " attempt, failures, deaths, enqueued_at) FROM STDIN"
-)
-_INSERT_JOB = (
-    "INSERT INTO queue_app_job (id, task, queue, priority, state, payload, backend, run_after, max_attempts,"
-    " timeout, attempt, failures, deaths, enqueued_at)"
-    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 0, 0, 0, %s)"
-)
 _COPY_ATTEMPTS = (
     "COPY queue_app_attempt (job_id, number, state, worker_id, started_at, finished_at, error_class, error,"
     " traceback) FROM STDIN"
@@ -104,20 +95,6 @@ FROM d
 WHERE j.id = ANY (ARRAY(SELECT id FROM d)) AND j.id = d.id AND j.attempt = d.number - 1 AND j.state NOT IN ({_CLOSED})
 """  # noqa: S608 - constants
 
-_HEAD = (
-    "task, attempt + 1, failures, deaths, max_attempts, extract(epoch FROM enqueued_at), extract(epoch FROM run_after),"
-    " extract(epoch FROM started_at), timeout, backend"
-)
-#: In the order of `Waiting.head`; the payload stays behind when it is too long.
-_WAITING = f"""
-SELECT id::text, COALESCE(extract(epoch FROM run_after)::float8, 0), priority,
-    CASE WHEN suspect THEN json_build_array({_HEAD}, true) ELSE json_build_array({_HEAD}) END::text,
-    CASE WHEN char_length(payload) <= %s THEN payload END
-FROM queue_app_job
-WHERE id = ANY (%b::uuid[]) AND state IN ({_DISPATCHED}) AND cancel_requested_at IS NULL
-FOR SHARE SKIP LOCKED
-"""  # noqa: S608 - constants
-
 
 def insert_jobs(
     connection: BaseDatabaseWrapper, jobs: NewJobs, meanwhile: Callable[[], None] | None = None
@@ -132,16 +109,12 @@ def insert_jobs(
         if meanwhile is not None:
             meanwhile()
         return
-    before = f"\t{_text(jobs.task)}\t{jobs.queue}\t{jobs.priority}\t{jobs.state}\t"
-    after = (
-        f"\t{_text(jobs.backend)}\t{NULL if jobs.run_after is None else jobs.run_after.isoformat()}\t"
-        f"{jobs.max_attempts}\t{NULL if jobs.timeout is None else repr(jobs.timeout)}\t0\t0\t0\t"
-        f"{jobs.enqueued_at.isoformat()}\n"
-    )
+    columns = jobs.columns
+    after = "".join([f"\t{_copied(getattr(jobs, column))}" for column in columns]) + "\n"
     with (
         connection.cursor() as cursor,
         connection.wrap_database_errors,
-        cursor.copy(_COPY_JOBS) as copy,
+        cursor.copy(_copy_jobs(columns)) as copy,
     ):
         for start in range(0, len(jobs), 250):
             part = zip(jobs.ids[start : start + 250], jobs.payloads[start : start + 250], strict=True)
@@ -149,7 +122,7 @@ def insert_jobs(
             copy.write(
                 "".join(
                     [
-                        job_id + before + (text.replace("\\", "\\\\") if "\\" in text else text) + after
+                        job_id + "\t" + (text.replace("\\", "\\\\") if "\\" in text else text) + after
                         for job_id, text in part
                     ]
                 )
@@ -161,23 +134,36 @@ def insert_jobs(
 def _insert_one(connection: BaseDatabaseWrapper, jobs: NewJobs) -> None:
     from queue_app.models.bulk.binary import server_cursor  # needs psycopg 3: not at the top
 
+    statement, shared = _insert_job(jobs.columns)
     with server_cursor(connection) as cursor:
-        cursor.execute(
-            _INSERT_JOB,
-            (
-                jobs.ids[0],
-                jobs.task,
-                jobs.queue,
-                jobs.priority,
-                jobs.state,
-                jobs.payloads[0],
-                jobs.backend,
-                jobs.run_after,
-                jobs.max_attempts,
-                jobs.timeout,
-                jobs.enqueued_at,
-            ),
-        )
+        cursor.execute(statement, (jobs.ids[0], jobs.payloads[0], *shared(jobs)))
+
+
+@lru_cache(maxsize=16)
+def _copy_jobs(columns: tuple[str, ...]) -> str:
+    return f"COPY queue_app_job (id, payload, {', '.join(columns)}) FROM STDIN"
+
+
+@lru_cache(maxsize=16)
+def _insert_job(columns: tuple[str, ...]) -> tuple[str, Callable[[NewJobs], tuple[Any, ...]]]:
+    """The statement, and what gives its values but for id and payload. Those that never differ stand in it."""
+    given = [column for column in columns if column not in CONSTANT]
+    constant = [column for column in columns if column in CONSTANT]
+    names, places = ", ".join([*given, *constant]), ", %s" * len(given)
+    fixed = "".join([f", {getattr(NewJobs, column)}" for column in constant])
+    return (
+        f"INSERT INTO queue_app_job (id, payload, {names}) VALUES (%s, %s{places}{fixed})",  # noqa: S608 - columns
+        attrgetter(*given),
+    )
+
+
+def _copied(value: Any) -> str:
+    """A value of any column as COPY text."""
+    if value is None:
+        return NULL
+    if isinstance(value, str):
+        return _text(value)
+    return value.isoformat() if isinstance(value, datetime) else f"{value}"
 
 
 def end_attempts(connection: BaseDatabaseWrapper, endings: list[Ending], worker_id: str | None) -> Accepted:
@@ -277,20 +263,6 @@ def mark_running(connection: BaseDatabaseWrapper, starts: list[Start], worker_id
                 UUID(worker_id),
             ],
         )
-
-
-def read_waiting(connection: BaseDatabaseWrapper, job_ids: list[str], limit: int) -> list[Waiting]:
-    """What Redis is to carry of those of these jobs that wait, or wait for their next attempt. Left out are rows that
-    another transaction has locked, as it may be cancelling them.
-
-    Args:
-        limit: longest payload that is read, in characters.
-    """
-    from queue_app.models.bulk.binary import server_cursor, uuids
-
-    with server_cursor(connection) as cursor:
-        cursor.execute(_WAITING, [limit, uuids(job_ids)])
-        return list(starmap(Waiting, cursor.fetchall()))
 
 
 def _attempt_line(e: Ending, worker: str) -> str:

@@ -1,13 +1,17 @@
-"""Reads of the waiting rows of all queues at once, for PostgreSQL: a look-up or two in their index for each queue."""
+"""Reads of waiting rows, for PostgreSQL: those of all queues at once, a look-up or two in their index for each queue;
+what Redis is to carry of some."""
 
 from __future__ import annotations
 
+from itertools import starmap
 from uuid import UUID
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from queue_app.states import TIMED, UNFINISHED, JobState
+from queue_app.domain.envelope import HEAD, LEAST, Kind
+from queue_app.models.bulk.rows import Waiting
+from queue_app.states import DISPATCHED, TIMED, UNFINISHED, JobState
 
 #: In the words of the partial index (queue, id).
 _WAITING = "state IN ({})".format(", ".join(f"'{state}'" for state in sorted(UNFINISHED - TIMED)))
@@ -48,6 +52,30 @@ SELECT given.queue, extract(epoch FROM (
     ) AS first
 ))::float8
 FROM unnest(%s::text[]) AS given (queue)
+"""  # noqa: S608 - constants
+_DISPATCHED = ", ".join(f"'{state}'" for state in sorted(DISPATCHED))
+_LITERALS = {None: "NULL", False: "false"}
+_AS_SQL = {Kind.PLAIN: "{0}", Kind.NEXT: "{0} + 1", Kind.TIME: "extract(epoch FROM {0})"}
+
+
+def _array_of(count: int) -> str:
+    """The first fields of a head as a JSON array."""
+    return f"json_build_array({', '.join(_AS_SQL[f.kind].format(f.column) for f in HEAD[:count])})"
+
+
+#: What is said at the end of a head only where it says something; the longest first.
+_LONGER = " ".join(
+    f"WHEN {HEAD[count - 1].column} IS DISTINCT FROM {_LITERALS[HEAD[count - 1].default]} THEN {_array_of(count)}"
+    for count in range(len(HEAD), LEAST, -1)
+)
+#: In the order of `Waiting`; the payload stays behind when it is too long.
+_BODIES = f"""
+SELECT id::text, COALESCE(extract(epoch FROM run_after)::float8, 0),
+    priority || ':' || lane || '|' || CASE {_LONGER} ELSE {_array_of(LEAST)} END::text,
+    CASE WHEN char_length(payload) <= %s THEN payload END
+FROM queue_app_job
+WHERE id = ANY (%b::uuid[]) AND state IN ({_DISPATCHED}) AND cancel_requested_at IS NULL
+FOR SHARE SKIP LOCKED
 """  # noqa: S608 - constants
 
 
@@ -111,3 +139,17 @@ def oldest_waiting(connection: BaseDatabaseWrapper, queues: list[str], first: in
         cursor.execute(_IN_ORDER)
         cursor.execute(_OLDEST, [first, queues])
         return {queue: since for queue, since in cursor.fetchall() if since is not None}
+
+
+def read_waiting(connection: BaseDatabaseWrapper, job_ids: list[str], limit: int) -> list[Waiting]:
+    """What Redis is to carry of those of these jobs that wait, or wait for their next attempt. Left out are rows that
+    another transaction has locked, as it may be cancelling them.
+
+    Args:
+        limit: longest payload that is read, in characters.
+    """
+    from queue_app.models.bulk.binary import server_cursor, uuids
+
+    with server_cursor(connection) as cursor:
+        cursor.execute(_BODIES, [limit, uuids(job_ids)])
+        return list(starmap(Waiting, cursor.fetchall()))

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
+
+from queue_app.domain.envelope import FIELDS, LANE, REQUIRED
+
+#: The columns that new rows share and that each of them says.
+_ALWAYS = ("queue", "state", *(f.column for f in FIELDS if f.default is REQUIRED))
+#: Those that say something by themselves.
+_DEFAULTS = tuple((f.column, f.default) for f in FIELDS if f.default is not REQUIRED)
+
+#: Those of which all new rows say the same.
+CONSTANT = frozenset({"attempt", "failures", "deaths"})
 
 
 @dataclass(slots=True)
@@ -16,7 +26,15 @@ class NewJobs:
         payloads: JSON texts `[[args…], {kwargs…}]`, one for each job.
         run_after: aware datetime, or None for at once.
         timeout: seconds, or None for the task's own.
+        lane, meta: see domain/envelope.py.
     """
+
+    #: What all new rows say.
+    attempt: ClassVar[int] = 0
+    failures: ClassVar[int] = 0
+    deaths: ClassVar[int] = 0
+    started_at: ClassVar[datetime | None] = None
+    suspect: ClassVar[bool] = False
 
     task: str
     queue: str
@@ -29,6 +47,15 @@ class NewJobs:
     enqueued_at: datetime
     ids: list[str]
     payloads: list[str]
+    lane: str = LANE
+    meta: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that they share, but for those in which they say what the database says by itself."""
+        if self.lane == LANE and self.meta is None:
+            return _ALWAYS
+        return (*_ALWAYS, *(column for column, default in _DEFAULTS if getattr(self, column) != default))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -75,14 +102,12 @@ class Waiting(NamedTuple):
 
     Attributes:
         at: when it may start, epoch seconds; 0 for now.
-        head: JSON array of task, number of its next attempt, failures, deaths, max_attempts, enqueued_at, run_after,
-            started_at (epoch seconds), timeout and backend; and true if it is a suspect.
+        head: of its body, to be `sealed` (domain/envelope.py).
         payload: JSON text; None when it is longer than was asked for.
     """
 
     id: str
     at: float
-    priority: int
     head: str
     payload: str | None
 

@@ -15,17 +15,15 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from django.conf import settings as django_settings
 from django.db import Error, transaction
 
-from queue_app import conf, registry, serialization, signals
-from queue_app.declare import Task
+from queue_app import registry, signals
 from queue_app.exceptions import InvalidJob, InvalidOption, QueueAppError
-from queue_app.lifecycle import enqueue
 from queue_app.models import Schedule
 from queue_app.models.bulk import write_alias
-from queue_app.models.task_options import TaskOptions, load_options, options_of
+from queue_app.models.task_options import load_options, options_of
 from queue_app.names import check_queue, priority_of
+from queue_app.tasks import producer
 
 #: Enqueues calls, each `(args, kwargs)`, not to start before a time (None: at once), and returns the jobs' ids.
 Enqueue = Callable[[Sequence[Any], datetime | None], list[str]]
@@ -53,37 +51,11 @@ def enqueuer(task: str, queue: str | None, priority: int | None, kept: str = "")
         return partial(_enqueue_known, known.task.using(queue_name=queue, priority=priority))
     queue = check_queue(queue or options.queue)
     priority = priority_of(options.priority if priority is None else priority)
-    return partial(_enqueue_unknown, replace(options, queue=queue, priority=priority))
+    return partial(producer.submit_kept, replace(options, queue=queue, priority=priority))
 
 
 def _enqueue_known(task: Any, calls: Sequence[Any], run_after: datetime | None) -> list[str]:
-    if run_after is not None:
-        task = task.using(run_after=run_after)
-    if isinstance(task, Task):
-        return [result.id for result in task.enqueue_many(calls)]
-    return [result.id for result in task.get_backend().enqueue_many(task, calls)]
-
-
-def _enqueue_unknown(options: TaskOptions, calls: Sequence[Any], run_after: datetime | None) -> list[str]:
-    settings = conf.get()
-    attempts, timeout = settings.MAX_ATTEMPTS, None
-    if options.backend:
-        # Read from TASKS, as the backend itself is of a layer below.
-        said = getattr(django_settings, "TASKS", {}).get(options.backend, {}).get("OPTIONS") or {}
-        attempts, timeout = said.get("max_attempts") or settings.TASKS_MAX_ATTEMPTS, said.get("timeout")
-    request = enqueue.Request(
-        task=options.task,
-        queue=options.queue,
-        priority=options.priority,
-        run_after=run_after,
-        backend=options.backend,
-        max_attempts=options.max_attempts,
-        timeout=options.timeout,
-        fallback_attempts=attempts,
-        fallback_timeout=timeout,
-    )
-    payloads = [serialization.dump_arguments(args, kwargs, settings.PAYLOAD_LIMIT) for args, kwargs in calls]
-    return enqueue.enqueue(request, payloads).ids
+    return producer.submit(task if run_after is None else task.using(run_after=run_after), calls)
 
 
 def run_now(schedule: Schedule, *, user: Any = None) -> str:

@@ -26,10 +26,10 @@ from queue_app import clock, cron, signals
 from queue_app.exceptions import IllegalTransition, QueueAppError
 from queue_app.lifecycle import outage
 from queue_app.lifecycle.release import Check, unchecked
-from queue_app.lifecycle.schedules import Enqueue, enqueuer
 from queue_app.models import Schedule
 from queue_app.models.bulk import write_alias
 from queue_app.models.schedule import AHEAD, Missed
+from queue_app.scheduling.schedules import Enqueue, enqueuer
 
 #: Schedules in one transaction: eight parameters of each go into one statement, and SQLite may allow 999.
 CHUNK = 100

@@ -1,0 +1,47 @@
+"""Exceptions as text that every store can keep."""
+
+from __future__ import annotations
+
+import traceback
+
+#: Characters kept of an attempt's traceback (its end) and message.
+TRACEBACK_LIMIT = 32_768
+MESSAGE_LIMIT = 4_096
+
+
+def class_path(error: BaseException) -> str:
+    """The dotted path of an exception's class."""
+    return f"{type(error).__module__}.{type(error).__qualname__}"
+
+
+def message(error: BaseException) -> str:
+    """The exception's text; an exception whose `__str__` fails must still be recorded."""
+    try:
+        return clean(str(error), MESSAGE_LIMIT)
+    except BaseException as broken:  # a task's own class: anything may come
+        return f"(its text could not be made: {type(broken).__name__})"
+
+
+def trace(error: BaseException, caller: str = "") -> str:
+    """The traceback as text, from the task on.
+
+    Args:
+        caller: the file that called the task, whose frames are left out.
+    """
+    tb = error.__traceback__
+    while tb is not None and tb.tb_frame.f_code.co_filename == caller:
+        tb = tb.tb_next
+    try:
+        text = "".join(traceback.format_exception(type(error), error, tb))
+    except BaseException:
+        text = f"{class_path(error)}: {message(error)}\n"
+    return clean(text[-TRACEBACK_LIMIT:], TRACEBACK_LIMIT)
+
+
+def clean(text: str, limit: int) -> str:
+    """Text that every database can store: no U+0000, no lone surrogates, at most `limit` characters."""
+    if "\x00" in text:
+        text = text.replace("\x00", "\\x00")
+    if not text.isascii():
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return text[:limit]
