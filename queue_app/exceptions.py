@@ -44,6 +44,10 @@ class IllegalTransition(QueueAppError):
     """The job is not in a state that allows this."""
 
 
+class AppendOnly(QueueAppError):
+    """Audit events are neither changed nor deleted."""
+
+
 class Deposed(QueueAppError):
     """This process no longer leads: another one does the duties now."""
 
