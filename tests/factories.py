@@ -195,7 +195,7 @@ class AuditEventFactory(factory.django.DjangoModelFactory):
     id = factory.LazyAttribute(lambda o: id_at(o.at, o.serial))
     actor_kind = "user"
     actor = "ada"
-    verb = "pause queue"
+    verb = "pause"
     target_kind = "queue"
     target_id = "mail"
     count = 1

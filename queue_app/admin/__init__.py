@@ -1,4 +1,4 @@
-"""Django admin for operators: the record to read and search, and the verbs of `lifecycle.operate` as actions."""
+"""Django admin for operators: the record to read and search, and the verbs of `operations` as actions."""
 
 from queue_app.admin.attempts import AttemptAdmin
 from queue_app.admin.dead_letters import DeadLetterAdmin

@@ -19,6 +19,7 @@ from queue_app import clock, ids
 from queue_app.api import errors, origin
 from queue_app.api.parsers import StrictJSONParser
 from queue_app.models import search
+from queue_app.operations.actor import Actor
 
 
 class Basic(BasicAuthentication):
@@ -56,6 +57,11 @@ class StaffView(APIView):
         super().initial(request, *args, **kwargs)
         if unsafe:
             origin.demand_json(request._request)
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks."""
+        return Actor.of_request(self.request)
 
     def get_exception_handler(self) -> Callable[..., Any]:
         return errors.handle

@@ -12,14 +12,14 @@ from rest_framework.response import Response
 
 from queue_app.api.errors import Conflict
 from queue_app.api.filters import DeadLetterFilter
-from queue_app.api.parsers import LIMIT, MOST, fields
+from queue_app.api.parsers import LIMIT, MOST, fields, reason_of
 from queue_app.api.records import RecordView
 from queue_app.api.serializers import DeadLetterPageSerializer, DeadLetterSerializer
 from queue_app.exceptions import InvalidOption
-from queue_app.lifecycle import operate
 from queue_app.models import DeadLetter, selection
-from queue_app.models.bulk import write_alias
 from queue_app.names import check_queue
+from queue_app.operations import dead_letters as operations
+from queue_app.operations.actor import Right
 
 
 class DeadLetterViewSet(RecordView[DeadLetter]):
@@ -33,23 +33,25 @@ class DeadLetterViewSet(RecordView[DeadLetter]):
     @action(detail=True, methods=["post"])
     def requeue(self, request: Request, pk: str) -> Response:
         """Run its job again. 409 if that was done before."""
-        fields(request)
-        letter = self.get_object()
-        answer = operate.replay(DeadLetter.objects.filter(pk=letter.pk), user=request.user)
+        reason = reason_of(fields(request, ("reason",)))
+        self.actor.demand(Right.REPLAY_DEADLETTER)  # before it is told whether there is such a dead letter
+        answer = operations.replay(self.actor, [self.get_object().pk], reason=reason)
         if not answer.done:
             raise Conflict("Not requeued: it was replayed before, or its job is no longer failed.")
         return Response(self.get_serializer(self.get_object()).data)
 
     @action(detail=False, methods=["post"])
     def replay(self, request: Request) -> Response:
-        """Run many again, oldest first: `{task, queue, fingerprint, since, limit, dry_run}`, each optional."""
-        given = fields(request, ("task", "queue", "fingerprint", "since", "limit", "dry_run"))
+        """Run many again, oldest first: `{task, queue, fingerprint, since, limit, reason, dry_run}`."""
+        given = fields(request, ("task", "queue", "fingerprint", "since", "limit", "reason", "dry_run"))
         limit, dry_run, chosen = _checked(given)
         letters = selection.dead_letters(**chosen)
         if dry_run:
-            count = letters.using(write_alias())[:limit].count()
+            count = operations.count_matching(self.actor, letters, limit=limit)
         else:
-            count = len(operate.replay(letters, limit=limit, user=request.user).done)
+            words, reason = {name: str(value) for name, value in chosen.items()}, reason_of(given)
+            answer = operations.replay_matching(self.actor, letters, words, limit=limit, reason=reason)
+            count = len(answer.done)
         return Response({"dry_run": dry_run, "replayed": 0 if dry_run else count, "would_replay": count})
 
 

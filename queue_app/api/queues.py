@@ -13,10 +13,10 @@ from rest_framework.response import Response
 
 from queue_app.api import queue_figures
 from queue_app.api.base import StaffView
-from queue_app.api.parsers import fields, refuse_unknown
+from queue_app.api.parsers import fields, reason_of, refuse_unknown
 from queue_app.exceptions import InvalidOption
-from queue_app.lifecycle import operate
 from queue_app.names import check_queue
+from queue_app.operations import queues as operations
 
 
 class ByName(PageNumberPagination):
@@ -46,15 +46,15 @@ class QueueViewSet(StaffView, viewsets.ViewSet):
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, name: str) -> Response:
         """Let nothing of it start; enqueueing goes on."""
-        fields(request)
-        operate.pause(_name(name), user=request.user)
+        reason = reason_of(fields(request, ("reason",)))
+        operations.pause(self.actor, _name(name), reason=reason)
         return _figures(name)
 
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, name: str) -> Response:
         """Let it start jobs again."""
-        fields(request)
-        operate.resume(_name(name), user=request.user)
+        reason = reason_of(fields(request, ("reason",)))
+        operations.resume(self.actor, _name(name), reason=reason)
         return _figures(name)
 
 
