@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.admin.utils import flatten_fieldsets
-from django.db.models import F, QuerySet
+from django.db.models import F, QuerySet, Value
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from queue_app.admin.base import (
@@ -31,11 +31,12 @@ from queue_app.admin.display import (
 )
 from queue_app.admin.filters import MadeFilter, QueueFilter, TaskFilter
 from queue_app.admin.reasons import reason_of
-from queue_app.admin.rights import ByRights, may
+from queue_app.admin.rights import ByRights, may, payload
 from queue_app.client import states_now, waiting_for_task
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.operations import dead_letters, jobs
 from queue_app.operations.actor import Actor, Right
+from queue_app.queries.payload import MASK, MASKED
 from queue_app.states import UNFINISHED, JobState
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ class AttemptInline(ByRights, AttemptInlineBase):
     show_change_link = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
-        return super().get_queryset(request).filter(number__gt=F("job__attempt") - LATEST)
+        rows = super().get_queryset(request).filter(number__gt=F("job__attempt") - LATEST)
+        return rows.annotate(payload_is_seen=Value(may(request, Right.VIEW_PAYLOAD)))
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may(request, Right.VIEW_JOB)  # they are a part of its page
@@ -100,7 +102,12 @@ class AttemptInline(ByRights, AttemptInlineBase):
 
     @admin.display(description="Error")
     def what_happened(self, attempt: Attempt) -> str:
-        return folded(error_line(attempt), attempt.traceback)
+        line = error_line(attempt)
+        if not attempt.traceback:
+            return line or NOTHING
+        if attempt.payload_is_seen:  # type: ignore[attr-defined]
+            return folded(line, attempt.traceback)
+        return format_html('{} <span title="{}">{}</span>', line, MASKED, MASK)
 
 
 @admin.register(Job)
@@ -109,7 +116,7 @@ class JobAdmin(RecordAdmin):
 
     actions = ("cancel_jobs", "replay_jobs")
     change_form_template = "admin/queue_app/job/change_form.html"
-    heavy = ("payload", "result")
+    heavy = payload_fields = ("payload", "result")
     inlines = (AttemptInline,)
     list_display = (
         "id",
@@ -167,11 +174,11 @@ class JobAdmin(RecordAdmin):
 
     @admin.display(description="Arguments")
     def arguments(self, job: Job) -> str:
-        return json_block(job.payload)
+        return payload(job, lambda: json_block(job.payload))
 
     @admin.display(description="Result")
     def returned(self, job: Job) -> str:
-        return json_block(job.result)
+        return payload(job, lambda: json_block(job.result))
 
     @admin.display(description="Waited before its first attempt")
     def waited(self, job: Job) -> str:

@@ -17,7 +17,7 @@ from queue_app.admin.base import ACTION_LIMIT, CappedPaginator, ModelAdmin, Reco
 from queue_app.admin.display import NOTHING, link
 from queue_app.admin.filters import TaskFilter
 from queue_app.admin.reasons import ReasonForm, reason_of
-from queue_app.admin.rights import ByRights
+from queue_app.admin.rights import ByRights, may, payload
 from queue_app.exceptions import QueueAppError, UnknownTask
 from queue_app.models import Job, Schedule
 from queue_app.operations import schedules as operations
@@ -34,6 +34,7 @@ class ScheduleAdmin(ByRights, ModelAdmin):
     """Edited by hand by those who may manage schedules: they decide what workers run."""
 
     edit_right = Right.MANAGE_SCHEDULE
+    payload_fields = ("arguments",)
     action_form = ReasonForm
     actions = ("pause_schedules", "resume_schedules", "run_schedules")
     fieldsets = (
@@ -52,6 +53,19 @@ class ScheduleAdmin(ByRights, ModelAdmin):
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
     sortable_by = ()
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Who may not see the arguments of a schedule may not edit them either, but write those of a new one."""
+        if obj is None or may(request, Right.VIEW_PAYLOAD):
+            return self.fieldsets
+        return [(None, {"fields": ("name", "task", "masked_arguments")}), *self.fieldsets[1:]]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return (*self.readonly_fields, "masked_arguments")
+
+    @admin.display(description="Arguments")
+    def masked_arguments(self, schedule: Schedule) -> SafeString | str:
+        return payload(schedule, lambda: schedule.arguments)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RecordChangeList]:
         return RecordChangeList

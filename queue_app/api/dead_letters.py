@@ -29,16 +29,22 @@ class DeadLetterViewSet(RecordView[DeadLetter]):
     serializer_class = DeadLetterSerializer
     page_serializer_class = DeadLetterPageSerializer
     filterset_class = DeadLetterFilter
+    rights = {
+        "list": Right.VIEW_DEADLETTER,
+        "retrieve": Right.VIEW_DEADLETTER,
+        "requeue": Right.REPLAY_DEADLETTER,
+        "replay": Right.REPLAY_DEADLETTER,
+    }
 
     @action(detail=True, methods=["post"])
     def requeue(self, request: Request, pk: str) -> Response:
         """Run its job again. 409 if that was done before."""
         reason = reason_of(fields(request, ("reason",)))
-        self.actor.demand(Right.REPLAY_DEADLETTER)  # before it is told whether there is such a dead letter
         answer = operations.replay(self.actor, [self.get_object().pk], reason=reason)
         if not answer.done:
             raise Conflict("Not requeued: it was replayed before, or its job is no longer failed.")
-        return Response(self.get_serializer(self.get_object()).data)
+        data = self.get_serializer(self.get_object()).data
+        return Response(self.as_far_as_seen(data, Right.VIEW_DEADLETTER, "replayed_at"))
 
     @action(detail=False, methods=["post"])
     def replay(self, request: Request) -> Response:

@@ -31,10 +31,16 @@ class JobViewSet(RecordList[Job], mixins.CreateModelMixin, mixins.ListModelMixin
     queryset = Job.objects.defer("payload", "result")
     serializer_class = JobSubmission
     filterset_class = JobFilter
+    rights = {
+        "list": Right.VIEW_JOB,
+        "retrieve": Right.VIEW_JOB,
+        "create": Right.SUBMIT_JOB,
+        "cancel": Right.OPERATE_JOB,
+        "cancel_many": Right.OPERATE_JOB,
+    }
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Enqueue a job. 201, with its address in `Location`."""
-        self.actor.demand(Right.SUBMIT_JOB)  # before anything is told of the tasks that there are
         submission = JobSubmission(data=request.data)
         submission.is_valid(raise_exception=True)
         data = self._page_of(get_job(operations.submit(self.actor, submission.save)))
@@ -55,7 +61,6 @@ class JobViewSet(RecordList[Job], mixins.CreateModelMixin, mixins.ListModelMixin
     def cancel(self, request: Request, pk: str) -> Response:
         """Cancel a job. 202 if it runs and will be interrupted; 409, with the reason, if it has ended."""
         reason = reason_of(fields(request, ("reason",)))
-        self.actor.demand(Right.OPERATE_JOB)  # before it is told whether there is such a job
         job = get_job(pk)
         answer = operations.cancel(self.actor, [job.pk], reason=reason)
         if answer.refused:
@@ -66,22 +71,27 @@ class JobViewSet(RecordList[Job], mixins.CreateModelMixin, mixins.ListModelMixin
     @action(detail=False, methods=["post"], url_path="cancel", url_name="cancel-many")
     def cancel_many(self, request: Request) -> Response:
         """Cancel many, oldest first: `{ids}`, or `{task, queue, state, limit}`, `reason` and `dry_run`."""
-        chosen = JobSelection(data=fields(request, tuple(JobSelection().fields)))
+        given = fields(request, (*JobSelection().fields, "reason"))
+        reason, chosen = reason_of(given), JobSelection(data=given)
         chosen.is_valid(raise_exception=True)
         rows, limit = chosen.rows(), chosen.validated_data["limit"]
         if chosen.validated_data["dry_run"]:
             count = operations.count_matching(self.actor, rows, limit=limit)
             return Response({"dry_run": True, "would_cancel": count})
-        reason = reason_of(chosen.validated_data)
         answer = operations.cancel_matching(self.actor, rows, chosen.in_words(), limit=limit, reason=reason)
         return Response(
             {"dry_run": False, "cancelled": len(answer.done), "interrupting": len(answer.requested)}
         )
 
     def _page_of(self, job: Job) -> dict[str, Any]:
-        return dict(JobSerializer(job, context=self._context([job])).data)
+        data = JobSerializer(job, context=self._context([job])).data
+        return self.as_far_as_seen(data, Right.VIEW_JOB, "state", "status")
 
     def _context(self, jobs: Sequence[Job]) -> dict[str, Any]:
         """What the serializers need to know of these jobs, asked once for all."""
-        live = {"states": states_now(jobs), "strangers": waiting_for_task(jobs)}
+        live = {
+            "states": states_now(jobs),
+            "strangers": waiting_for_task(jobs),
+            "may_see_payload": self.actor.may(Right.VIEW_PAYLOAD),
+        }
         return {**self.get_serializer_context(), **live}

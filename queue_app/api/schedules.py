@@ -24,6 +24,8 @@ from queue_app.models import Schedule
 from queue_app.models.bulk import write_alias
 from queue_app.names import priority_of
 from queue_app.operations import schedules as operations
+from queue_app.operations.actor import Right
+from queue_app.queries.payload import MASK, MASKED
 
 #: Fields of a request, with the JSON that they take.
 KINDS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -78,17 +80,22 @@ class SchedulePageSerializer(ScheduleSerializer):
 
     args = serializers.SerializerMethodField()
     kwargs = serializers.SerializerMethodField()
+    masked = serializers.SerializerMethodField()
     task_known = serializers.SerializerMethodField()
 
     class Meta(ScheduleSerializer.Meta):
-        fields = [*ScheduleSerializer.Meta.fields, "args", "kwargs", "task_known"]
+        fields = [*ScheduleSerializer.Meta.fields, "args", "kwargs", "masked", "task_known"]
         read_only_fields = fields
 
     def get_args(self, schedule: Schedule) -> Any:
-        return self._call(schedule)[0]
+        return MASK if self.get_masked(schedule) else self._call(schedule)[0]
 
     def get_kwargs(self, schedule: Schedule) -> Any:
-        return self._call(schedule)[1]
+        return MASK if self.get_masked(schedule) else self._call(schedule)[1]
+
+    def get_masked(self, schedule: Schedule) -> str | None:
+        """Why something is masked."""
+        return None if self.context["may_see_payload"] else MASKED
 
     def get_task_known(self, schedule: Schedule) -> bool:
         return registry.may_know(schedule.task)  # nothing is imported for a look
@@ -108,6 +115,14 @@ class ScheduleViewSet(RecordView[Schedule]):
     serializer_class = ScheduleSerializer
     page_serializer_class = SchedulePageSerializer
     filterset_class = ScheduleFilter
+    rights = {
+        "list": Right.VIEW_SCHEDULE,
+        "retrieve": Right.VIEW_SCHEDULE,
+        "upcoming": Right.VIEW_SCHEDULE,
+        **dict.fromkeys(
+            ("create", "partial_update", "destroy", "pause", "resume", "run"), Right.MANAGE_SCHEDULE
+        ),
+    }
 
     def create(self, request: Request) -> Response:
         """Create one. 201, with its address in `Location`."""
@@ -184,7 +199,12 @@ class ScheduleViewSet(RecordView[Schedule]):
             raise Conflict(str(error)) from None
 
     def _page_of(self, schedule: Schedule) -> Response:
-        return Response(SchedulePageSerializer(schedule, context=self.get_serializer_context()).data)
+        data = SchedulePageSerializer(schedule, context=self.get_serializer_context()).data
+        return Response(self.as_far_as_seen(data, Right.VIEW_SCHEDULE))
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        may_see = self.actor.may(Right.VIEW_PAYLOAD)
+        return {**super().get_serializer_context(), "may_see_payload": may_see}
 
 
 def _checked(given: Mapping[str, Any], required: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rest_framework.exceptions import ParseError
 
 from queue_app.api.parsers import LIMIT, MOST
 from queue_app.models import Job
-from queue_app.operations.audit import REASON, chosen_ids
+from queue_app.operations.audit import chosen_ids
 from queue_app.states import UNFINISHED, JobState
 
 #: By which fields jobs may be chosen; at least one must be given, as an empty body is never meant to say all jobs.
@@ -25,7 +25,6 @@ class JobSelection(serializers.Serializer[Any]):
     queue = serializers.CharField(max_length=64, required=False)
     state = serializers.ChoiceField(choices=sorted(map(str, UNFINISHED)), required=False)
     limit = serializers.IntegerField(min_value=1, max_value=MOST, default=LIMIT)
-    reason = serializers.CharField(max_length=REASON, required=False, allow_null=True, allow_blank=True)
     dry_run = serializers.BooleanField(default=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ LAYERS = {
     "lifecycle": "lifecycle",
     "clients": "tasks_api client results backend workflow",
     "processes": "worker maintenance",
-    "verbs": "operations",
+    "people": "queries operations",
     "faces": "apps log metrics health checks admin api management testing templates",
 }
 ORDER = list(LAYERS)
@@ -32,7 +32,7 @@ LATE = {("queue_app.declare", "queue_app.client")}
 
 #: What the dashboard may read, and the one door through which it writes.
 DASHBOARD_MAY_USE = re.compile(
-    r"queue_app(\.(models(\..+)?|states|exceptions|conf|clock|names|metrics|health|operations(\..+)?))?"
+    r"queue_app(\.(models(\..+)?|states|exceptions|conf|clock|names|metrics|health|(queries|operations)(\..+)?))?"
 )
 
 

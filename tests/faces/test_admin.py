@@ -16,11 +16,12 @@ from django.urls import reverse
 from queue_app import clock
 from queue_app.admin import base
 from queue_app.dispatch import connection, keys
-from queue_app.models import Attempt, DeadLetter, Job, Queue, Schedule, Worker
+from queue_app.models import Attempt, AuditEvent, DeadLetter, Job, Queue, Schedule, Worker
 from tests import tasks
 from tests.faces.support import claim, drain, jobs, poisoned
 from tests.factories import (
     AttemptFactory,
+    AuditEventFactory,
     DeadLetterFactory,
     JobFactory,
     QueueFactory,
@@ -30,7 +31,7 @@ from tests.factories import (
 from tests.support.refusals import read_only
 from tests.support.servers import RedisServer
 
-MODELS = [Job, Attempt, Worker, DeadLetter, Queue, Schedule]
+MODELS = [Job, Attempt, Worker, DeadLetter, Queue, Schedule, AuditEvent]
 pytestmark = pytest.mark.django_db
 
 
@@ -65,6 +66,7 @@ def one_of_each() -> dict[Any, Any]:
         DeadLetter: job.dead_letters.get(),
         Queue: QueueFactory(),
         Schedule: ScheduleFactory(),
+        AuditEvent: AuditEventFactory(),
     }
 
 
@@ -77,7 +79,7 @@ def test_every_model_has_its_pages(pages: Client, model: Any) -> None:
     assert pages.get(reverse("admin:index")).status_code == 200
 
 
-@pytest.mark.parametrize("model", [Job, Attempt, Worker, DeadLetter])
+@pytest.mark.parametrize("model", [Job, Attempt, Worker, DeadLetter, AuditEvent])
 def test_history_cannot_be_written(pages: Client, model: Any) -> None:
     row = one_of_each()[model]
     before = list(model.objects.order_by("pk").values())
