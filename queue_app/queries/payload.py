@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from queue_app.operations.actor import Right
+from queue_app.sensitive import MASK
 
-#: In place of what the viewer may not see.
-MASK = "•••"
+__all__ = ["MASK", "MASKED"]
 
-#: Why it is there.
+#: Why `MASK` stands in place of what the viewer may not see.
 MASKED = f"Arguments, results and tracebacks are masked: you need the right {Right.VIEW_PAYLOAD} to see them."

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from queue_app import clock, conf, retry, serialization, signals
+from queue_app import clock, conf, retry, sensitive, serialization, signals
 from queue_app.context import Attendant, JobContext
 from queue_app.dispatch.body import Delivery
 from queue_app.exceptions import (
@@ -130,8 +130,10 @@ class Executor:
             started,
             now,
             error_class=class_path(error),
-            error=message(error),
-            traceback="" if state is AttemptState.SNOOZED else trace(error),
+            error=sensitive.hidden(message(error), declared.task, delivery.args, delivery.kwargs),
+            traceback=""
+            if state is AttemptState.SNOOZED
+            else sensitive.hidden(trace(error), declared.task, delivery.args, delivery.kwargs),
             run_at=decision.run_at,
             counts=decision.counts,
             dead_reason=decision.reason,

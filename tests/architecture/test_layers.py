@@ -12,7 +12,7 @@ from tests.architecture.imports import Import, all_imports, imports_of, modules
 #: From the top down. A new module must be given its place here.
 LAYERS = {
     "words": "states exceptions masking logformat conf clock ids names fingerprint signals serialization retry cron",
-    "declaring": "options registry context declare",
+    "declaring": "sensitive options registry context declare",
     "record": "models migrations",
     "dispatch": "dispatch",
     "lifecycle": "lifecycle",
