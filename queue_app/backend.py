@@ -42,6 +42,7 @@ class QueueTask(Task):  # type: ignore[misc]
     hard_timeout: float | None = None
     backoff: Any = None
     atomic: bool = False
+    sensitive: Any = ()
 
     def using(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
 from queue_app import conf
@@ -100,6 +100,16 @@ def check_task_modules(app_configs: Any, **_: Any) -> list[CheckMessage]:
         for module in modules
         if find_spec(top := module.partition(".")[0]) is None
     ]
+
+
+@register(Tags.database)
+def check_rights(app_configs: Any, databases: Any = None, **_: Any) -> list[CheckMessage]:
+    """Somebody may use the faces. Only with --database: it asks that one."""
+    from queue_app.queries import rights
+
+    if rights.alias() not in (databases or ()) or not rights.nobody_has_any():
+        return []
+    return [Warning(rights.NOBODY, hint=rights.HINT, id="queue_app.W008")]
 
 
 def load_tasks_api() -> None:

@@ -138,6 +138,9 @@ class Settings:
         "The same for single tasks, whatever their queue: dotted path → `{'succeeded': seconds, 'failed': seconds}`;"
         " either may be left out, or None.",
     )
+    AUDIT_RETENTION: float | None = _setting(
+        365 * 86_400.0, "Seconds that audit events are kept; None: for ever.", least=0
+    )
     RELEASE: str = _setting("", "Name of the deployed release, shown with each worker.")
     TASK_MODULES: tuple[str, ...] = _setting(
         (),

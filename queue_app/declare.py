@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, overload
@@ -39,6 +39,7 @@ class Task:
         hard_timeout: seconds until its process is killed; None: `timeout` plus HARD_TIMEOUT_GRACE.
         backoff: seconds, a dict, a `RetryPolicy`, or a function `(failures, exception) -> seconds | None`.
         atomic: run it in a transaction that commits together with the job's success (docs/atomic.md).
+        sensitive: names of arguments whose values are kept out of the texts of errors, and of logs (docs/rights.md).
     """
 
     func: Callable[..., Any]
@@ -51,6 +52,7 @@ class Task:
     hard_timeout: float | None = None
     backoff: Any = None
     atomic: bool = False
+    sensitive: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         _check_function(self.func, self.takes_context)
@@ -58,6 +60,7 @@ class Task:
         object.__setattr__(self, "run_after", options.run_after(self.run_after))
         object.__setattr__(self, "queue_name", check_queue(self.queue_name or "default"))
         options.check(self)
+        object.__setattr__(self, "sensitive", tuple(self.sensitive or ()))
 
     @property
     def name(self) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from django.core.exceptions import PermissionDenied
+
 
 class QueueAppError(Exception):
     """Something went wrong in queue_app."""
@@ -42,6 +44,22 @@ class JobDoesNotExist(QueueAppError, LookupError):
 
 class IllegalTransition(QueueAppError):
     """The job is not in a state that allows this."""
+
+
+class AppendOnly(QueueAppError):
+    """Audit events are neither changed nor deleted."""
+
+
+class NotPermitted(QueueAppError, PermissionDenied):
+    """The actor lacks a right.
+
+    Attributes:
+        right: the permission that is missing, such as `queue_app.operate_job`.
+    """
+
+    def __init__(self, right: str) -> None:
+        super().__init__(f"You need the right {right} for this.")
+        self.right = right
 
 
 class Deposed(QueueAppError):

@@ -1,4 +1,5 @@
-"""What a task may say of its jobs beyond the standard: `max_attempts`, `timeout`, `hard_timeout`, `backoff`, `atomic`.
+"""What a task may say of its jobs beyond the standard: `max_attempts`, `timeout`, `hard_timeout`, `backoff`, `atomic`,
+`sensitive`.
 
 Both kinds of task carry these fields: ours (`declare.Task`) and that of the `django.tasks` backend. A plain
 `django.tasks` Task, sent here by `.using(backend=…)`, has none of them, hence `getattr` with a default.
@@ -13,12 +14,12 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.utils import timezone
 
-from queue_app import clock, conf
+from queue_app import clock, conf, sensitive
 from queue_app.exceptions import InvalidOption
 from queue_app.retry import policy_from
 
 #: Options of a task beyond the standard ones.
-TASK_OPTIONS = ("max_attempts", "timeout", "hard_timeout", "backoff", "atomic")
+TASK_OPTIONS = ("max_attempts", "timeout", "hard_timeout", "backoff", "atomic", "sensitive")
 
 
 def check(task: Any) -> None:
@@ -35,6 +36,8 @@ def check(task: Any) -> None:
         raise InvalidOption(f"hard_timeout is {hard} s, which is before the timeout of {soft} s.")
     policy_from(getattr(task, "backoff", None))
     atomic(getattr(task, "atomic", False), getattr(task, "func", None))
+    if names := getattr(task, "sensitive", ()):
+        sensitive.check(names, task.func, task.takes_context)
 
 
 def atomic(value: Any, func: Any) -> None:

@@ -19,7 +19,7 @@ import factory
 
 from queue_app import clock, ids
 from queue_app.fingerprint import fingerprint
-from queue_app.models import Attempt, DeadLetter, Job, Queue, Schedule, Worker
+from queue_app.models import Attempt, AuditEvent, DeadLetter, Job, Queue, Schedule, Worker
 from queue_app.states import FINAL, TIMED, AttemptState, DeadReason, JobState
 
 ERROR = "builtins.ValueError"
@@ -180,3 +180,22 @@ class DeadLetterFactory(factory.django.DjangoModelFactory):
     error = MESSAGE
     fingerprint = factory.LazyAttribute(lambda o: fingerprint(o.task, o.error_class, o.error, TRACEBACK))
     created_at = factory.LazyAttribute(lambda o: o.job.finished_at or clock.now())
+
+
+class AuditEventFactory(factory.django.DjangoModelFactory):
+    """Something that ada did."""
+
+    class Meta:
+        model = AuditEvent
+
+    class Params:
+        serial = factory.Sequence(int)
+
+    at = factory.LazyFunction(clock.now)
+    id = factory.LazyAttribute(lambda o: id_at(o.at, o.serial))
+    actor_kind = "user"
+    actor = "ada"
+    verb = "pause"
+    target_kind = "queue"
+    target_id = "mail"
+    count = 1

@@ -16,7 +16,8 @@ from jobqueue_project.demo import material as materials
 from jobqueue_project.demo.mailserver import FULL_DOMAIN
 from jobqueue_project.demo.material import Material
 from jobqueue_project.demo.webserver import WebServer, headline, lead
-from queue_app.lifecycle import operate
+from queue_app.operations import jobs
+from queue_app.operations.actor import Actor
 
 #: How many jobs of each kind there are; word counts and digests: one for each file of the repository.
 REVERSALS, DELAYED, CANCELLED, ROLLED_BACK = 1_000, 60, 20, 25
@@ -186,7 +187,7 @@ def _cancelled(plan: Plan) -> None:
     later = tasks.send_mail.using(run_after=3_600)
     calls = [((f"reader{n}@cancelled.example", "Never sent", ""), {}) for n in range(CANCELLED)]
     plan.cancelled = plan.add(later.enqueue_many(calls))
-    operate.cancel(plan.cancelled, user="manage.py demo")
+    jobs.cancel(Actor.command("manage.py demo"), plan.cancelled)
 
 
 class _Undo(Exception):

@@ -19,8 +19,9 @@ from jobqueue_project.demo.record import Record
 from jobqueue_project.demo.webserver import WebServer
 from jobqueue_project.processes import ManagedProcess
 from queue_app.dispatch import connection as redis_connection
-from queue_app.lifecycle import operate
 from queue_app.models import DeadLetter, Job
+from queue_app.operations import dead_letters
+from queue_app.operations.actor import Actor
 from queue_app.states import DeadReason
 
 WORKER_OPTIONS = ("--queues", plan.QUEUES, "--processes", "2", "--slots", "2", "--grace", "5")
@@ -105,7 +106,9 @@ def _replay(
         if not count:
             break
         screen.print(f"  mailboxes emptied, web server repaired: {count} dead letters are replayed")
-        answer = operate.replay(dead, user="manage.py demo")
+        answer = dead_letters.replay_matching(
+            Actor.command("manage.py demo"), dead, {"reason": DeadReason.EXHAUSTED}
+        )
         replayed += answer.done
         if len(answer.done) != count:
             raise DemoFailed(f"of {count} dead letters {len(answer.done)} were replayed: {answer.refused}")

@@ -10,6 +10,7 @@ from django.contrib import admin
 from queue_app import clock
 from queue_app.admin.base import RecordAdmin
 from queue_app.admin.display import error_line, link, seconds_between, text_block
+from queue_app.admin.rights import payload
 from queue_app.models import Attempt, Job, Worker
 
 
@@ -17,7 +18,7 @@ from queue_app.models import Attempt, Job, Worker
 class AttemptAdmin(RecordAdmin):
     """How one run of a job ended. Read-only."""
 
-    heavy = ("traceback",)
+    heavy = payload_fields = ("traceback",)
     id_field = "job_id"
     list_display = ("__str__", "number", "state", error_line, "started_at", "finished_at")
     list_filter = ("state",)
@@ -58,4 +59,4 @@ class AttemptAdmin(RecordAdmin):
 
     @admin.display(description="Traceback")
     def traceback_text(self, attempt: Attempt) -> str:
-        return text_block(attempt.traceback)
+        return payload(attempt, lambda: text_block(attempt.traceback))

@@ -21,6 +21,8 @@ from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 
 from queue_app import clock, ids
+from queue_app.admin.reasons import ReasonForm
+from queue_app.admin.rights import ByRights
 from queue_app.exceptions import StoreUnavailable
 from queue_app.lifecycle import outage
 from queue_app.models import search, selection
@@ -70,17 +72,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
         return Page(rows.filter(pk__in=pks), number, self)
 
 
-class NotByHand:
-    """Rows that the machinery alone writes: the admin adds and changes none."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
-class RecordAdmin(NotByHand, ModelAdmin):
+class RecordAdmin(ByRights, ModelAdmin):
     """Rows of the record: read by people, written by `lifecycle` alone.
 
     Attributes:
@@ -89,6 +81,7 @@ class RecordAdmin(NotByHand, ModelAdmin):
         heavy: fields that lists leave in the database.
     """
 
+    action_form = ReasonForm
     actions_on_bottom = False
     list_per_page = 100
     ordering = ("-pk",)
@@ -101,13 +94,6 @@ class RecordAdmin(NotByHand, ModelAdmin):
     id_field = "pk"
     text_field = ""
     heavy: tuple[str, ...] = ()
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may use the actions: who may change jobs."""
-        return request.user.has_perm("queue_app.change_job")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

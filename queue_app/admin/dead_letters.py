@@ -11,8 +11,10 @@ from django.utils.safestring import mark_safe
 from queue_app.admin.base import RecordAdmin, chosen, outages_told, tell
 from queue_app.admin.display import error_line, link, link_to_list
 from queue_app.admin.filters import FingerprintFilter, MadeFilter, QueueFilter, ReplayedFilter, TaskFilter
-from queue_app.lifecycle import operate
+from queue_app.admin.reasons import reason_of
 from queue_app.models import Attempt, DeadLetter, Job, selection
+from queue_app.operations import dead_letters
+from queue_app.operations.actor import Actor
 
 #: Deaths that a page shows, the latest of them.
 LATEST = 20
@@ -20,7 +22,7 @@ LATEST = 20
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(RecordAdmin):
-    """Read-only rows; the replay is the verb of `lifecycle.operate`."""
+    """Read-only rows; the replay is the verb of `operations`."""
 
     actions = ("replay_letters",)
     list_display = (
@@ -88,11 +90,11 @@ class DeadLetterAdmin(RecordAdmin):
     def attempts_link(self, letter: DeadLetter) -> str:
         return link_to_list(Attempt, f"q={letter.job_id}", "Attempts of the job, with their tracebacks")
 
-    @admin.action(description="Replay selected dead letters", permissions=["operate"])
+    @admin.action(description="Replay selected dead letters", permissions=["replay"])
     def replay_letters(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
         with outages_told(request):
             pks = chosen(request, queryset)
-            answer = operate.replay(DeadLetter.objects.filter(pk__in=pks), user=request.user)
+            answer = dead_letters.replay(Actor.of_request(request), pks, reason=reason_of(request))
             missed = ["They were replayed before, or their job is no longer failed."] * (
                 len(pks) - len(answer.done)
             )

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.admin.utils import flatten_fieldsets
-from django.db.models import F, QuerySet
+from django.db.models import F, QuerySet, Value
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from queue_app.admin.base import (
-    NotByHand,
     RecordAdmin,
     RecordChangeList,
     admin_name,
@@ -31,9 +30,13 @@ from queue_app.admin.display import (
     seconds_between,
 )
 from queue_app.admin.filters import MadeFilter, QueueFilter, TaskFilter
+from queue_app.admin.reasons import reason_of
+from queue_app.admin.rights import ByRights, may, payload
 from queue_app.client import states_now, waiting_for_task
-from queue_app.lifecycle import operate
 from queue_app.models import Attempt, DeadLetter, Job, Worker
+from queue_app.operations import dead_letters, jobs
+from queue_app.operations.actor import Actor, Right
+from queue_app.queries.payload import MASK, MASKED
 from queue_app.states import UNFINISHED, JobState
 
 if TYPE_CHECKING:
@@ -63,15 +66,15 @@ class LiveChangeList(RecordChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        jobs = list(self.result_list)
-        states, strangers = states_now(jobs), waiting_for_task(jobs)
-        for job in jobs:
+        rows = list(self.result_list)
+        states, strangers = states_now(rows), waiting_for_task(rows)
+        for job in rows:
             job.live_state = states[job.pk]
             job.is_stranger = job.pk in strangers
-        self.result_list = jobs
+        self.result_list = rows
 
 
-class AttemptInline(NotByHand, AttemptInlineBase):
+class AttemptInline(ByRights, AttemptInlineBase):
     """The attempts of a job that have ended."""
 
     model = Attempt
@@ -83,7 +86,11 @@ class AttemptInline(NotByHand, AttemptInlineBase):
     show_change_link = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
-        return super().get_queryset(request).filter(number__gt=F("job__attempt") - LATEST)
+        rows = super().get_queryset(request).filter(number__gt=F("job__attempt") - LATEST)
+        return rows.annotate(payload_is_seen=Value(may(request, Right.VIEW_PAYLOAD)))
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return may(request, Right.VIEW_JOB)  # they are a part of its page
 
     @admin.display(description="Ran for")
     def ran(self, attempt: Attempt) -> str:
@@ -95,16 +102,21 @@ class AttemptInline(NotByHand, AttemptInlineBase):
 
     @admin.display(description="Error")
     def what_happened(self, attempt: Attempt) -> str:
-        return folded(error_line(attempt), attempt.traceback)
+        line = error_line(attempt)
+        if not attempt.traceback:
+            return line or NOTHING
+        if attempt.payload_is_seen:  # type: ignore[attr-defined]
+            return folded(line, attempt.traceback)
+        return format_html('{} <span title="{}">{}</span>', line, MASKED, MASK)
 
 
 @admin.register(Job)
 class JobAdmin(RecordAdmin):
-    """One call of a task. Rows are read-only; the actions are the verbs of `lifecycle.operate`."""
+    """One call of a task. Rows are read-only; the actions are verbs of `operations`."""
 
     actions = ("cancel_jobs", "replay_jobs")
     change_form_template = "admin/queue_app/job/change_form.html"
-    heavy = ("payload", "result")
+    heavy = payload_fields = ("payload", "result")
     inlines = (AttemptInline,)
     list_display = (
         "id",
@@ -141,7 +153,8 @@ class JobAdmin(RecordAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         extra = {
-            "may_operate": self.has_operate_permission(request),
+            "may_cancel": self.has_cancel_permission(request),
+            "may_replay": self.has_replay_permission(request),
             "unfinished": UNFINISHED,
             "failed": JobState.FAILED,
         }
@@ -161,11 +174,11 @@ class JobAdmin(RecordAdmin):
 
     @admin.display(description="Arguments")
     def arguments(self, job: Job) -> str:
-        return json_block(job.payload)
+        return payload(job, lambda: json_block(job.payload))
 
     @admin.display(description="Result")
     def returned(self, job: Job) -> str:
-        return json_block(job.result)
+        return payload(job, lambda: json_block(job.result))
 
     @admin.display(description="Waited before its first attempt")
     def waited(self, job: Job) -> str:
@@ -181,17 +194,19 @@ class JobAdmin(RecordAdmin):
         lines = ((link(DeadLetter, letter.pk, _summary(letter)),) for letter in letters)
         return format_html_join("\n", "<div>{}</div>", lines) or NOTHING
 
-    @admin.action(description="Cancel selected jobs", permissions=["operate"])
+    @admin.action(description="Cancel selected jobs", permissions=["cancel"])
     def cancel_jobs(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
         with outages_told(request):
-            answer = operate.cancel(chosen(request, queryset), user=request.user)
+            pks = chosen(request, queryset)
+            answer = jobs.cancel(Actor.of_request(request), pks, reason=reason_of(request))
             tell(request, len(answer.done), "cancelled", answer.refused.values(), len(answer.requested))
         return self._back(request)
 
-    @admin.action(description="Replay selected jobs from the dead letters", permissions=["operate"])
+    @admin.action(description="Replay selected jobs from the dead letters", permissions=["replay"])
     def replay_jobs(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
         with outages_told(request):
-            answer = operate.replay(jobs=chosen(request, queryset), user=request.user)
+            pks = chosen(request, queryset)
+            answer = dead_letters.replay_jobs(Actor.of_request(request), pks, reason=reason_of(request))
             tell(request, len(answer.done), "replayed", answer.refused.values())
         return self._back(request)
 

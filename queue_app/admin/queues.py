@@ -1,4 +1,4 @@
-"""Queues: what operators say of them. Pausing goes through `lifecycle.operate`, so that Redis hears of it."""
+"""Queues: what operators say of them. All changes go through `operations`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from django.http import HttpRequest
 
 from queue_app.admin.base import ACTION_LIMIT, CappedPaginator, ModelAdmin, RecordChangeList, outages_told
 from queue_app.admin.display import NOTHING
+from queue_app.admin.reasons import ReasonForm, reason_of
+from queue_app.admin.rights import ByRights
 from queue_app.dispatch import connection, queues
-from queue_app.lifecycle import operate
 from queue_app.models import Queue
+from queue_app.operations import queues as operations
+from queue_app.operations.actor import Actor, Right
 
 
 class QueueChangeList(RecordChangeList):
@@ -33,9 +36,11 @@ class QueueChangeList(RecordChangeList):
 
 
 @admin.register(Queue)
-class QueueAdmin(ModelAdmin):
+class QueueAdmin(ByRights, ModelAdmin):
     """Edited by hand. A queue without a row has the defaults of the settings and is not paused."""
 
+    edit_right = Right.OPERATE_QUEUE
+    action_form = ReasonForm
     actions = ("pause_queues", "resume_queues")
     list_display = ("name", "paused", "waiting", "due_later", "max_attempts", "timeout")
     list_filter = ("paused",)
@@ -55,21 +60,15 @@ class QueueAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Queue, form: Any, change: bool) -> None:
         """Write what was edited, and nothing else: another operator may have changed the rest meanwhile."""
-        paused = obj.paused
+        actor = Actor.of_request(request)
         if change:
-            obj.save(update_fields=[name for name in form.changed_data if name != "paused"])
+            operations.edit(actor, obj.name, {name: form.cleaned_data[name] for name in form.changed_data})
         else:
-            obj.paused = False
-            obj.save(force_insert=True)
-        if "paused" in form.changed_data:
-            (operate.pause if paused else operate.resume)(obj.name, user=request.user)
-        obj.paused = paused
+            operations.create(actor, obj)
 
     def delete_model(self, request: HttpRequest, obj: Queue) -> None:
-        """A queue without a row is not paused, so Redis must not think so either."""
-        if obj.paused:
-            operate.resume(obj.name, user=request.user)
-        super().delete_model(request, obj)
+        """Through the verb, so that Redis hears of one that was paused."""
+        operations.delete(Actor.of_request(request), obj.name)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Queue]) -> None:
         for queue in queryset:
@@ -90,11 +89,11 @@ class QueueAdmin(ModelAdmin):
 
     @admin.action(description="Pause selected queues", permissions=["change"])
     def pause_queues(self, request: HttpRequest, queryset: QuerySet[Queue]) -> None:
-        self._each(request, queryset.filter(paused=False), operate.pause, "paused")
+        self._each(request, queryset.filter(paused=False), operations.pause, "paused")
 
     @admin.action(description="Resume selected queues", permissions=["change"])
     def resume_queues(self, request: HttpRequest, queryset: QuerySet[Queue]) -> None:
-        self._each(request, queryset.filter(paused=True), operate.resume, "resumed")
+        self._each(request, queryset.filter(paused=True), operations.resume, "resumed")
 
     def _each(
         self, request: HttpRequest, rows: QuerySet[Queue], verb: Callable[..., Queue], did: str
@@ -102,7 +101,7 @@ class QueueAdmin(ModelAdmin):
         with outages_told(request):
             names = list(rows.values_list("name", flat=True)[:ACTION_LIMIT])
             for name in names:
-                verb(name, user=request.user)
+                verb(Actor.of_request(request), name, reason=reason_of(request))
             level = messages.SUCCESS if names else messages.WARNING
             self.message_user(
                 request, f"{did.capitalize()}: {', '.join(names) or 'none, they were already'}.", level

@@ -16,9 +16,12 @@ from queue_app import cron, registry
 from queue_app.admin.base import ACTION_LIMIT, CappedPaginator, ModelAdmin, RecordChangeList, outages_told
 from queue_app.admin.display import NOTHING, link
 from queue_app.admin.filters import TaskFilter
+from queue_app.admin.reasons import ReasonForm, reason_of
+from queue_app.admin.rights import ByRights, may, payload
 from queue_app.exceptions import QueueAppError, UnknownTask
 from queue_app.models import Job, Schedule
-from queue_app.scheduling import schedules
+from queue_app.operations import schedules as operations
+from queue_app.operations.actor import Actor, Right
 
 #: Runs that a schedule's page shows ahead.
 PREVIEW = 5
@@ -27,9 +30,12 @@ LINKS = 10
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(ModelAdmin):
-    """Edited by hand by those who may change schedules: they decide what workers run."""
+class ScheduleAdmin(ByRights, ModelAdmin):
+    """Edited by hand by those who may manage schedules: they decide what workers run."""
 
+    edit_right = Right.MANAGE_SCHEDULE
+    payload_fields = ("arguments",)
+    action_form = ReasonForm
     actions = ("pause_schedules", "resume_schedules", "run_schedules")
     fieldsets = (
         (None, {"fields": ("name", "task", "arguments")}),
@@ -48,6 +54,19 @@ class ScheduleAdmin(ModelAdmin):
     show_full_result_count = False
     sortable_by = ()
 
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Who may not see the arguments of a schedule may not edit them either, but write those of a new one."""
+        if obj is None or may(request, Right.VIEW_PAYLOAD):
+            return self.fieldsets
+        return [(None, {"fields": ("name", "task", "masked_arguments")}), *self.fieldsets[1:]]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return (*self.readonly_fields, "masked_arguments")
+
+    @admin.display(description="Arguments")
+    def masked_arguments(self, schedule: Schedule) -> SafeString | str:
+        return payload(schedule, lambda: schedule.arguments)
+
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RecordChangeList]:
         return RecordChangeList
 
@@ -55,19 +74,22 @@ class ScheduleAdmin(ModelAdmin):
         """Write what was edited, and nothing else: another operator may have changed the rest meanwhile. A task that is
         not known here is said, and allowed: its jobs wait for a worker that knows it."""
         if change:
-            obj.save(update_fields=[name for name in form.changed_data if name != "paused"])
-            if "paused" in form.changed_data:
-                verb = schedules.pause if form.cleaned_data["paused"] else schedules.resume
-                obj.paused = form.cleaned_data["paused"]
-                verb(obj, user=request.user)
+            operations.change(Actor.of_request(request), obj, form.changed_data)
         else:
-            obj.save(force_insert=True)
+            operations.create(Actor.of_request(request), obj)
         if change and "task" not in form.changed_data:
             return  # its module may be what is wrong, and is not imported without need
         try:
             registry.look_up(obj.task)
         except UnknownTask as error:
             messages.warning(request, f"{error} Its jobs will wait for a worker that knows it.")
+
+    def delete_model(self, request: HttpRequest, obj: Schedule) -> None:
+        operations.delete(Actor.of_request(request), obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
+        for schedule in queryset:
+            self.delete_model(request, schedule)
 
     @admin.display(description="Next runs")
     def upcoming(self, schedule: Schedule) -> SafeString | str:
@@ -99,15 +121,15 @@ class ScheduleAdmin(ModelAdmin):
 
     @admin.action(description="Pause selected schedules", permissions=["change"])
     def pause_schedules(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
-        self._each(request, queryset.filter(paused=False), schedules.pause, "Paused")
+        self._each(request, queryset.filter(paused=False), operations.pause, "Paused")
 
     @admin.action(description="Resume selected schedules, from now on", permissions=["change"])
     def resume_schedules(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
-        self._each(request, queryset.filter(paused=True), schedules.resume, "Resumed")
+        self._each(request, queryset.filter(paused=True), operations.resume, "Resumed")
 
     @admin.action(description="Run selected schedules now", permissions=["change"])
     def run_schedules(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
-        made = self._each(request, queryset, schedules.run_now, "Enqueued a run of")
+        made = self._each(request, queryset, operations.run_now, "Enqueued a run of")
         if made:
             links = format_html_join(", ", "{}", ((link(Job, job_id),) for job_id in made[:LINKS]))
             messages.info(request, format_html("Jobs: {}{}", links, " …" if len(made) > LINKS else ""))
@@ -120,7 +142,7 @@ class ScheduleAdmin(ModelAdmin):
         with outages_told(request):
             for schedule in rows[:ACTION_LIMIT]:
                 try:
-                    made.append(verb(schedule, user=request.user))
+                    made.append(verb(Actor.of_request(request), schedule, reason=reason_of(request)))
                     done.append(schedule.name)
                 except QueueAppError as error:
                     messages.error(request, f"{schedule.name}: {error}")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
 from rest_framework.authentication import BasicAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed, NotFound
 from rest_framework.pagination import Cursor, CursorPagination
-from rest_framework.permissions import SAFE_METHODS, IsAdminUser
+from rest_framework.permissions import SAFE_METHODS, BasePermission, IsAdminUser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,6 +19,7 @@ from queue_app import clock, ids
 from queue_app.api import errors, origin
 from queue_app.api.parsers import StrictJSONParser
 from queue_app.models import search
+from queue_app.operations.actor import Actor, Right
 
 
 class Basic(BasicAuthentication):
@@ -30,15 +31,35 @@ class Basic(BasicAuthentication):
         return super().authenticate_credentials(userid, password, request)
 
 
+class HasRight(BasePermission):
+    """The user has the right that the view's `rights` names for what is asked for."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        action = getattr(view, "action", None)
+        if (
+            action is None
+        ):  # the list of lists; or a method that the address does not know, which is answered by 405
+            return True
+        right = view.rights.get("list" if action == "metadata" else action)
+        if right is None:
+            return False
+        self.message = f"You need the right {right} for this."
+        return Actor.of_request(request).may(right)
+
+
 class StaffView(APIView):
     """Staff only, by session or basic authentication; JSON in and out. Sessions need the CSRF token to change
     anything; basic comes first, so that a client that is not known gets 401 and not 403.
 
     What may change something is decided here, for every method of every view.
+
+    Attributes:
+        rights: action → the right that it needs; an action that is not there is refused.
     """
 
     authentication_classes = [Basic, SessionAuthentication]
-    permission_classes = [IsAdminUser]
+    permission_classes = [IsAdminUser, HasRight]
+    rights: Mapping[str, Right] = {}
     parser_classes = [StrictJSONParser]
     renderer_classes = [JSONRenderer]
     throttle_classes = []
@@ -56,6 +77,17 @@ class StaffView(APIView):
         super().initial(request, *args, **kwargs)
         if unsafe:
             origin.demand_json(request._request)
+
+    def as_far_as_seen(self, data: Mapping[str, Any], right: Right, *names: str) -> dict[str, Any]:
+        """Of what a verb answers: all of it to those who may see such rows, else where it is, and the fields of these
+        names."""
+        may = self.actor.may(right)
+        return {name: data[name] for name in data if may or name in ("id", "name", "url", *names)}
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks."""
+        return Actor.of_request(self.request)
 
     def get_exception_handler(self) -> Callable[..., Any]:
         return errors.handle

@@ -12,14 +12,14 @@ from rest_framework.response import Response
 
 from queue_app.api.errors import Conflict
 from queue_app.api.filters import DeadLetterFilter
-from queue_app.api.parsers import LIMIT, MOST, fields
+from queue_app.api.parsers import LIMIT, MOST, fields, reason_of
 from queue_app.api.records import RecordView
 from queue_app.api.serializers import DeadLetterPageSerializer, DeadLetterSerializer
 from queue_app.exceptions import InvalidOption
-from queue_app.lifecycle import operate
 from queue_app.models import DeadLetter, selection
-from queue_app.models.bulk import write_alias
 from queue_app.names import check_queue
+from queue_app.operations import dead_letters as operations
+from queue_app.operations.actor import Right
 
 
 class DeadLetterViewSet(RecordView[DeadLetter]):
@@ -29,27 +29,35 @@ class DeadLetterViewSet(RecordView[DeadLetter]):
     serializer_class = DeadLetterSerializer
     page_serializer_class = DeadLetterPageSerializer
     filterset_class = DeadLetterFilter
+    rights = {
+        "list": Right.VIEW_DEADLETTER,
+        "retrieve": Right.VIEW_DEADLETTER,
+        "requeue": Right.REPLAY_DEADLETTER,
+        "replay": Right.REPLAY_DEADLETTER,
+    }
 
     @action(detail=True, methods=["post"])
     def requeue(self, request: Request, pk: str) -> Response:
         """Run its job again. 409 if that was done before."""
-        fields(request)
-        letter = self.get_object()
-        answer = operate.replay(DeadLetter.objects.filter(pk=letter.pk), user=request.user)
+        reason = reason_of(fields(request, ("reason",)))
+        answer = operations.replay(self.actor, [self.get_object().pk], reason=reason)
         if not answer.done:
             raise Conflict("Not requeued: it was replayed before, or its job is no longer failed.")
-        return Response(self.get_serializer(self.get_object()).data)
+        data = self.get_serializer(self.get_object()).data
+        return Response(self.as_far_as_seen(data, Right.VIEW_DEADLETTER, "replayed_at"))
 
     @action(detail=False, methods=["post"])
     def replay(self, request: Request) -> Response:
-        """Run many again, oldest first: `{task, queue, fingerprint, since, limit, dry_run}`, each optional."""
-        given = fields(request, ("task", "queue", "fingerprint", "since", "limit", "dry_run"))
+        """Run many again, oldest first: `{task, queue, fingerprint, since, limit, reason, dry_run}`."""
+        given = fields(request, ("task", "queue", "fingerprint", "since", "limit", "reason", "dry_run"))
         limit, dry_run, chosen = _checked(given)
         letters = selection.dead_letters(**chosen)
         if dry_run:
-            count = letters.using(write_alias())[:limit].count()
+            count = operations.count_matching(self.actor, letters, limit=limit)
         else:
-            count = len(operate.replay(letters, limit=limit, user=request.user).done)
+            words, reason = {name: str(value) for name, value in chosen.items()}, reason_of(given)
+            answer = operations.replay_matching(self.actor, letters, words, limit=limit, reason=reason)
+            count = len(answer.done)
         return Response({"dry_run": dry_run, "replayed": 0 if dry_run else count, "would_replay": count})
 
 

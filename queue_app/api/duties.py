@@ -11,10 +11,13 @@ from rest_framework.response import Response
 from queue_app.api.base import StaffView
 from queue_app.api.parsers import refuse_unknown
 from queue_app.maintenance import report
+from queue_app.operations.actor import Right
 
 
 class DutyViewSet(StaffView, viewsets.ViewSet):
     """The maintenance duties. 503 while Redis, which keeps what is known of them, is away."""
+
+    rights = {"list": Right.VIEW_WORKER}
 
     def list(self, request: Request) -> Response:
         """Who leads, and all duties, in the order in which they are done."""

@@ -10,15 +10,13 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from redis.exceptions import RedisError
 from rest_framework import status
-from rest_framework.exceptions import APIException, NotFound, ParseError
+from rest_framework.exceptions import APIException, NotFound, ParseError, PermissionDenied
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from queue_app.dispatch import connection
-from queue_app.exceptions import JobDoesNotExist, StoreUnavailable
+from queue_app.exceptions import JobDoesNotExist, NotPermitted, StoreUnavailable
 from queue_app.lifecycle import outage
-
-logger = logging.getLogger(__name__)
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +64,8 @@ def _as_api_error(error: Exception) -> Exception:
     if outage.is_outage(error):
         logger.error("The database cannot do what the API asks: %s", outage.explain(error))
         return Unavailable("The database cannot do this now.")  # its own words name hosts and users
+    if isinstance(error, NotPermitted):
+        return PermissionDenied(str(error))
     if isinstance(error, JobDoesNotExist):
         return NotFound(str(error))
     if isinstance(error, RequestDataTooBig):

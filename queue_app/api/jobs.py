@@ -14,15 +14,15 @@ from rest_framework.serializers import BaseSerializer
 
 from queue_app.api.errors import Conflict
 from queue_app.api.filters import JobFilter
-from queue_app.api.parsers import fields
+from queue_app.api.parsers import fields, reason_of
 from queue_app.api.records import RecordList
 from queue_app.api.selection import JobSelection
 from queue_app.api.serializers import JobSerializer, JobSummarySerializer
 from queue_app.api.submission import JobSubmission
 from queue_app.client import get_job, states_now, waiting_for_task
-from queue_app.lifecycle import operate
-from queue_app.models import Job, selection
-from queue_app.models.bulk import write_alias
+from queue_app.models import Job
+from queue_app.operations import jobs as operations
+from queue_app.operations.actor import Right
 
 
 class JobViewSet(RecordList[Job], mixins.CreateModelMixin, mixins.ListModelMixin):
@@ -31,12 +31,19 @@ class JobViewSet(RecordList[Job], mixins.CreateModelMixin, mixins.ListModelMixin
     queryset = Job.objects.defer("payload", "result")
     serializer_class = JobSubmission
     filterset_class = JobFilter
+    rights = {
+        "list": Right.VIEW_JOB,
+        "retrieve": Right.VIEW_JOB,
+        "create": Right.SUBMIT_JOB,
+        "cancel": Right.OPERATE_JOB,
+        "cancel_many": Right.OPERATE_JOB,
+    }
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Enqueue a job. 201, with its address in `Location`."""
         submission = JobSubmission(data=request.data)
         submission.is_valid(raise_exception=True)
-        data = self._page_of(get_job(submission.save()))
+        data = self._page_of(get_job(operations.submit(self.actor, submission.save)))
         return Response(data, status=status.HTTP_201_CREATED, headers={"Location": data["url"]})
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -53,9 +60,9 @@ class JobViewSet(RecordList[Job], mixins.CreateModelMixin, mixins.ListModelMixin
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
         """Cancel a job. 202 if it runs and will be interrupted; 409, with the reason, if it has ended."""
-        fields(request)
+        reason = reason_of(fields(request, ("reason",)))
         job = get_job(pk)
-        answer = operate.cancel([job.pk], user=request.user)
+        answer = operations.cancel(self.actor, [job.pk], reason=reason)
         if answer.refused:
             raise Conflict(f"Not cancelled: {answer.refused[str(job.pk)]}")
         code = status.HTTP_202_ACCEPTED if answer.requested else status.HTTP_200_OK
@@ -63,22 +70,28 @@ class JobViewSet(RecordList[Job], mixins.CreateModelMixin, mixins.ListModelMixin
 
     @action(detail=False, methods=["post"], url_path="cancel", url_name="cancel-many")
     def cancel_many(self, request: Request) -> Response:
-        """Cancel many, oldest first: `{ids}`, or `{task, queue, state, limit}`, and `dry_run`."""
-        chosen = JobSelection(data=fields(request, tuple(JobSelection().fields)))
+        """Cancel many, oldest first: `{ids}`, or `{task, queue, state, limit}`, `reason` and `dry_run`."""
+        given = fields(request, (*JobSelection().fields, "reason"))
+        reason, chosen = reason_of(given), JobSelection(data=given)
         chosen.is_valid(raise_exception=True)
         rows, limit = chosen.rows(), chosen.validated_data["limit"]
         if chosen.validated_data["dry_run"]:
-            count = len(selection.unfinished(rows.using(write_alias()), limit))
+            count = operations.count_matching(self.actor, rows, limit=limit)
             return Response({"dry_run": True, "would_cancel": count})
-        answer = operate.cancel(rows, limit=limit, user=request.user)
+        answer = operations.cancel_matching(self.actor, rows, chosen.in_words(), limit=limit, reason=reason)
         return Response(
             {"dry_run": False, "cancelled": len(answer.done), "interrupting": len(answer.requested)}
         )
 
     def _page_of(self, job: Job) -> dict[str, Any]:
-        return dict(JobSerializer(job, context=self._context([job])).data)
+        data = JobSerializer(job, context=self._context([job])).data
+        return self.as_far_as_seen(data, Right.VIEW_JOB, "state", "status")
 
     def _context(self, jobs: Sequence[Job]) -> dict[str, Any]:
         """What the serializers need to know of these jobs, asked once for all."""
-        live = {"states": states_now(jobs), "strangers": waiting_for_task(jobs)}
+        live = {
+            "states": states_now(jobs),
+            "strangers": waiting_for_task(jobs),
+            "may_see_payload": self.actor.may(Right.VIEW_PAYLOAD),
+        }
         return {**self.get_serializer_context(), **live}

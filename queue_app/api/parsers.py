@@ -13,6 +13,7 @@ from rest_framework.request import Request
 
 from queue_app import conf
 from queue_app.api.errors import TooLarge
+from queue_app.operations.audit import REASON
 
 #: An escaped character has six bytes for one; beside the arguments there is little to say.
 ESCAPED = 6
@@ -97,6 +98,20 @@ def fields(request: Request, known: tuple[str, ...] = ()) -> Mapping[str, Any]:
         raise ParseError("The body must be a JSON object.")
     refuse_unknown(data, known)
     return data
+
+
+def reason_of(given: Mapping[str, Any]) -> str:
+    """Why a verb is asked for: the field `reason`, which may be left out or null.
+
+    Raises:
+        ValidationError: it is no text, or too long.
+    """
+    text = given.get("reason")
+    if text is None:
+        return ""
+    if not isinstance(text, str) or len(text) > REASON or "\x00" in text:
+        raise ValidationError({"reason": [f"Use text of at most {REASON} characters."]})
+    return text
 
 
 def refuse_unknown(given: Mapping[str, Any], known: tuple[str, ...]) -> None:

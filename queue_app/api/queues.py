@@ -13,10 +13,11 @@ from rest_framework.response import Response
 
 from queue_app.api import queue_figures
 from queue_app.api.base import StaffView
-from queue_app.api.parsers import fields, refuse_unknown
+from queue_app.api.parsers import fields, reason_of, refuse_unknown
 from queue_app.exceptions import InvalidOption
-from queue_app.lifecycle import operate
 from queue_app.names import check_queue
+from queue_app.operations import queues as operations
+from queue_app.operations.actor import Right
 
 
 class ByName(PageNumberPagination):
@@ -28,6 +29,12 @@ class ByName(PageNumberPagination):
 class QueueViewSet(StaffView, viewsets.ViewSet):
     """Queues: those that operators said something of, that Redis has seen, or that have jobs waiting."""
 
+    rights = {
+        "list": Right.VIEW_QUEUE,
+        "retrieve": Right.VIEW_QUEUE,
+        "pause": Right.OPERATE_QUEUE,
+        "resume": Right.OPERATE_QUEUE,
+    }
     lookup_field = "name"
     lookup_value_regex = "[^/]+"
 
@@ -41,25 +48,25 @@ class QueueViewSet(StaffView, viewsets.ViewSet):
 
     def retrieve(self, request: Request, name: str) -> Response:
         """One queue; any name that may be one: a queue needs no row."""
-        return _figures(_name(name))
+        return self._page_of(_name(name))
 
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, name: str) -> Response:
         """Let nothing of it start; enqueueing goes on."""
-        fields(request)
-        operate.pause(_name(name), user=request.user)
-        return _figures(name)
+        reason = reason_of(fields(request, ("reason",)))
+        operations.pause(self.actor, _name(name), reason=reason)
+        return self._page_of(name)
 
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, name: str) -> Response:
         """Let it start jobs again."""
-        fields(request)
-        operate.resume(_name(name), user=request.user)
-        return _figures(name)
+        reason = reason_of(fields(request, ("reason",)))
+        operations.resume(self.actor, _name(name), reason=reason)
+        return self._page_of(name)
 
-
-def _figures(name: str) -> Response:
-    return Response(queue_figures.of([name], queue_figures.Counts())[0])
+    def _page_of(self, name: str) -> Response:
+        data = queue_figures.of([name], queue_figures.Counts())[0]
+        return Response(self.as_far_as_seen(data, Right.VIEW_QUEUE, "paused"))
 
 
 def _name(text: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError as ModelError
@@ -10,20 +11,21 @@ from django.db import IntegrityError, transaction
 from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
-from rest_framework.permissions import SAFE_METHODS, BasePermission, IsAdminUser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from queue_app import conf, registry, serialization
 from queue_app.api.errors import Conflict
 from queue_app.api.filters import ScheduleFilter
-from queue_app.api.parsers import fields, refuse_unknown
+from queue_app.api.parsers import fields, reason_of, refuse_unknown
 from queue_app.api.records import RecordView
-from queue_app.exceptions import InvalidArguments, InvalidOption, QueueAppError
+from queue_app.exceptions import InvalidArguments, InvalidOption, NotPermitted, QueueAppError
 from queue_app.models import Schedule
 from queue_app.models.bulk import write_alias
 from queue_app.names import priority_of
-from queue_app.scheduling import schedules
+from queue_app.operations import schedules as operations
+from queue_app.operations.actor import Right
+from queue_app.queries.payload import MASK, MASKED
 
 #: Fields of a request, with the JSON that they take.
 KINDS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -39,6 +41,7 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "missed": ((str,), "'skip', 'once' or 'all'"),
     "paused": ((bool,), "true or false"),
 }
+FIELDS = (*KINDS, "reason")
 REQUIRED = ("name", "task", "cron")
 #: Most runs that `upcoming` tells.
 MOST = 100
@@ -77,17 +80,22 @@ class SchedulePageSerializer(ScheduleSerializer):
 
     args = serializers.SerializerMethodField()
     kwargs = serializers.SerializerMethodField()
+    masked = serializers.SerializerMethodField()
     task_known = serializers.SerializerMethodField()
 
     class Meta(ScheduleSerializer.Meta):
-        fields = [*ScheduleSerializer.Meta.fields, "args", "kwargs", "task_known"]
+        fields = [*ScheduleSerializer.Meta.fields, "args", "kwargs", "masked", "task_known"]
         read_only_fields = fields
 
     def get_args(self, schedule: Schedule) -> Any:
-        return self._call(schedule)[0]
+        return MASK if self.get_masked(schedule) else self._call(schedule)[0]
 
     def get_kwargs(self, schedule: Schedule) -> Any:
-        return self._call(schedule)[1]
+        return MASK if self.get_masked(schedule) else self._call(schedule)[1]
+
+    def get_masked(self, schedule: Schedule) -> str | None:
+        """Why something is masked."""
+        return None if self.context["may_see_payload"] else MASKED
 
     def get_task_known(self, schedule: Schedule) -> bool:
         return registry.may_know(schedule.task)  # nothing is imported for a look
@@ -100,33 +108,29 @@ class SchedulePageSerializer(ScheduleSerializer):
             return None, None
 
 
-class MayChange(BasePermission):
-    """Staff may look; who may add, change or delete schedules is said by the permissions, as in the admin."""
-
-    message = "You do not have the permission to do this to schedules."
-
-    def has_permission(self, request: Request, view: Any) -> bool:
-        if request.method in SAFE_METHODS:
-            return True
-        verb = {"create": "add", "destroy": "delete"}.get(view.action, "change")
-        return bool(request.user.has_perm(f"queue_app.{verb}_schedule"))
-
-
 class ScheduleViewSet(RecordView[Schedule]):
     """Schedules, newest first."""
 
     queryset = Schedule.objects.all()
     serializer_class = ScheduleSerializer
     page_serializer_class = SchedulePageSerializer
-    permission_classes = [IsAdminUser, MayChange]
     filterset_class = ScheduleFilter
+    rights = {
+        "list": Right.VIEW_SCHEDULE,
+        "retrieve": Right.VIEW_SCHEDULE,
+        "upcoming": Right.VIEW_SCHEDULE,
+        **dict.fromkeys(
+            ("create", "partial_update", "destroy", "pause", "resume", "run"), Right.MANAGE_SCHEDULE
+        ),
+    }
 
     def create(self, request: Request) -> Response:
         """Create one. 201, with its address in `Location`."""
-        data = _checked(fields(request, tuple(KINDS)), REQUIRED)
-        schedule = Schedule(**data)
-        _save(schedule, None)
-        schedules.tell("create schedule", schedule, request.user)
+        given = fields(request, FIELDS)
+        reason = reason_of(given)
+        schedule = Schedule(**_checked(given, REQUIRED))
+        with _faults_named(schedule, None):
+            operations.create(self.actor, schedule, reason=reason)
         page = self._page_of(schedule)
         headers = {"Location": page.data["url"]}
         return Response(page.data, status=status.HTTP_201_CREATED, headers=headers)
@@ -134,46 +138,38 @@ class ScheduleViewSet(RecordView[Schedule]):
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change what is given, and nothing else."""
         schedule = self.get_object()
-        given = dict(fields(request, tuple(KINDS)))
+        given = dict(fields(request, FIELDS))
+        reason = reason_of(given)
         if "args" in given or "kwargs" in given:  # one of them may stay
             old = SchedulePageSerializer._call(schedule)
             given = {"args": old[0] or [], "kwargs": old[1] or {}} | given
         data = _checked(given)
-        paused = data.pop("paused", schedule.paused)
         for name, value in data.items():
             setattr(schedule, name, value)
-        with transaction.atomic(using=write_alias()):  # all of it, or nothing
-            _save(schedule, list(data))
-            if data:
-                schedules.tell("change schedule", schedule, request.user)
-            if paused != schedule.paused:
-                self._do(schedules.pause if paused else schedules.resume, schedule)
+        with _faults_named(schedule, list(data)):
+            operations.change(self.actor, schedule, list(data), reason=reason)
         return self._page_of(schedule)
 
     def destroy(self, request: Request, pk: str) -> Response:
         """Delete it; jobs that it has enqueued stay."""
-        schedule = self.get_object()
-        schedule.delete()
-        schedules.tell("delete schedule", schedule, request.user)
+        reason = reason_of(fields(request, ("reason",)))
+        operations.delete(self.actor, self.get_object(), reason=reason)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, pk: str) -> Response:
         """Let it be due no more."""
-        fields(request)
-        return self._page_of(self._do(schedules.pause, self.get_object()))
+        return self._page_of(self._do(operations.pause))
 
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, pk: str) -> Response:
         """Let it be due again, from now on."""
-        fields(request)
-        return self._page_of(self._do(schedules.resume, self.get_object()))
+        return self._page_of(self._do(operations.resume))
 
     @action(detail=True, methods=["post"])
     def run(self, request: Request, pk: str) -> Response:
         """Enqueue a run now. 201, with the job's address in `Location`."""
-        fields(request)
-        job_id = self._do(schedules.run_now, self.get_object())
+        job_id = self._do(operations.run_now)
         place = self.reverse_action("list").removesuffix("schedules/") + f"jobs/{job_id}/"
         return Response(
             {"job": job_id, "job_url": place}, status.HTTP_201_CREATED, headers={"Location": place}
@@ -193,14 +189,22 @@ class ScheduleViewSet(RecordView[Schedule]):
             raise Conflict(str(error)) from None
         return Response({"paused": schedule.paused, "upcoming": [at.isoformat() for at in times]})
 
-    def _do(self, verb: Any, schedule: Schedule) -> Any:
+    def _do(self, verb: Any) -> Any:
+        reason = reason_of(fields(self.request, ("reason",)))
         try:
-            return verb(schedule, user=self.request.user)
+            return verb(self.actor, self.get_object(), reason=reason)
+        except NotPermitted:
+            raise
         except QueueAppError as error:
             raise Conflict(str(error)) from None
 
     def _page_of(self, schedule: Schedule) -> Response:
-        return Response(SchedulePageSerializer(schedule, context=self.get_serializer_context()).data)
+        data = SchedulePageSerializer(schedule, context=self.get_serializer_context()).data
+        return Response(self.as_far_as_seen(data, Right.VIEW_SCHEDULE))
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        may_see = self.actor.may(Right.VIEW_PAYLOAD)
+        return {**super().get_serializer_context(), "may_see_payload": may_see}
 
 
 def _checked(given: Mapping[str, Any], required: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -209,6 +213,7 @@ def _checked(given: Mapping[str, Any], required: tuple[str, ...] = ()) -> dict[s
     Raises:
         ValidationError: names each field that is missing, or is not the JSON that it takes.
     """
+    given = {name: value for name, value in given.items() if name != "reason"}
     found = {name: ["This field is required."] for name in required if name not in given}
     for name, value in given.items():
         kinds, words = KINDS[name]
@@ -231,13 +236,17 @@ def _checked(given: Mapping[str, Any], required: tuple[str, ...] = ()) -> dict[s
     return data
 
 
-def _save(schedule: Schedule, names: list[str] | None) -> None:
-    """Check and write a schedule: all of a new one (None), or the fields of these names."""
+@contextlib.contextmanager
+def _faults_named(schedule: Schedule, names: list[str] | None) -> Iterator[None]:
+    """Check a schedule, all of a new one (None) or the fields of these names, and answer what is wrong when it is
+    written in the block."""
     unchanged = set() if names is None else {f.name for f in Schedule._meta.concrete_fields} - set(names)
     try:
         schedule.full_clean(exclude=unchanged)
         with transaction.atomic(using=write_alias()):
-            schedule.save(using=write_alias(), **({} if names is None else {"update_fields": names}))
+            yield
+    except NotPermitted:
+        raise
     except ModelError as error:
         raise ValidationError(error.message_dict) from None
     except IntegrityError:  # another request was a moment earlier

@@ -10,6 +10,7 @@ from rest_framework.exceptions import ParseError
 
 from queue_app.api.parsers import LIMIT, MOST
 from queue_app.models import Job
+from queue_app.operations.audit import chosen_ids
 from queue_app.states import UNFINISHED, JobState
 
 #: By which fields jobs may be chosen; at least one must be given, as an empty body is never meant to say all jobs.
@@ -30,6 +31,12 @@ class JobSelection(serializers.Serializer[Any]):
         if not any(name in attrs for name in CHOOSING):
             raise ParseError(f"Say which jobs: give one or more of {', '.join(CHOOSING)}.")
         return attrs
+
+    def in_words(self) -> dict[str, Any]:
+        """What was chosen by, for the audit."""
+        given = self.validated_data
+        chosen = {name: str(given[name]) for name in ("task", "queue", "state") if name in given}
+        return chosen | (chosen_ids(given["ids"]) if "ids" in given else {})
 
     def rows(self) -> QuerySet[Job]:
         """The jobs chosen, those that are finished among them: no verb takes these."""

@@ -9,6 +9,7 @@ from rest_framework.reverse import reverse
 
 from queue_app import serialization
 from queue_app.models import Attempt, DeadLetter, Job, Worker
+from queue_app.queries.payload import MASK, MASKED
 
 #: Attempts of one job that its page shows, the latest of them.
 LATEST = 100
@@ -95,6 +96,8 @@ class JobSerializer(JobSummarySerializer):
     attempts = serializers.SerializerMethodField()
     error = serializers.SerializerMethodField()
 
+    masked = serializers.SerializerMethodField()
+
     class Meta(JobSummarySerializer.Meta):
         fields = [
             *JobSummarySerializer.Meta.fields,
@@ -104,8 +107,20 @@ class JobSerializer(JobSummarySerializer):
             "result",
             "error",
             "attempts",
+            "masked",
         ]
         read_only_fields = fields
+
+    def to_representation(self, instance: Job) -> dict[str, Any]:
+        data = super().to_representation(instance)
+        if not self.context["may_see_payload"]:
+            data |= dict.fromkeys(("args", "kwargs", "result"), MASK)
+            data["attempts"] = [one | {"traceback": one["traceback"] and MASK} for one in data["attempts"]]
+        return data
+
+    def get_masked(self, job: Job) -> str | None:
+        """Why something is masked."""
+        return None if self.context["may_see_payload"] else MASKED
 
     def get_attempts(self, job: Job) -> list[Any]:
         return list(AttemptSerializer(self._attempts(job), many=True).data)

@@ -14,6 +14,7 @@ from queue_app import clock
 from queue_app.api.base import StaffView
 from queue_app.api.parsers import refuse_unknown
 from queue_app.maintenance import rates
+from queue_app.operations.actor import Right
 
 #: Seconds of the span, unless the request says otherwise, and at most.
 SPAN, MOST = 300.0, 3_600.0
@@ -21,6 +22,8 @@ SPAN, MOST = 300.0, 3_600.0
 
 class StatsViewSet(StaffView, viewsets.ViewSet):
     """Figures of all queues. 503 while Redis, which keeps them, is away."""
+
+    rights = {"list": Right.VIEW_QUEUE}
 
     def list(self, request: Request) -> Response:
         """The latest figures and the throughput over the last `seconds`; on request, the samples of that time."""

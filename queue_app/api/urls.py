@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import re_path
 from rest_framework import routers
 
+from queue_app.api.audit import AuditEventViewSet
 from queue_app.api.base import StaffView
 from queue_app.api.dead_letters import DeadLetterViewSet
 from queue_app.api.duties import DutyViewSet
@@ -33,6 +34,7 @@ router.register("stats", StatsViewSet, basename="stats")
 router.register("schedules", ScheduleViewSet, basename="schedule")
 router.register("duties", DutyViewSet, basename="duty")
 router.register("workers", WorkerViewSet, basename="worker")
+router.register("audit", AuditEventViewSet, basename="auditevent")
 
 app_name = "queue_app_api"
 urlpatterns = [*router.urls, re_path(r"", not_found)]

@@ -6,6 +6,7 @@ from queue_app.api.filters import WorkerFilter
 from queue_app.api.records import RecordView
 from queue_app.api.serializers import WorkerPageSerializer, WorkerSerializer
 from queue_app.models import Worker
+from queue_app.operations.actor import Right
 
 
 class WorkerViewSet(RecordView[Worker]):
@@ -15,3 +16,4 @@ class WorkerViewSet(RecordView[Worker]):
     serializer_class = WorkerSerializer
     page_serializer_class = WorkerPageSerializer
     filterset_class = WorkerFilter
+    rights = {"list": Right.VIEW_WORKER, "retrieve": Right.VIEW_WORKER}

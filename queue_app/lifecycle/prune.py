@@ -1,7 +1,7 @@
 """Prune: finished jobs leave the record when their time is over, oldest first, a batch at a time.
 
 A job's attempts and dead letters go with it. Workers are not touched, nor does pruning a worker touch history: no row
-points at another's.
+points at another's. Audit events have a retention of their own.
 
 What is kept for long lies among what is not. So the record is walked through by id, a bounded part at a time: its cost
 is that of a part, not of all that is kept.
@@ -20,7 +20,7 @@ from django.db.models.lookups import LessThan
 
 from queue_app import clock, conf, ids
 from queue_app.lifecycle.release import Check, unchecked
-from queue_app.models import Attempt, DeadLetter, Job, Queue, Worker
+from queue_app.models import Attempt, AuditEvent, DeadLetter, Job, Queue, Worker
 from queue_app.models.bulk import write_alias
 from queue_app.models.functions import Epoch
 from queue_app.states import JobState
@@ -79,6 +79,24 @@ def workers(*, limit: int = BATCH, check: Check = unchecked) -> int:
     rows = Worker.objects.using(write_alias())
     gone = rows.filter(stopped_at__lt=clock.from_seconds(clock.seconds() - keep))
     found = list(gone.order_by("pk").values_list("pk", flat=True)[:limit])
+    if found:
+        check()
+        rows.filter(pk__in=found)._raw_delete(rows.db)
+    return len(found)
+
+
+def audit_events(*, limit: int = BATCH, check: Check = unchecked) -> int:
+    """Delete the audit events whose retention is over, oldest first.
+
+    Returns:
+        How many were deleted.
+    """
+    keep = conf.get().AUDIT_RETENTION
+    if keep is None:
+        return 0
+    rows = AuditEvent.objects.using(write_alias())
+    over = rows.filter(pk__lt=ids.floor(max(0.0, clock.seconds() - keep))).order_by("pk")
+    found = list(over.values_list("pk", flat=True)[:limit])
     if found:
         check()
         rows.filter(pk__in=found)._raw_delete(rows.db)

@@ -1,4 +1,4 @@
-"""Prune: finished jobs, and workers that stopped long ago, leave the record when their time is over."""
+"""Prune: finished jobs, workers that stopped long ago and old audit events leave the record when their time is over."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Pruning:
             found, self._behind = prune.some(self._behind, check=mandate.check)
             count += found
             if self._behind is None:
-                count += prune.workers(check=mandate.check)
+                count += prune.workers(check=mandate.check) + prune.audit_events(check=mandate.check)
                 break
             vain = 0 if found else vain + 1
             if mandate.over:
@@ -39,5 +39,8 @@ class Pruning:
 
 
 PRUNE = Duty(
-    "prune", 30.0, Pruning().run, "deletes finished jobs and stopped workers whose retention is over"
+    "prune",
+    30.0,
+    Pruning().run,
+    "deletes finished jobs, stopped workers and audit events whose retention is over",
 )

@@ -11,6 +11,7 @@ from django.db import Error
 from queue_app.dispatch import connection, fitness
 from queue_app.models import Job
 from queue_app.models.bulk import write_alias
+from queue_app.queries import rights
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,12 @@ def check_stores() -> None:
     check_database()
     for complaint in fitness.complaints(connection.client()):
         logger.warning("%s %s", complaint.text, complaint.hint)
+
+
+def warn_of_rights() -> None:
+    """Say so if nobody has been given the rights that the faces ask for."""
+    if rights.nobody_has_any():
+        logger.warning("%s %s", rights.NOBODY, rights.HINT)
 
 
 def check_redis() -> None:

@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("queue_app", "0006_schedule_task_options"),
+        ("queue_app", "0007_audit_and_rights"),
     ]
 
     operations = [

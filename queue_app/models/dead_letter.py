@@ -29,6 +29,7 @@ class DeadLetter(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        permissions = [("replay_deadletter", "Can run dead jobs again")]
         indexes = [
             models.Index(
                 fields=["-id"], name="queue_app_dead_open", condition=models.Q(replayed_at__isnull=True)

@@ -105,6 +105,11 @@ class Job(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        permissions = [
+            ("view_payload", "Can see arguments, results and tracebacks of jobs"),
+            ("submit_job", "Can submit jobs"),
+            ("operate_job", "Can cancel jobs"),
+        ]
         indexes = [
             # Finished rows leave both, so their size is that of the backlog, not of the history.
             models.Index(

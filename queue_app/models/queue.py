@@ -42,6 +42,7 @@ class Queue(models.Model):
 
     class Meta:
         ordering = ["name"]
+        permissions = [("operate_queue", "Can pause, resume, edit and delete queues")]
 
     def __str__(self) -> str:
         return self.name

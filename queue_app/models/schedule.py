@@ -153,6 +153,7 @@ class Schedule(models.Model):
 
     class Meta:
         ordering = ["name"]
+        permissions = [("manage_schedule", "Can create, change, delete, pause and run schedules")]
         indexes = [
             models.Index(
                 fields=["next_at"], name="queue_app_schedule_due", condition=Q(next_at__isnull=False)

@@ -72,6 +72,7 @@ class Worker(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        permissions = [("operate_worker", "Can operate workers")]
         indexes = [
             models.Index(
                 fields=["heartbeat_at"], name="queue_app_worker_alive", condition=Q(stopped_at__isnull=True)

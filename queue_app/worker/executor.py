@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from queue_app import conf, serialization, signals
+from queue_app import conf, sensitive, serialization, signals
 from queue_app.context import Attendant, JobContext
 from queue_app.dispatch.body import Delivery
 from queue_app.exceptions import Cancelled, InvalidArguments
@@ -95,7 +95,12 @@ class Executor:
         """The outcome of an attempt that ended with this exception; `carrier` is that of the Tasks API, or None."""
         if isinstance(error, Cancelled) and self._attendant.is_cancelled(delivery):
             return cancelled(delivery, started, error, carrier=carrier, caller=__file__)
-        return failed(declared.policy, delivery, started, error, carrier=carrier, caller=__file__)
+        outcome = failed(declared.policy, delivery, started, error, carrier=carrier, caller=__file__)
+        if getattr(declared.task, "sensitive", ()):
+            call = declared.task, delivery.args, delivery.kwargs
+            outcome.error = sensitive.hidden(outcome.error, *call)
+            outcome.traceback = sensitive.hidden(outcome.traceback, *call)
+        return outcome
 
 
 def _dump_result(value: Any) -> str:

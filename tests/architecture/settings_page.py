@@ -33,7 +33,7 @@ GROUPS = {
         "TASK_MODULES",
     ],
     "Recovery": ["LEASE", "DUE_HORIZON", "SWEEP_GRACE", "POISON_AFTER"],
-    "Retention": ["KEEP_SUCCEEDED", "KEEP_FAILED", "KEEP_TASKS"],
+    "Retention": ["KEEP_SUCCEEDED", "KEEP_FAILED", "KEEP_TASKS", "AUDIT_RETENTION"],
 }
 
 _TABLE = re.compile(r"(?<=\n)\| Setting \|.*?\n(?!\|)", re.DOTALL)

@@ -16,11 +16,12 @@ from django.urls import reverse
 from queue_app import clock
 from queue_app.admin import base
 from queue_app.dispatch import connection, keys
-from queue_app.models import Attempt, DeadLetter, Job, Queue, Schedule, Worker
+from queue_app.models import Attempt, AuditEvent, DeadLetter, Job, Queue, Schedule, Worker
 from tests import tasks
 from tests.faces.support import claim, drain, jobs, poisoned
 from tests.factories import (
     AttemptFactory,
+    AuditEventFactory,
     DeadLetterFactory,
     JobFactory,
     QueueFactory,
@@ -30,7 +31,7 @@ from tests.factories import (
 from tests.support.refusals import read_only
 from tests.support.servers import RedisServer
 
-MODELS = [Job, Attempt, Worker, DeadLetter, Queue, Schedule]
+MODELS = [Job, Attempt, Worker, DeadLetter, Queue, Schedule, AuditEvent]
 pytestmark = pytest.mark.django_db
 
 
@@ -65,6 +66,7 @@ def one_of_each() -> dict[Any, Any]:
         DeadLetter: job.dead_letters.get(),
         Queue: QueueFactory(),
         Schedule: ScheduleFactory(),
+        AuditEvent: AuditEventFactory(),
     }
 
 
@@ -77,7 +79,7 @@ def test_every_model_has_its_pages(pages: Client, model: Any) -> None:
     assert pages.get(reverse("admin:index")).status_code == 200
 
 
-@pytest.mark.parametrize("model", [Job, Attempt, Worker, DeadLetter])
+@pytest.mark.parametrize("model", [Job, Attempt, Worker, DeadLetter, AuditEvent])
 def test_history_cannot_be_written(pages: Client, model: Any) -> None:
     row = one_of_each()[model]
     before = list(model.objects.order_by("pk").values())
@@ -317,20 +319,22 @@ def test_all_of_a_filter(pages: Client, monkeypatch: pytest.MonkeyPatch) -> None
     assert Job.objects.get(queue="other").state == "queued"
 
 
-@pytest.mark.parametrize("granted", [None, "view_job", "change_job"])
-def test_actions_need_the_change_permission(granted: str | None) -> None:
+@pytest.mark.parametrize("granted", [None, "view_job", "operate_job", "change_job"])
+def test_actions_need_their_right(granted: str | None) -> None:
     user = User.objects.create_user("clerk", is_staff=True)
     if granted:
-        user.user_permissions.add(Permission.objects.get(codename=granted))
+        names = {granted, "view_job"} if granted == "operate_job" else {granted}
+        user.user_permissions.set(Permission.objects.filter(codename__in=names))
+    seen, may = granted in ("view_job", "operate_job"), granted == "operate_job"
     client = Client()
     client.force_login(user)
     job = JobFactory()
     page = client.get(url(Job, "change", job.pk))
-    assert page.status_code == (200 if granted else 403)
+    assert page.status_code == (200 if seen else 403)
     answer = client.post(url(Job), {"action": "cancel_jobs", "_selected_action": [str(job.pk)], "index": 0})
-    assert answer.status_code == (302 if granted == "change_job" else 200 if granted else 403)
-    assert (b"Cancel this job" in page.content) == (granted == "change_job")
-    assert Job.objects.get().state == ("cancelled" if granted == "change_job" else "queued")
+    assert answer.status_code == (302 if may else 200 if seen else 403)
+    assert (b"Cancel this job" in page.content) == may
+    assert Job.objects.get().state == ("cancelled" if may else "queued")
 
 
 @pytest.mark.parametrize("model", MODELS)

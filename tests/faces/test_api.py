@@ -431,6 +431,7 @@ def test_addresses_that_are_none(api: APIClient) -> None:
     assert "end with a slash" in api.post("/api/v1/jobs", {}).json()["detail"]
     assert api.delete(JOBS).status_code == 405
     assert sorted(api.get("/api/v1/").json()) == [
+        "audit",
         "dead-letters",
         "duties",
         "jobs",

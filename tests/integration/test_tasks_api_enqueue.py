@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -278,6 +279,13 @@ def test_results_are_deleted_with_their_rows() -> None:
 def test_a_wrong_option_is_an_invalid_task(options: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidTask, match=said):
         dtasks.noop.using(**options)
+
+
+def test_sensitive_arguments_are_those_of_the_function() -> None:
+    (name,) = list(inspect.signature(dtasks.add.func).parameters)[:1]
+    assert dataclasses.replace(dtasks.add, sensitive=[name]).sensitive == [name]
+    with pytest.raises(InvalidTask, match="sensitive has 'crad', which is no argument of 'add'"):
+        dataclasses.replace(dtasks.add, sensitive=["crad"])
 
 
 def test_an_atomic_task_is_a_plain_function() -> None:

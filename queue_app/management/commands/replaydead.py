@@ -9,10 +9,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 
 from queue_app.exceptions import InvalidOption, StoreUnavailable
-from queue_app.lifecycle import operate
 from queue_app.models import selection
 from queue_app.models.bulk import write_alias
 from queue_app.names import check_queue
+from queue_app.operations import dead_letters
+from queue_app.operations.actor import Actor
+from queue_app.operations.audit import REASON
 
 
 class Command(BaseCommand):
@@ -29,6 +31,7 @@ class Command(BaseCommand):
             "--since", help="only what died since: an ISO date or time, or an age such as 2h or 3d"
         )
         parser.add_argument("--limit", help="at most so many")
+        parser.add_argument("--reason", help=f"why, for the audit; at most {REASON} characters")
         parser.add_argument("--dry-run", action="store_true", help="only say how many would be replayed")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -40,17 +43,27 @@ class Command(BaseCommand):
             since = None if options["since"] is None else selection.since(options["since"])
         except InvalidOption as error:
             raise CommandError("--" + str(error).replace("queue_name", "queue", 1)) from None
+        reason = _reason(options["reason"])
+        given = {
+            "task": options["task"],
+            "queue": queue,
+            "since": since,
+            "fingerprint": options["fingerprint"],
+        }
+        chosen = {name: str(value) for name, value in given.items() if value is not None}
         letters = selection.dead_letters(options["task"], queue, since, options["fingerprint"])
         try:
             if options["dry_run"]:
                 self._say("Would replay", letters.using(write_alias())[:limit].count())
                 return
-            answer = operate.replay(letters, limit=limit, user=_user())
+            answer = dead_letters.replay_matching(
+                Actor.command(_user()), letters, chosen, limit=limit, reason=reason
+            )
         except StoreUnavailable as error:
             raise CommandError(str(error)) from None
         except Error as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise CommandError(f"The database {write_alias()!r} cannot do this: {reason}") from None
+            why = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise CommandError(f"The database {write_alias()!r} cannot do this: {why}") from None
         self._say("Replayed", len(answer.done))
 
     def _say(self, what: str, count: int) -> None:
@@ -67,8 +80,15 @@ def _limit(value: Any) -> int | None:
     return int(text)
 
 
+def _reason(value: Any) -> str:
+    text = "" if value is None else str(value)
+    if len(text) > REASON:
+        raise CommandError(f"--reason has {len(text):,} characters; use at most {REASON}.")
+    return text
+
+
 def _user() -> str:
-    """Who replays, for the log."""
+    """Who replays, for the audit and the log."""
     try:
         return f"{getpass.getuser()} on the command line"
     except (KeyError, OSError):  # a container's user id without a name

@@ -14,7 +14,7 @@ from django.db import connections
 from queue_app import __version__, checks, conf, ids, registry
 from queue_app.dispatch import connection
 from queue_app.exceptions import InvalidOption
-from queue_app.management.starting import check_stores
+from queue_app.management.starting import check_stores, warn_of_rights
 from queue_app.worker.config import QueueChoice, WorkerConfig
 
 
@@ -68,6 +68,7 @@ class Command(BaseCommand):
         config = self._config(options)
         self._check_tasks()
         check_stores()
+        warn_of_rights()
         checks.load_results()
         known = registry.autodiscover()
         if options["drain"]:

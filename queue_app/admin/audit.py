@@ -1,0 +1,115 @@
+"""Audit events: who did what to what, when and why. Read-only."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from queue_app.admin.base import RecordAdmin
+from queue_app.admin.display import NOTHING, json_block, link
+from queue_app.admin.filters import InputFilter, MadeFilter
+from queue_app.models import AuditEvent, DeadLetter, Job, Queue, Schedule
+from queue_app.models.audit_event import Phase
+from queue_app.operations.audit import KINDS, VERBS
+
+MODELS: dict[str, type[Model]] = {"deadletter": DeadLetter, "job": Job, "queue": Queue, "schedule": Schedule}
+
+
+class VerbFilter(admin.SimpleListFilter):
+    title = parameter_name = "verb"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(verb, verb.capitalize()) for verb in VERBS]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(verb=self.value()) if self.value() in VERBS else queryset
+
+
+class TargetFilter(admin.SimpleListFilter):
+    title, parameter_name = "target", "target"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(kind, str(MODELS[kind]._meta.verbose_name_plural).capitalize()) for kind in KINDS]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(target_kind=self.value()) if self.value() in KINDS else queryset
+
+
+class ActorFilter(InputFilter):
+    title = parameter_name = lookup = "actor"
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(RecordAdmin):
+    """What people and machines have done through the verbs of `operations`."""
+
+    heavy = ("before", "after")
+    list_display = ("at", "actor", "did", "target", "count", "reason", "phase")
+    list_display_links = ("at",)
+    list_filter = (VerbFilter, TargetFilter, "actor_kind", ActorFilter, "phase", MadeFilter)
+    search_help_text = "The id of an event, or the beginning of an actor's name."
+    text_field = "actor"
+    fields = (
+        "at",
+        "actor",
+        "actor_kind",
+        "actor_id",
+        "did",
+        "target",
+        "chosen_by",
+        "count",
+        "reason",
+        "was",
+        "became",
+        "request_id",
+        "phase",
+        "other",
+    )
+    readonly_fields = fields
+
+    @admin.display(description="Verb")
+    def did(self, event: AuditEvent) -> str:
+        return event.verb.capitalize()
+
+    @admin.display(description="Target")
+    def target(self, event: AuditEvent) -> SafeString | str:
+        kind = event.target_kind
+        model = MODELS.get(kind)
+        if model is None:
+            return f"{kind} {event.target_id}"
+        if not event.target_id:
+            return str(model._meta.verbose_name_plural).capitalize()
+        return link(model, event.target_id, f"{model._meta.verbose_name} {event.target_id}")
+
+    @admin.display(description="Chosen by")
+    def chosen_by(self, event: AuditEvent) -> SafeString | str:
+        return _block(event.filter)
+
+    @admin.display(description="Before")
+    def was(self, event: AuditEvent) -> SafeString | str:
+        return _block(event.before)
+
+    @admin.display(description="After")
+    def became(self, event: AuditEvent) -> SafeString | str:
+        return _block(event.after)
+
+    @admin.display(description="Intent and result")
+    def other(self, event: AuditEvent) -> SafeString | str:
+        """The other event of a verb for many."""
+        if event.phase == Phase.RESULT:
+            return link(AuditEvent, event.intent_id, "Its intent")
+        if event.phase != Phase.INTENT:
+            return NOTHING
+        result = AuditEvent.objects.filter(intent_id=event.pk).values_list("pk", flat=True).first()
+        if result is None:
+            return "There is no result: it is under way, or its process died."
+        return link(AuditEvent, result, "Its result")
+
+
+def _block(value: Any) -> SafeString | str:
+    return NOTHING if value is None else json_block(json.dumps(value, ensure_ascii=False))

@@ -1,0 +1,84 @@
+"""Who may look at what in the admin, and change it: by the rights of `operations`, not by Django's own of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from queue_app.operations.actor import Actor, Right
+from queue_app.queries.payload import MASK, MASKED
+
+
+class ByRights:
+    """Permissions of an admin.
+
+    Attributes:
+        edit_right: who may add, change and delete rows by hand; None: nobody.
+        payload_fields: fields of the model that only those may see, or look for, who have `view_payload`.
+    """
+
+    edit_right: Right | None = None
+    payload_fields: tuple[str, ...] = ()
+    opts: Any
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return may(request, Right(f"queue_app.view_{self.opts.model_name}"))
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        found = super().get_object(request, object_id, from_field)  # type: ignore[misc]
+        return None if found is None else seen_by(request, found)
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """As always, but nobody guesses by filters of the address what must not be seen."""
+        if lookup.partition("__")[0] in self.payload_fields and not (
+            request and may(request, Right.VIEW_PAYLOAD)
+        ):
+            return False
+        return bool(super().lookup_allowed(lookup, value, request))  # type: ignore[misc]
+
+    def has_view_or_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_view_permission(request, obj)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._may_edit(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._may_edit(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._may_edit(request)
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        """Whether actions that cancel are offered."""
+        return may(request, Right.OPERATE_JOB)
+
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        """Whether actions that replay are offered."""
+        return may(request, Right.REPLAY_DEADLETTER)
+
+    def _may_edit(self, request: HttpRequest) -> bool:
+        # The pages show the row, so that both rights are needed.
+        right = self.edit_right
+        return right is not None and self.has_view_permission(request) and may(request, right)
+
+
+def seen_by(request: HttpRequest, row: Any) -> Any:
+    """The row, with a note whether its payload may be shown to the user of a request."""
+    row.payload_is_seen = may(request, Right.VIEW_PAYLOAD)
+    return row
+
+
+def payload(row: Any, show: Callable[[], SafeString | str]) -> SafeString | str:
+    """A part of a row's payload, or why it is not shown."""
+    if getattr(row, "payload_is_seen", False):
+        return show()
+    return format_html('{} <span class="help">{}</span>', MASK, MASKED)
+
+
+def may(request: HttpRequest, right: Right) -> bool:
+    """Whether the user of a request has a right."""
+    return Actor.of_request(request).may(right)

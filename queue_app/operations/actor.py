@@ -1,0 +1,100 @@
+"""Who asks: a user with the id of the request, a command, or the system."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from queue_app.exceptions import NotPermitted
+from queue_app.models.audit_event import ActorKind
+
+#: The header that names a request, as proxies set it; and its longest value that is kept.
+REQUEST_ID, LONGEST = "X-Request-ID", 128
+
+
+class Right(StrEnum):
+    """What an actor may be asked for: permissions of Django, with the app's label."""
+
+    VIEW_JOB = "queue_app.view_job"
+    VIEW_ATTEMPT = "queue_app.view_attempt"
+    VIEW_DEADLETTER = "queue_app.view_deadletter"
+    VIEW_QUEUE = "queue_app.view_queue"
+    VIEW_SCHEDULE = "queue_app.view_schedule"
+    VIEW_WORKER = "queue_app.view_worker"
+    VIEW_AUDITEVENT = "queue_app.view_auditevent"
+    VIEW_PAYLOAD = "queue_app.view_payload"
+    SUBMIT_JOB = "queue_app.submit_job"
+    OPERATE_JOB = "queue_app.operate_job"
+    REPLAY_DEADLETTER = "queue_app.replay_deadletter"
+    OPERATE_QUEUE = "queue_app.operate_queue"
+    OPERATE_WORKER = "queue_app.operate_worker"
+    MANAGE_SCHEDULE = "queue_app.manage_schedule"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks for a verb.
+
+    Attributes:
+        kind: what sort of actor.
+        id: of a user: the primary key, as text.
+        name: what people read in the audit.
+        request_id: of the request, if it came with one.
+        user: who is asked for rights; None: all is allowed.
+    """
+
+    kind: ActorKind
+    name: str
+    id: str = ""
+    request_id: str = ""
+    user: Any = field(default=None, repr=False)
+
+    @classmethod
+    def of_request(cls, request: Any) -> Actor:
+        """The user of a request, of Django or of REST framework."""
+        request_id = str(request.headers.get(REQUEST_ID, ""))
+        if not request_id.isprintable() or len(request_id) > LONGEST:
+            request_id = ""
+        return cls.of_user(request.user, request_id)
+
+    @classmethod
+    def of_user(cls, user: Any, request_id: str = "") -> Actor:
+        """A user, who may do what that user's permissions say."""
+        return cls(ActorKind.USER, str(user.get_username()), str(user.pk or ""), request_id, user)
+
+    @classmethod
+    def command(cls, name: str) -> Actor:
+        """Somebody at the command line, who may do everything.
+
+        Args:
+            name: says who and which command.
+        """
+        return cls(ActorKind.COMMAND, name)
+
+    @classmethod
+    def system(cls, name: str) -> Actor:
+        """Code of the project, which may do everything.
+
+        Args:
+            name: says which code.
+        """
+        return cls(ActorKind.SYSTEM, name)
+
+    @property
+    def who(self) -> Any:
+        """For the signal `operated`: the user, or the name."""
+        return self.name if self.user is None else self.user
+
+    def may(self, right: Right) -> bool:
+        """Whether the actor has a right."""
+        return self.user is None or bool(self.user.has_perm(right.value))
+
+    def demand(self, right: Right) -> None:
+        """Go on only with a right.
+
+        Raises:
+            NotPermitted: names the right that is missing.
+        """
+        if not self.may(right):
+            raise NotPermitted(right.value)

@@ -1,0 +1,94 @@
+"""The only writer of audit events."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import Error
+
+from queue_app.exceptions import StoreUnavailable
+from queue_app.models import AuditEvent
+from queue_app.models.audit_event import Phase
+from queue_app.models.bulk import write_alias
+from queue_app.operations.actor import Actor
+
+#: What the verbs of `operations` are called, and what they are about.
+VERBS = ("cancel", "change", "create", "delete", "edit", "pause", "replay", "resume", "run")
+KINDS = ("deadletter", "job", "queue", "schedule")
+
+#: Characters of a reason; ids that an event lists of those that were chosen one by one.
+REASON, IDS = 500, 1_000
+
+
+@dataclass(slots=True)
+class Result:
+    """What a verb for many came to; the verb fills it in.
+
+    Attributes:
+        count: how many it changed.
+        after: more about them.
+    """
+
+    count: int | None = None
+    after: Any = None
+
+
+def write(actor: Actor, verb: str, kind: str, target: Any, *, reason: str = "", **more: Any) -> AuditEvent:
+    """Write the event of a verb about one target, in the transaction of its effect.
+
+    Args:
+        kind: what the target is, such as `queue`.
+        target: its primary key.
+        more: other fields of AuditEvent, such as `before` and `after`.
+    """
+    return _create(actor, verb, kind, target_id=str(target)[:255], reason=reason, **({"count": 1} | more))
+
+
+@contextlib.contextmanager
+def bulk(actor: Actor, verb: str, kind: str, chosen: Mapping[str, Any], reason: str = "") -> Iterator[Result]:
+    """Around a verb about many: an event for the intent, committed before anything is done unless the caller has a
+    transaction open, and one for the result. If the process dies between, the intent alone remains.
+
+    Args:
+        kind: what the targets are, such as `job`.
+        chosen: by what they were chosen.
+    """
+    intent = _create(actor, verb, kind, filter=dict(chosen), reason=reason, phase=Phase.INTENT)
+    result = Result()
+
+    def conclude() -> None:
+        found = {"count": result.count, "after": result.after, "intent_id": intent.pk}
+        _create(actor, verb, kind, filter=dict(chosen), reason=reason, phase=Phase.RESULT, **found)
+
+    try:
+        yield result
+    except Exception as error:
+        result.after = {
+            "stopped": error.public if isinstance(error, StoreUnavailable) else type(error).__name__
+        }
+        with contextlib.suppress(Error):  # the database may be why it stopped
+            conclude()
+        raise
+    conclude()
+
+
+def chosen_ids(ids: Sequence[Any]) -> dict[str, Any]:
+    """Ids that were chosen one by one, for the filter of an event; of very many the first."""
+    listed = {"ids": [str(one)[:64] for one in ids[:IDS]]}
+    return listed | ({"ids_not_listed": len(ids) - IDS} if len(ids) > IDS else {})
+
+
+def _create(actor: Actor, verb: str, kind: str, *, reason: str, **fields: Any) -> AuditEvent:
+    return AuditEvent.objects.using(write_alias()).create(
+        actor_kind=actor.kind,
+        actor_id=actor.id[:64],
+        actor=actor.name[:255],
+        request_id=actor.request_id,
+        verb=verb,
+        target_kind=kind,
+        reason=reason.replace("\x00", "").strip()[:REASON],
+        **fields,
+    )

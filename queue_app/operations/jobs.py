@@ -1,0 +1,97 @@
+"""Submit and cancel jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from queue_app.lifecycle import operate
+from queue_app.lifecycle.operate import Answer
+from queue_app.models import Job, selection
+from queue_app.models.bulk import write_alias
+from queue_app.operations import audit
+from queue_app.operations.actor import Actor, Right
+
+T = TypeVar("T")
+
+
+def submit(actor: Actor, enqueue: Callable[[], T]) -> T:
+    """Enqueue for an actor. The job's own row tells of it, so that there is no audit event.
+
+    Args:
+        enqueue: does it.
+
+    Raises:
+        NotPermitted: the actor lacks `submit_job`.
+    """
+    actor.demand(Right.SUBMIT_JOB)
+    return enqueue()
+
+
+def cancel(actor: Actor, ids: Sequence[Any], *, reason: str = "") -> Answer:
+    """Cancel jobs by their ids; see `lifecycle.operate.cancel`.
+
+    Raises:
+        NotPermitted: the actor lacks `operate_job`.
+        StoreUnavailable: Redis cannot be reached.
+    """
+    actor.demand(Right.OPERATE_JOB)
+    if len(ids) != 1:
+        return _cancel_many(actor, ids, audit.chosen_ids(ids), None, reason)
+    with transaction.atomic(using=write_alias()):
+        audit.write(actor, "cancel", "job", ids[0], reason=reason)
+        answer = operate.cancel(ids, user=actor.who)
+        if not (answer.done or answer.requested):  # nothing was done, so nothing is told
+            transaction.set_rollback(True, using=write_alias())
+    return answer
+
+
+def cancel_matching(
+    actor: Actor,
+    jobs: QuerySet[Job],
+    chosen: Mapping[str, Any],
+    *,
+    limit: int | None = None,
+    reason: str = "",
+) -> Answer:
+    """Cancel the unfinished ones of some jobs, oldest first.
+
+    Args:
+        chosen: in words what `jobs` is in SQL, for the audit.
+        limit: at most so many.
+
+    Raises:
+        NotPermitted: the actor lacks `operate_job`.
+        StoreUnavailable: Redis cannot be reached.
+    """
+    actor.demand(Right.OPERATE_JOB)
+    return _cancel_many(actor, jobs, chosen, limit, reason)
+
+
+def count_matching(actor: Actor, jobs: QuerySet[Job], *, limit: int | None = None) -> int:
+    """How many `cancel_matching` would look at.
+
+    Raises:
+        NotPermitted: the actor lacks `operate_job`.
+    """
+    actor.demand(Right.OPERATE_JOB)
+    return len(selection.unfinished(jobs.using(write_alias()), limit))
+
+
+def _cancel_many(
+    actor: Actor, jobs: Any, chosen: Mapping[str, Any], limit: int | None, reason: str
+) -> Answer:
+    with audit.bulk(
+        actor, "cancel", "job", {**chosen, **({"limit": limit} if limit else {})}, reason
+    ) as result:
+        answer = operate.cancel(jobs, limit=limit, user=actor.who)
+        result.count = len(answer.done) + len(answer.requested)
+        result.after = {
+            "cancelled": len(answer.done),
+            "interrupting": len(answer.requested),
+            "refused": len(answer.refused),
+        }
+    return answer

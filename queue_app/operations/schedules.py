@@ -1,0 +1,136 @@
+"""Create, change, delete, pause and resume schedules, and run them now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import transaction
+
+from queue_app.models import Schedule
+from queue_app.models.bulk import write_alias
+from queue_app.operations import audit
+from queue_app.operations.actor import Actor, Right
+from queue_app.scheduling import schedules
+
+#: What operators decide of a schedule; the rest follows.
+FIELDS = ("name", "task", "cron", "zone", "queue", "priority", "jitter", "missed", "paused")
+#: In place of arguments: whoever may read the audit need not be one who may read them.
+ARGUMENTS = "(arguments)"
+
+
+def create(actor: Actor, schedule: Schedule, *, reason: str = "") -> Schedule:
+    """Write a new schedule, whose fields were checked.
+
+    Raises:
+        NotPermitted: the actor lacks `manage_schedule`.
+        IntegrityError: there is one of this name.
+        InvalidOption: the cron expression or the zone is wrong.
+    """
+    actor.demand(Right.MANAGE_SCHEDULE)
+    schedule.remember_options()  # may import the task's module, so not in the transaction
+    with transaction.atomic(using=write_alias()):
+        audit.write(actor, "create", "schedule", schedule.pk, after=_values(schedule, FIELDS), reason=reason)
+        schedule.save(using=write_alias(), force_insert=True)
+        schedules.tell("create schedule", schedule, actor.who)
+    return schedule
+
+
+def change(actor: Actor, schedule: Schedule, fields: Iterable[str], *, reason: str = "") -> Schedule:
+    """Write some fields of a schedule, which were checked, and nothing else; `paused` is done by `pause` or `resume`.
+
+    Args:
+        schedule: has the new values.
+        fields: their names.
+
+    Raises:
+        NotPermitted: the actor lacks `manage_schedule`.
+        InvalidOption: the cron expression or the zone is wrong.
+    """
+    actor.demand(Right.MANAGE_SCHEDULE)
+    wanted, paused = [name for name in fields if name != "paused"], schedule.paused
+    if "task" in wanted:
+        schedule.remember_options()  # as in `create`
+    with transaction.atomic(using=write_alias()):
+        row = Schedule.objects.using(write_alias()).filter(pk=schedule.pk).first()
+        if wanted:
+            before = None if row is None else _values(row, wanted)
+            after = _values(schedule, wanted)
+            audit.write(actor, "change", "schedule", schedule.pk, before=before, after=after, reason=reason)
+            schedule.save(using=write_alias(), update_fields=wanted)
+            schedules.tell("change schedule", schedule, actor.who)
+        if "paused" in fields and (row is None or row.paused != paused):
+            schedule.paused = row is not None and row.paused
+            _set_paused(actor, schedule, paused, reason)
+    return schedule
+
+
+def delete(actor: Actor, schedule: Schedule, *, reason: str = "") -> None:
+    """Delete a schedule; jobs that it has enqueued stay.
+
+    Raises:
+        NotPermitted: the actor lacks `manage_schedule`.
+    """
+    actor.demand(Right.MANAGE_SCHEDULE)
+    with transaction.atomic(using=write_alias()):
+        before = _values(schedule, FIELDS)
+        audit.write(actor, "delete", "schedule", schedule.pk, before=before, reason=reason)
+        schedule.delete(using=write_alias())
+        schedules.tell("delete schedule", schedule, actor.who)
+
+
+def pause(actor: Actor, schedule: Schedule, *, reason: str = "") -> Schedule:
+    """Let it be due no more; see `scheduling.schedules.pause`.
+
+    Raises:
+        NotPermitted: the actor lacks `manage_schedule`.
+    """
+    return _set_paused(actor, schedule, True, reason)
+
+
+def resume(actor: Actor, schedule: Schedule, *, reason: str = "") -> Schedule:
+    """Let it be due again, from now on.
+
+    Raises:
+        NotPermitted: the actor lacks `manage_schedule`.
+        InvalidOption: its cron expression or its zone is wrong.
+    """
+    return _set_paused(actor, schedule, False, reason)
+
+
+def run_now(actor: Actor, schedule: Schedule, *, reason: str = "") -> str:
+    """Enqueue a run that may start at once; see `scheduling.schedules.run_now`.
+
+    Returns:
+        The id of the job.
+
+    Raises:
+        NotPermitted: the actor lacks `manage_schedule`.
+        InvalidJob: it cannot be enqueued; says why.
+    """
+    actor.demand(Right.MANAGE_SCHEDULE)
+    if not schedule.task_options:
+        schedule.remember_options()  # as in `create`
+    with transaction.atomic(using=write_alias()):
+        job_id = schedules.run_now(schedule, user=actor.who)
+        audit.write(actor, "run", "schedule", schedule.pk, after=_named(schedule, job=job_id), reason=reason)
+    return job_id
+
+
+def _set_paused(actor: Actor, schedule: Schedule, paused: bool, reason: str) -> Schedule:
+    actor.demand(Right.MANAGE_SCHEDULE)
+    verb, before = "pause" if paused else "resume", _named(schedule, paused=schedule.paused)
+    with transaction.atomic(using=write_alias()):
+        after = _named(schedule, paused=paused)
+        audit.write(actor, verb, "schedule", schedule.pk, before=before, after=after, reason=reason)
+        return (schedules.pause if paused else schedules.resume)(schedule, user=actor.who)
+
+
+def _named(schedule: Schedule, **more: Any) -> dict[str, Any]:
+    """The name, by which people know a schedule, with some more."""
+    return {"name": schedule.name, **more}
+
+
+def _values(schedule: Schedule, names: Iterable[str]) -> dict[str, Any]:
+    values = {name: getattr(schedule, name) for name in names if name in FIELDS}
+    return _named(schedule, **values) | ({"arguments": ARGUMENTS} if "arguments" in names else {})

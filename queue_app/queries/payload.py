@@ -1,0 +1,11 @@
+"""What is shown of a job's payload: its arguments, its result and its tracebacks, to those who may see them."""
+
+from __future__ import annotations
+
+from queue_app.operations.actor import Right
+from queue_app.sensitive import MASK
+
+__all__ = ["MASK", "MASKED"]
+
+#: Why `MASK` stands in place of what the viewer may not see.
+MASKED = f"Arguments, results and tracebacks are masked: you need the right {Right.VIEW_PAYLOAD} to see them."

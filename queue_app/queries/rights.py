@@ -1,0 +1,39 @@
+"""Whether anybody has been given the rights that the faces ask for."""
+
+from __future__ import annotations
+
+from django.apps import apps
+from django.db import Error, router
+
+from queue_app.operations.actor import Right
+
+#: What is wrong when nobody has, and what to do.
+NOBODY = "No group has any right of queue_app: only superusers can use its pages and its API."
+HINT = "Give the rights to a group, as docs/rights.md says."
+
+
+def alias() -> str | None:
+    """The database that says who has rights; None where Django's own permissions are not in use."""
+    if not apps.is_installed("django.contrib.auth"):
+        return None
+    from django.contrib.auth.models import Group
+
+    return router.db_for_read(Group)
+
+
+def nobody_has_any() -> bool:
+    """Whether no group has any of the rights. False also where that cannot be asked: it is no reason to stop."""
+    using = alias()
+    if using is None:
+        return False
+    from django.contrib.auth.models import Group
+
+    names = [right.partition(".")[2] for right in Right]
+    try:
+        return (
+            not Group.objects.using(using)
+            .filter(permissions__content_type__app_label="queue_app", permissions__codename__in=names)
+            .exists()
+        )
+    except Error:  # there are no tables yet
+        return False
