@@ -22,9 +22,10 @@ pytestmark = committed
 
 @pytest.fixture
 def counted(clean_redis: redis.Redis) -> Iterator[redis.Redis]:
-    """A Redis that knows the scripts and has counted nothing yet."""
-    jobs(1)
-    drain()
+    """A Redis that knows the scripts and the names of queues, and has counted nothing yet."""
+    for name in ("default", "mail", "web"):
+        jobs(1, task=tasks.noop.using(queue_name=name))
+        drain(queue=name)
     clean_redis.config_resetstat()
     yield clean_redis
 
