@@ -14,10 +14,10 @@ from queue_app.admin.base import ACTION_LIMIT, CappedPaginator, ModelAdmin, Reco
 from queue_app.admin.display import NOTHING
 from queue_app.admin.reasons import ReasonForm, reason_of
 from queue_app.admin.rights import ByRights
-from queue_app.dispatch import connection, queues
 from queue_app.models import Queue
 from queue_app.operations import queues as operations
 from queue_app.operations.actor import Actor, Right
+from queue_app.queries import queues as queries
 
 
 class QueueChangeList(RecordChangeList):
@@ -26,10 +26,7 @@ class QueueChangeList(RecordChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         rows = list(self.result_list)
-        try:
-            depths = queues.depth(connection.client(), [row.name for row in rows]) if rows else {}
-        except connection.Unavailable:
-            depths = {}
+        depths = queries.depths_of([row.name for row in rows])
         for row in rows:
             row.depth = depths.get(row.name)
         self.result_list = rows

@@ -11,13 +11,13 @@ from rest_framework.pagination import PageNumberPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from queue_app.api import queue_figures
 from queue_app.api.base import StaffView
 from queue_app.api.parsers import fields, reason_of, refuse_unknown
 from queue_app.exceptions import InvalidOption
 from queue_app.names import check_queue
 from queue_app.operations import queues as operations
 from queue_app.operations.actor import Right
+from queue_app.queries import queues as figures
 
 
 class ByName(PageNumberPagination):
@@ -42,9 +42,9 @@ class QueueViewSet(StaffView, viewsets.ViewSet):
         """A page of queues by name, with depth and counts."""
         refuse_unknown(request.query_params, ("page", "page_size"))
         pages = ByName()
-        counts = queue_figures.Counts()
-        page: Any = pages.paginate_queryset(queue_figures.names(counts), request, view=self)
-        return pages.get_paginated_response(queue_figures.of(page or [], counts))
+        counts = figures.Counts()
+        page: Any = pages.paginate_queryset(figures.names(counts), request, view=self)
+        return pages.get_paginated_response(figures.of(page or [], counts))
 
     def retrieve(self, request: Request, name: str) -> Response:
         """One queue; any name that may be one: a queue needs no row."""
@@ -65,7 +65,7 @@ class QueueViewSet(StaffView, viewsets.ViewSet):
         return self._page_of(name)
 
     def _page_of(self, name: str) -> Response:
-        data = queue_figures.of([name], queue_figures.Counts())[0]
+        data = figures.of([name], figures.Counts())[0]
         return Response(self.as_far_as_seen(data, Right.VIEW_QUEUE, "paused"))
 
 

@@ -433,7 +433,7 @@ def test_the_list_shows_what_waits(pages: Client) -> None:
     QueueFactory(name="default")
     jobs(3)
     row = pages.get(url(Queue)).context["cl"].result_list[0]
-    assert row.depth == {"waiting": 3, "due_later": 0}
+    assert row.depth == {"waiting": 3, "due_later": 0, "set_aside": 0}
 
 
 @pytest.mark.parametrize(

@@ -611,7 +611,7 @@ def test_queues(api: APIClient) -> None:
     found = {queue["name"]: queue for queue in api.get(QUEUES).json()["results"]}
     assert list(found) == ["default", "mail", "slow"]
     nothing = {"blocked": 0, "queued": 0, "running": 0, "scheduled": 0, "retrying": 0, "failed": 0}
-    assert found["default"]["depth"] == {"waiting": 2, "due_later": 0}
+    assert found["default"]["depth"] == {"waiting": 2, "due_later": 0, "set_aside": 0}
     assert found["default"]["counts"] == nothing | {"queued": 3}
     assert found["mail"]["counts"] == nothing | {"scheduled": 1, "failed": 1}
     assert (found["slow"]["paused"], found["slow"]["timeout"]) == (True, 3)
@@ -622,7 +622,7 @@ def test_queues(api: APIClient) -> None:
 
 
 def test_counts_stop_at_a_limit(api: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    from queue_app.api import queue_figures
+    from queue_app.queries import queues as queue_figures
 
     JobFactory.create_batch(8, queue="many")
     JobFactory.create_batch(2, queue="zfew")

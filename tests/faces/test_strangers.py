@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
 from queue_app.dispatch import connection, unknown, workers
+from queue_app.maintenance.leader import Leader
+from queue_app.maintenance.stats import STATS
 from tests.faces.support import WORKER, claim, jobs
 from tests.factories import WorkerFactory
 from tests.support.servers import RedisServer
@@ -32,6 +35,18 @@ def test_the_api_marks_them(api: Any, redis_process: RedisServer) -> None:
     assert api.get(f"/api/v1/jobs/{aside}/").json()["waiting_for_task"] is False
     redis_process.kill()
     assert api.get(f"/api/v1/jobs/{aside}/").json()["waiting_for_task"] is False, "nobody can say"
+
+
+@pytest.mark.django_db(transaction=True)  # a leader drops connections
+def test_queues_and_stats_mean_the_same_by_waiting(api: Any) -> None:
+    aside, *_ = jobs(3)
+    claim(1)
+    set_aside(aside)
+    Leader("me", threading.Event(), duties=(STATS,)).step()
+    depth = api.get("/api/v1/queues/default/").json()["depth"]
+    (sample,) = api.get("/api/v1/stats/").json()["queues"]
+    assert depth == {"waiting": 2, "due_later": 0, "set_aside": 1}
+    assert depth == {name: sample[name] for name in depth}
 
 
 def test_a_cancelled_one_is_not_marked(api: Any) -> None:

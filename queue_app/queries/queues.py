@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from queue_app.dispatch import connection, queues
+from queue_app.dispatch import connection, figures, listing, queues
 from queue_app.models import DeadLetter, Job, Queue, indexes
 from queue_app.states import UNFINISHED, JobState
 
@@ -61,14 +61,26 @@ def names(counts: Counts) -> list[str]:
     return sorted(found)
 
 
+def depths_of(wanted: list[str]) -> dict[str, dict[str, int]]:
+    """What Redis holds of each of these queues; empty while it is away.
+
+    Waiting is what may start: neither what waits for its time, nor what is set aside for a worker that knows its task.
+    The samples of `stats` mean the same by it.
+    """
+    found: dict[str, dict[str, int]] = {}
+    with contextlib.suppress(*connection.Unavailable):
+        for part in listing.parts(wanted):
+            for name, one in figures.count(connection.client(), part).items():
+                found[name] = {word: getattr(one, word) for word in ("waiting", "due_later", "set_aside")}
+        return found
+    return {}
+
+
 def of(wanted: list[str], counts: Counts) -> list[dict[str, Any]]:
     """For each queue: its row's settings, `depth` (what Redis holds; None while it is away) and `counts` (jobs of
     the record by state; with `counts_capped` there may be more)."""
     rows = {row.name: row for row in Queue.objects.filter(name__in=wanted)}
-    depths: dict[str, dict[str, int]] = {}
-    if wanted:
-        with contextlib.suppress(*connection.Unavailable):
-            depths = queues.depth(connection.client(), wanted)
+    depths = depths_of(wanted)
     found = []
     for name in wanted:
         row = rows.get(name, Queue(name=name))
