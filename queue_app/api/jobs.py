@@ -43,7 +43,7 @@ class JobViewSet(RecordList[Job], mixins.CreateModelMixin, mixins.ListModelMixin
         """Enqueue a job. 201, with its address in `Location`."""
         submission = JobSubmission(data=request.data)
         submission.is_valid(raise_exception=True)
-        data = self._page_of(get_job(operations.submit(self.actor, submission.save)))
+        data = self._page_of(get_job(operations.submit(self.actor, **submission.validated_data)))
         return Response(data, status=status.HTTP_201_CREATED, headers={"Location": data["url"]})
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:

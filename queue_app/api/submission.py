@@ -12,7 +12,6 @@ from rest_framework import serializers
 from queue_app import conf, names, options, registry, serialization
 from queue_app.api.parsers import refuse_unknown
 from queue_app.exceptions import InvalidArguments, InvalidOption, UnknownTask
-from queue_app.tasks import producer
 
 #: Field of the API → option of `Task.using`.
 OPTIONS = {
@@ -36,7 +35,7 @@ class Given(serializers.Field[Any, Any, Any, Any]):
 
 
 class JobSubmission(serializers.Serializer[Any]):
-    """`{task, args, kwargs, queue, priority, run_after, max_attempts, timeout}`; `save()` returns the job's id."""
+    """`{task, args, kwargs, queue, priority, run_after, max_attempts, timeout}`."""
 
     task = Given()
     args = Given(required=False)
@@ -99,12 +98,6 @@ class JobSubmission(serializers.Serializer[Any]):
         if found:
             raise serializers.ValidationError(found)
         return {"task": task, "args": args, "kwargs": kwargs}
-
-    def create(self, validated_data: dict[str, Any]) -> Any:
-        """Enqueue. The push waits for the commit."""
-        return producer.submit(validated_data["task"], [(validated_data["args"], validated_data["kwargs"])])[
-            0
-        ]
 
 
 def _ask(rule: Any, *values: Any) -> Any:

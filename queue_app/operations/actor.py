@@ -82,6 +82,12 @@ class Actor:
         return cls(ActorKind.SYSTEM, name)
 
     @property
+    def meta(self) -> dict[str, Any]:
+        """What a job carries about who submitted it."""
+        said: dict[str, Any] = {"actor": {"kind": self.kind.value, "id": self.id, "name": self.name}}
+        return said | {"request_id": self.request_id} if self.request_id else said
+
+    @property
     def who(self) -> Any:
         """For the signal `operated`: the user, or the name."""
         return self.name if self.user is None else self.user

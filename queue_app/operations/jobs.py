@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -14,21 +14,20 @@ from queue_app.models import Job, selection
 from queue_app.models.bulk import write_alias
 from queue_app.operations import audit
 from queue_app.operations.actor import Actor, Right
+from queue_app.tasks import producer
 
-T = TypeVar("T")
 
+def submit(actor: Actor, task: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> str:
+    """Enqueue a call of a task for an actor. The job's `meta` tells who that was, so that there is no audit event.
 
-def submit(actor: Actor, enqueue: Callable[[], T]) -> T:
-    """Enqueue for an actor. The job's own row tells of it, so that there is no audit event.
-
-    Args:
-        enqueue: does it.
+    Returns:
+        The job's id.
 
     Raises:
         NotPermitted: the actor lacks `submit_job`.
     """
     actor.demand(Right.SUBMIT_JOB)
-    return enqueue()
+    return producer.submit(task, [(list(args), dict(kwargs or {}))], actor.meta)[0]
 
 
 def cancel(actor: Actor, ids: Sequence[Any], *, reason: str = "") -> Answer:

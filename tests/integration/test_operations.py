@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -230,11 +231,14 @@ def test_a_run_names_its_job() -> None:
     assert AuditEvent.objects.get().after == {"name": "nightly", "job": job_id}
 
 
-def test_submitting_needs_its_right_and_leaves_the_jobs_row_alone() -> None:
+def test_submitting_needs_its_right_and_says_who_it_was_in_the_row() -> None:
     with pytest.raises(NotPermitted, match="submit_job"):
-        jobs.submit(Actor.of_user(user_with(Right.OPERATE_JOB)), tasks.noop.enqueue)
+        jobs.submit(Actor.of_user(user_with(Right.OPERATE_JOB)), tasks.noop)
     assert not Job.objects.exists()
-    jobs.submit(Actor.system("test"), tasks.noop.enqueue)
+    job_id = jobs.submit(Actor.system("test"), tasks.noop, [1])
+    job = Job.objects.get(pk=job_id)
+    assert json.loads(job.meta or "") == {"actor": {"kind": "system", "id": "", "name": "test"}}
+    assert job.payload == "[[1],{}]"
     assert Job.objects.count() == 1 and not AuditEvent.objects.exists()
 
 
