@@ -1,14 +1,12 @@
 --[[ beat: list a worker, or renew its heartbeat: the lease of all that its children hold.
 
-Uses  full
+Uses  full time
 KEYS  1 {jq}:workers  2 {jq}:queues
 ARGV  1 worker id   2 "1" to renew, "0" to list it only if it is not listed yet   3… queues that it serves
 Out   nothing
 ]]
 allow_when_full()
-local t = redis.call('TIME')
-local now = t[1] .. '.' .. string.format('%06d', t[2])
 local queues = {unpack(ARGV, 3)}
 local command = ARGV[2] == '1' and 'HSET' or 'HSETNX'
-redis.call(command, KEYS[1], ARGV[1], now .. '|' .. table.concat(queues, ','))
+redis.call(command, KEYS[1], ARGV[1], time_of_redis() .. '|' .. table.concat(queues, ','))
 if #queues > 0 then redis.call('SADD', KEYS[2], unpack(queues)) end

@@ -1,6 +1,6 @@
 --[[ claim: hand out up to n jobs of a queue to one child, highest priority first, FIFO within, lanes in turn.
 
-Uses  full life fence lane give
+Uses  full life fence time entry lane give
 KEYS  1 {s}:epoch  2 {q}:body  3 {q}:levels  4 {q}:due  5 {q}:bell  6 {q}:held:<holder>  7 {q}:paused
       8 {q}:holders  9 {q}:fence:<holder>
 ARGV  1 what the caller knows of the server's life   2 base "{q}:"   3 n   4 now in epoch seconds, or "" for the clock
@@ -25,7 +25,7 @@ if due[2] and tonumber(due[2]) <= tonumber(now) then
   local ids = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, 1000)
   local bodies = redis.call('HMGET', KEYS[2], unpack(ids))
   for i, id in ipairs(ids) do
-    if bodies[i] and string.byte(bodies[i]) ~= 64 then add_to_lane(base, KEYS[3], bodies[i], id) end  -- 64 is '@': held
+    if bodies[i] and not is_held(bodies[i]) then add_to_lane(base, KEYS[3], bodies[i], id) end
   end
   redis.call('ZREM', KEYS[4], unpack(ids))
   due = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')

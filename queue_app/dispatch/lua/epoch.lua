@@ -1,6 +1,6 @@
 --[[ epoch: move the data of a shard from one phase to the next. See epochs.py.
 
-Uses  full life
+Uses  full life time
 KEYS  1 {s}:epoch  2 {s}:announced
 ARGV  1 what the caller knows of the server's life   2 the phase to enter   3 the name of the epoch
       4 for a new one its life, or "-"
@@ -18,9 +18,7 @@ local to, name = ARGV[2], ARGV[3]
 if to == 'closed' then
   if current then return 0 end
   redis.call('DEL', KEYS[2], KEYS[1] .. ':count')
-  local t = redis.call('TIME')
-  local begun = t[1] .. '.' .. string.format('%06d', t[2])
-  redis.call('SET', KEYS[1], table.concat({ARGV[4], name, begun, to}, '|'))
+  redis.call('SET', KEYS[1], table.concat({ARGV[4], name, time_of_redis(), to}, '|'))
 else
   local of = string.match(epoch or '', '^[^|]*|([^|]*)|')
   if not current or of ~= name then return 0 end

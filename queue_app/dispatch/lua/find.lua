@@ -1,6 +1,6 @@
 --[[ find: where these jobs are. On request, take those that no child holds out of the queue in the same step.
 
-Uses  full life
+Uses  full life time entry
 KEYS  1 {s}:epoch  2 {q}:body  3 {q}:cancelled  4 {q}:restored
 ARGV  1 what the caller knows of the server's life   2 base "{q}:"   3 mode   4… ids
       mode  look: as Redis has it, whatever life it is of     check: the same, unless the data were lost
@@ -20,9 +20,9 @@ if mode ~= 'look' and not forbid then
   local refused = refuse_if_lost(withdraw)
   if refused then return refused end
 end
-local t = redis.call('TIME')
-local now = tonumber(t[1])
-local stamp = mode == 'restore' and string.format('%.0f', now * 1000000 + tonumber(t[2])) or ''
+local micros = microseconds_of_redis()
+local now = math.floor(micros / 1000000)
+local stamp = mode == 'restore' and string.format('%.0f', micros) or ''
 local aside = withdraw and redis.call('SMEMBERS', base .. 'unknown') or {}
 local out, stamped = {stamp}, {}
 for first = 4, #ARGV, 6000 do
@@ -30,7 +30,7 @@ for first = 4, #ARGV, 6000 do
   local there = redis.call('HMGET', KEYS[2], unpack(ids))
   for n, id in ipairs(ids) do
     local value, found = there[n], '-'
-    if value and string.byte(value) == 64 then  -- '@': a child holds it
+    if value and is_held(value) then
       local holder = string.sub(value, 2)
       local held = redis.call('HGET', base .. 'held:' .. holder, id)
       if held then

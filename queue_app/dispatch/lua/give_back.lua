@@ -1,6 +1,6 @@
 --[[ give_back: return claimed jobs that have not been started to the front of their lanes, in the order given.
 
-Uses  full life fence lane
+Uses  full life fence entry lane
 KEYS  1 {s}:epoch  2 {q}:body  3 {q}:levels  4 {q}:bell  5 {q}:held:<holder>  6 {q}:fence:<holder>
 ARGV  1 what the caller knows of the server's life   2 base "{q}:"   3 fence of the caller   4… ids, first one first to run
 Out   an error when the fence stands higher; else how many were given back (ids that this child no longer holds are

@@ -1,6 +1,6 @@
 --[[ hold: a living child's running jobs are announced again after Redis lost its data.
 
-Uses  full life lane
+Uses  full life time entry lane
 KEYS  1 {s}:epoch  2 {q}:body  3 {q}:held:<holder>  4 {q}:holders  5 {q}:due
 ARGV  1 what the caller knows of the server's life   2 base "{q}:"   3 holder   4 claimed at (epoch milliseconds)
       5 then, for each job, two values: id, body
@@ -13,20 +13,19 @@ or out of what is due, as a claim does. Else the entry left there would start a 
 allow_when_full()
 if not is_of_this_life(redis.call('GET', KEYS[1])) then return redis.error_reply(LOST) end
 local base, mine, count = ARGV[2], '@' .. ARGV[3], 0
-local t = redis.call('TIME')
-local stamp = string.format('%.0f', t[1] * 1000000 + t[2])
+local stamp = string.format('%.0f', microseconds_of_redis())
 for i = 5, #ARGV, 2 do
   local id = ARGV[i]
   local owner = redis.call('HGET', KEYS[2], id)
-  local taken = owner and owner ~= mine and string.sub(owner, 1, 1) == '@'
+  local taken = owner and owner ~= mine and is_held(owner)
     and redis.call('HEXISTS', base .. 'held:' .. string.sub(owner, 2), id) == 1
   if not taken then
-    if owner and string.sub(owner, 1, 1) ~= '@' and redis.call('ZREM', KEYS[5], id) == 0 then
+    if owner and not is_held(owner) and redis.call('ZREM', KEYS[5], id) == 0 then
       remove_from_lane(base, owner, id)
     end
     redis.call('HSET', KEYS[3], id, ARGV[4] .. '|' .. ARGV[i + 1])
     redis.call('HSET', KEYS[2], id, mine)
-    -- Whoever has looked for it before must not push it after it has ended.
+    -- A sweep that looked for it before must not push it after it has ended.
     redis.call('ZADD', base .. 'restored', 'XX', stamp, id)
     count = count + 1
   end

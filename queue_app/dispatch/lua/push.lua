@@ -1,6 +1,6 @@
 --[[ push: put new jobs into a queue, ready or due, shortly after their commit. Idempotent.
 
-Uses  life lane
+Uses  life time entry lane
 KEYS  1 {s}:epoch  2 {q}:body  3 {q}:levels  4 {q}:due  5 {q}:bell  6 {q}:cancelled  7 {q}:restored
 ARGV  1 what the caller knows of the server's life; its third part: seconds from the caller's monotonic clock to Redis's
       2 base "{q}:"   3 when the jobs were made, on the caller's monotonic clock ("" = they count as direct for ever)
@@ -14,8 +14,7 @@ Left alone are ids that Redis knows, ids that were cancelled, and ids that a res
 local epoch = redis.call('GET', KEYS[1])
 if not is_of_this_life(epoch) then return redis.error_reply(LOST) end
 local base = ARGV[2]
-local t = redis.call('TIME')
-local now = t[1] + t[2] / 1000000
+local now = microseconds_of_redis() / 1000000
 if ARGV[3] ~= '' then
   local made = ARGV[3] + string.match(ARGV[1], '^[^|]*|[^|]*|(.*)')
   local left = made + ARGV[4] - now

@@ -1,6 +1,6 @@
 --[[ restore: push jobs whose rows were read after `find` had said that Redis does not know them.
 
-Uses  life lane
+Uses  life time entry lane
 KEYS  1 {s}:epoch  2 {q}:body  3 {q}:levels  4 {q}:due  5 {q}:bell  6 {q}:cancelled  7 {q}:restored
 ARGV  1 what the caller knows of the server's life   2 base "{q}:"   3 the stamp that `find` gave
       4 then, for each job, three values: id, at (epoch seconds; "0" = now), body ("<prio>:<lane>|…")
@@ -14,10 +14,10 @@ queue is removed (the one scan of a list, and a rare one) and it goes in again.
 local refused = refuse_if_lost()
 if refused then return refused end
 local base, stamp = ARGV[2], tonumber(ARGV[3])
-local t = redis.call('TIME')
-local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
+local micros = microseconds_of_redis()
+local now = micros / 1000000
 -- Rows that were read so long ago may have been cancelled since, and their tombstones count for a minute.
-if now * 1000000 - stamp > 30000000 then return 0 end
+if micros - stamp > 30000000 then return 0 end
 local withdrawn = redis.call('EXISTS', KEYS[6]) == 1
 local chosen, young, old = {}, {}, {}
 
@@ -29,7 +29,7 @@ end
 
 local function is_known(id, value)
   if not value then return false end
-  if string.sub(value, 1, 1) ~= '@' then return true end
+  if not is_held(value) then return true end
   return redis.call('HEXISTS', base .. 'held:' .. string.sub(value, 2), id) == 1
 end
 
@@ -37,13 +37,9 @@ local function may_enter(id, body)
   local when = withdrawn and redis.call('ZSCORE', KEYS[6], id)
   if not when then return true end
   if now - tonumber(when) < 60 then return false end
-  local prio, lane = route_of(body)
-  local list = base .. 'ready:' .. prio .. ':' .. lane
   redis.call('ZREM', KEYS[6], id)
   redis.call('ZREM', KEYS[4], id)
-  if redis.call('LREM', list, 0, id) > 0 and redis.call('EXISTS', list) == 0 then
-    redis.call('LREM', base .. 'lanes:' .. prio, 0, lane)
-  end
+  remove_from_lane(base, body, id)
   return true
 end
 
@@ -57,7 +53,7 @@ for first = 4, #ARGV, 6000 do
     if stamps[n] and tonumber(stamps[n]) == stamp and not is_known(id, there[n]) and may_enter(id, ARGV[i + 2]) then
       chosen[#chosen + 1] = i
       if is_young(id) then
-        young[#young + 1] = string.format('%.0f', now * 1000000)
+        young[#young + 1] = string.format('%.0f', micros)
         young[#young + 1] = id
       else
         old[#old + 1] = id

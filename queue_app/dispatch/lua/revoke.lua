@@ -1,6 +1,6 @@
 --[[ revoke: from now on, refuse calls of a child that were made before.
 
-Uses  full life
+Uses  full life time
 KEYS  1 {s}:epoch  2 {q}:fence:<holder>
 ARGV  1 what the caller knows of the server's life   2 the number that the child's calls carry, "0" if unknown
       3 seconds for which the fence stands
@@ -9,8 +9,7 @@ Out   the number that its next calls must carry, as text
 It only grows, also when the key has expired or was lost: it is at least the time, in microseconds.
 ]]
 allow_when_full()
-local t = redis.call('TIME')
-local number = math.max(tonumber(redis.call('GET', KEYS[2]) or 0), tonumber(ARGV[2]), t[1] * 1000000 + t[2]) + 1
+local number = math.max(tonumber(redis.call('GET', KEYS[2]) or 0), tonumber(ARGV[2]), microseconds_of_redis()) + 1
 local text = string.format('%.0f', number)
 redis.call('SET', KEYS[2], text, 'EX', ARGV[3])
 return text

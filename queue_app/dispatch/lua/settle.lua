@@ -1,6 +1,6 @@
 --[[ settle: after the commit, let go of jobs that a child held; put those that go on back into the queue.
 
-Uses  full life fence lane
+Uses  full life fence entry lane
 KEYS  1 {s}:epoch  2 {q}:body  3 {q}:levels  4 {q}:due  5 {q}:bell  6 {q}:held:<holder>
       7 {q}:fence:<holder>  8 {q}:ended
 ARGV  1 what the caller knows of the server's life   2 base "{q}:"   3 holder   4 its fence

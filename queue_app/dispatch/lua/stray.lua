@@ -1,5 +1,6 @@
 --[[ stray: of a sample of the jobs that wait, how many no claim can reach.
 
+Uses  entry
 KEYS  1 {q}:body  2 {q}:due  3 {q}:unknown  4 {q}:levels
 ARGV  1 unused   2 base "{q}:"   3 how many jobs to look at, about
 Out   how many of them are in no lane
@@ -13,12 +14,12 @@ local needs = redis.call('SMEMBERS', KEYS[3])
 local count, oldest = 0, {}
 for i = 1, #sample, 2 do
   local id, body = sample[i], sample[i + 1]
-  local elsewhere = string.byte(body) == 64 or redis.call('ZSCORE', KEYS[2], id)  -- 64 is '@': held
+  local elsewhere = is_held(body) or redis.call('ZSCORE', KEYS[2], id)
   for _, need in ipairs(needs) do
     elsewhere = elsewhere or redis.call('ZSCORE', base .. 'unknown:' .. need, id)
   end
   if not elsewhere then
-    local prio, lane = string.match(body, '^([^:]*):([^|]*)')
+    local prio, lane = route_of(body)
     local list = base .. 'ready:' .. prio .. ':' .. lane
     if redis.call('EXISTS', list, base .. 'lanes:' .. prio) < 2 or not redis.call('ZSCORE', KEYS[4], prio) then
       count = count + 1

@@ -1,6 +1,6 @@
 --[[ take: a child knows this task, or tries it: hand it jobs that were set aside for it, oldest first.
 
-Uses  full life fence give
+Uses  full life fence time entry give
 KEYS  1 {s}:epoch  2 {q}:body  3 {q}:unknown  4 {q}:unknown:<need>  5 {q}:held:<holder>  6 {q}:paused  7 {q}:holders
       8 {q}:fence:<holder>
 ARGV  1 what the caller knows of the server's life   2 need   3 most jobs to take   4 holder   5 its fence

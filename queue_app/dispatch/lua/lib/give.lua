@@ -1,15 +1,15 @@
 --[[ give: hands jobs that wait to one child. ]]
 
 -- Of these ids, those that wait move from `body` to the child's `held`; their entries in `body` name it from then on. Id
--- and body of each are added to `out`. An id without a body was cancelled, one whose entry begins with '@' is held
--- already: both are skipped. `seen` has what this call has handed out. Returns how many were handed out.
+-- and body of each are added to `out`. Skipped are ids without a body, which were cancelled, and those that
+-- are held already. `seen` has what this call has handed out. Returns how many were handed out. Needs `entry`.
 local function give(ids, body_key, held_key, holders_key, holder, stamp, seen, out)
   local bodies = redis.call('HMGET', body_key, unpack(ids))
   local mine = '@' .. holder
   local owners, hold = {}, {}
   for i, id in ipairs(ids) do
     local body = bodies[i]
-    if body and not seen[id] and string.byte(body) ~= 64 then  -- 64 is '@'
+    if body and not seen[id] and not is_held(body) then
       seen[id] = true
       owners[#owners + 1] = id
       owners[#owners + 1] = mine
@@ -25,12 +25,6 @@ local function give(ids, body_key, held_key, holders_key, holder, stamp, seen, o
     redis.call('HSET', held_key, unpack(hold))
   end
   return #owners / 2
-end
-
--- The time of Redis in epoch seconds, as text.
-local function time_of_redis()
-  local t = redis.call('TIME')
-  return t[1] .. '.' .. string.format('%06d', t[2])
 end
 
 -- What `held` has before a body: when the job was handed out, epoch milliseconds.

@@ -1,8 +1,5 @@
 --[[ lane: puts jobs where claims find them, and wakes children. ]]
 
--- '<prio>' and '<lane>' of a body or of the part before its '|'.
-local function route_of(body) return string.match(body, '^([^:]*):([^|]*)') end
-
 -- Adds one id to the end of its lane, or to the front.
 local function add_to_lane(base, levels, body, id, front)
   local prio, lane = route_of(body)
@@ -13,12 +10,12 @@ local function add_to_lane(base, levels, body, id, front)
   end
 end
 
--- Takes one id out of its lane, wherever it is in it: O(length), for what happens rarely.
+-- Takes one id out of its lane, wherever it is in it: O(length), for what happens rarely. Needs `entry`.
 local function remove_from_lane(base, body, id)
   local prio, lane = route_of(body)
   local list = base .. 'ready:' .. prio .. ':' .. lane
-  if redis.call('LREM', list, 1, id) == 1 and redis.call('EXISTS', list) == 0 then
-    redis.call('LREM', base .. 'lanes:' .. prio, 1, lane)
+  if redis.call('LREM', list, 0, id) > 0 and redis.call('EXISTS', list) == 0 then
+    redis.call('LREM', base .. 'lanes:' .. prio, 0, lane)
   end
 end
 
