@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import Error
+from django.db import Error, transaction
 
 from queue_app.exceptions import StoreUnavailable
 from queue_app.models import AuditEvent
@@ -25,11 +26,11 @@ REASON, IDS = 500, 1_000
 
 @dataclass(slots=True)
 class Result:
-    """What a verb for many came to; the verb fills it in.
+    """What a verb came to; the verb fills it in.
 
     Attributes:
         count: how many it changed.
-        after: more about them.
+        after: more about them; kept of a verb for many.
     """
 
     count: int | None = None
@@ -47,21 +48,52 @@ def write(actor: Actor, verb: str, kind: str, target: Any, *, reason: str = "", 
     return _create(actor, verb, kind, target_id=str(target)[:255], reason=reason, **({"count": 1} | more))
 
 
+def of_ids(
+    actor: Actor, verb: str, kind: str, ids: Sequence[Any], reason: str = ""
+) -> AbstractContextManager[Result]:
+    """Around a verb about targets that were chosen one by one: see `one` and `bulk`."""
+    if len(ids) == 1:
+        return one(actor, verb, kind, ids[0], reason)
+    return bulk(actor, verb, kind, chosen_ids(ids), reason=reason)
+
+
 @contextlib.contextmanager
-def bulk(actor: Actor, verb: str, kind: str, chosen: Mapping[str, Any], reason: str = "") -> Iterator[Result]:
+def one(actor: Actor, verb: str, kind: str, target: Any, reason: str = "") -> Iterator[Result]:
+    """Around a verb about one target: its event, in the transaction of its effect. There is none if the verb says that
+    it changed nothing."""
+    with transaction.atomic(using=write_alias()):
+        write(actor, verb, kind, target, reason=reason)
+        result = Result()
+        yield result
+        if not result.count:
+            transaction.set_rollback(True, using=write_alias())
+
+
+@contextlib.contextmanager
+def bulk(
+    actor: Actor,
+    verb: str,
+    kind: str,
+    chosen: Mapping[str, Any],
+    *,
+    limit: int | None = None,
+    reason: str = "",
+) -> Iterator[Result]:
     """Around a verb about many: an event for the intent, committed before anything is done unless the caller has a
     transaction open, and one for the result. If the process dies between, the intent alone remains.
 
     Args:
         kind: what the targets are, such as `job`.
         chosen: by what they were chosen.
+        limit: at most so many of them.
     """
-    intent = _create(actor, verb, kind, filter=dict(chosen), reason=reason, phase=Phase.INTENT)
+    chosen = {**chosen, **({"limit": limit} if limit else {})}
+    intent = _create(actor, verb, kind, filter=chosen, reason=reason, phase=Phase.INTENT)
     result = Result()
 
     def conclude() -> None:
         found = {"count": result.count, "after": result.after, "intent_id": intent.pk}
-        _create(actor, verb, kind, filter=dict(chosen), reason=reason, phase=Phase.RESULT, **found)
+        _create(actor, verb, kind, filter=chosen, reason=reason, phase=Phase.RESULT, **found)
 
     try:
         yield result

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.db import transaction
 from django.db.models import QuerySet
 
 from queue_app.lifecycle import operate
@@ -25,8 +24,10 @@ def replay(actor: Actor, letters: Sequence[Any], *, reason: str = "") -> Answer:
     Raises:
         NotPermitted: the actor lacks `replay_deadletter`.
     """
+    actor.demand(Right.REPLAY_DEADLETTER)
     rows = DeadLetter.objects.filter(pk__in=letters)
-    return _replay(actor, "deadletter", letters, lambda: operate.replay(rows, user=actor.who), reason)
+    with audit.of_ids(actor, "replay", "deadletter", letters, reason) as result:
+        return _told(result, operate.replay(rows, user=actor.who))
 
 
 def replay_jobs(actor: Actor, ids: Sequence[Any], *, reason: str = "") -> Answer:
@@ -38,7 +39,9 @@ def replay_jobs(actor: Actor, ids: Sequence[Any], *, reason: str = "") -> Answer
     Raises:
         NotPermitted: the actor lacks `replay_deadletter`.
     """
-    return _replay(actor, "job", ids, lambda: operate.replay(jobs=ids, user=actor.who), reason)
+    actor.demand(Right.REPLAY_DEADLETTER)
+    with audit.of_ids(actor, "replay", "job", ids, reason) as result:
+        return _told(result, operate.replay(jobs=ids, user=actor.who))
 
 
 def replay_matching(
@@ -59,11 +62,8 @@ def replay_matching(
         NotPermitted: the actor lacks `replay_deadletter`.
     """
     actor.demand(Right.REPLAY_DEADLETTER)
-    more = {"limit": limit} if limit else {}
-    with audit.bulk(actor, "replay", "deadletter", {**chosen, **more}, reason) as result:
-        answer = operate.replay(letters, limit=limit, user=actor.who)
-        result.count = len(answer.done)
-    return answer
+    with audit.bulk(actor, "replay", "deadletter", chosen, limit=limit, reason=reason) as result:
+        return _told(result, operate.replay(letters, limit=limit, user=actor.who))
 
 
 def count_matching(actor: Actor, letters: QuerySet[DeadLetter], *, limit: int | None = None) -> int:
@@ -76,16 +76,6 @@ def count_matching(actor: Actor, letters: QuerySet[DeadLetter], *, limit: int | 
     return letters.using(write_alias())[:limit].count()
 
 
-def _replay(actor: Actor, kind: str, pks: Sequence[Any], act: Callable[[], Answer], reason: str) -> Answer:
-    actor.demand(Right.REPLAY_DEADLETTER)
-    if len(pks) != 1:
-        with audit.bulk(actor, "replay", kind, audit.chosen_ids(pks), reason) as result:
-            answer = act()
-            result.count = len(answer.done)
-        return answer
-    with transaction.atomic(using=write_alias()):
-        audit.write(actor, "replay", kind, pks[0], reason=reason)
-        answer = act()
-        if not answer.done:  # nothing was done, so nothing is told
-            transaction.set_rollback(True, using=write_alias())
+def _told(result: audit.Result, answer: Answer) -> Answer:
+    result.count = len(answer.done)
     return answer

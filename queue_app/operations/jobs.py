@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.db import transaction
 from django.db.models import QuerySet
 
 from queue_app.lifecycle import operate
@@ -38,14 +37,8 @@ def cancel(actor: Actor, ids: Sequence[Any], *, reason: str = "") -> Answer:
         StoreUnavailable: Redis cannot be reached.
     """
     actor.demand(Right.OPERATE_JOB)
-    if len(ids) != 1:
-        return _cancel_many(actor, ids, audit.chosen_ids(ids), None, reason)
-    with transaction.atomic(using=write_alias()):
-        audit.write(actor, "cancel", "job", ids[0], reason=reason)
-        answer = operate.cancel(ids, user=actor.who)
-        if not (answer.done or answer.requested):  # nothing was done, so nothing is told
-            transaction.set_rollback(True, using=write_alias())
-    return answer
+    with audit.of_ids(actor, "cancel", "job", ids, reason) as result:
+        return _told(result, operate.cancel(ids, user=actor.who))
 
 
 def cancel_matching(
@@ -67,7 +60,8 @@ def cancel_matching(
         StoreUnavailable: Redis cannot be reached.
     """
     actor.demand(Right.OPERATE_JOB)
-    return _cancel_many(actor, jobs, chosen, limit, reason)
+    with audit.bulk(actor, "cancel", "job", chosen, limit=limit, reason=reason) as result:
+        return _told(result, operate.cancel(jobs, limit=limit, user=actor.who))
 
 
 def count_matching(actor: Actor, jobs: QuerySet[Job], *, limit: int | None = None) -> int:
@@ -80,17 +74,11 @@ def count_matching(actor: Actor, jobs: QuerySet[Job], *, limit: int | None = Non
     return len(selection.unfinished(jobs.using(write_alias()), limit))
 
 
-def _cancel_many(
-    actor: Actor, jobs: Any, chosen: Mapping[str, Any], limit: int | None, reason: str
-) -> Answer:
-    with audit.bulk(
-        actor, "cancel", "job", {**chosen, **({"limit": limit} if limit else {})}, reason
-    ) as result:
-        answer = operate.cancel(jobs, limit=limit, user=actor.who)
-        result.count = len(answer.done) + len(answer.requested)
-        result.after = {
-            "cancelled": len(answer.done),
-            "interrupting": len(answer.requested),
-            "refused": len(answer.refused),
-        }
+def _told(result: audit.Result, answer: Answer) -> Answer:
+    result.count = len(answer.done) + len(answer.requested)
+    result.after = {
+        "cancelled": len(answer.done),
+        "interrupting": len(answer.requested),
+        "refused": len(answer.refused),
+    }
     return answer
