@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Case, FloatField, Min, OuterRef, Q, Subquery, Value, When
+from django.db.models import Case, FloatField, Min, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import LessThan
 
@@ -77,12 +77,9 @@ def workers(*, limit: int = BATCH, check: Check = unchecked) -> int:
     if keep is None:
         return 0
     rows = Worker.objects.using(write_alias())
-    gone = rows.filter(stopped_at__lt=clock.from_seconds(clock.seconds() - keep))
-    found = list(gone.order_by("pk").values_list("pk", flat=True)[:limit])
-    if found:
-        check()
-        rows.filter(pk__in=found)._raw_delete(rows.db)
-    return len(found)
+    return _delete_oldest(
+        rows.filter(stopped_at__lt=clock.from_seconds(clock.seconds() - keep)), limit, check
+    )
 
 
 def audit_events(*, limit: int = BATCH, check: Check = unchecked) -> int:
@@ -95,11 +92,16 @@ def audit_events(*, limit: int = BATCH, check: Check = unchecked) -> int:
     if keep is None:
         return 0
     rows = AuditEvent.objects.using(write_alias())
-    over = rows.filter(pk__lt=ids.floor(max(0.0, clock.seconds() - keep))).order_by("pk")
-    found = list(over.values_list("pk", flat=True)[:limit])
+    return _delete_oldest(rows.filter(pk__lt=ids.floor(max(0.0, clock.seconds() - keep))), limit, check)
+
+
+def _delete_oldest(over: QuerySet[Any], limit: int, check: Check) -> int:
+    """Delete rows at which nothing points, without their signals. Returns how many."""
+    found = list(over.order_by("pk").values_list("pk", flat=True)[:limit])
     if found:
         check()
-        rows.filter(pk__in=found)._raw_delete(rows.db)
+        rows = over.model._default_manager.using(over.db).filter(pk__in=found)
+        rows._raw_delete(rows.db)
     return len(found)
 
 
