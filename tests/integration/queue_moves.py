@@ -190,6 +190,15 @@ class Moves(Model):
             self.aside.remove(job_id)
             self.held[holder].append(job_id)
 
+    def are_gone(self, ids: set[str]) -> None:
+        """These waited, and were cancelled."""
+        for job_id in sorted(ids):
+            self.remove(job_id)
+            self.dangling.discard(job_id)
+            self.lost.discard(job_id)
+            self.cancelled.add(job_id)
+            self.gone.add(job_id)
+
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
@@ -198,12 +207,7 @@ class Moves(Model):
         by = self.holder_of()
         assert holding(self.client, ids) == {i: by[i] for i in ids if i in by}
         assert holding(self.client, ids, withdraw=True) == {i: by[i] for i in ids if i in by}
-        for job_id in sorted(set(ids) - set(by)):
-            self.remove(job_id)
-            self.dangling.discard(job_id)
-            self.lost.discard(job_id)
-            self.cancelled.add(job_id)
-            self.gone.add(job_id)
+        self.are_gone(set(ids) - set(by))
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
@@ -215,12 +219,7 @@ class Moves(Model):
         assert {i: held.holder for i, held in found.items()} == {i: by[i] for i in ids if i in by}
         assert queues.forbidden(self.client, QUEUE, ids) == ids
         self.forbidden |= set(ids) & set(by)
-        for job_id in sorted(set(ids) - set(by)):
-            self.remove(job_id)
-            self.dangling.discard(job_id)
-            self.lost.discard(job_id)
-            self.cancelled.add(job_id)
-            self.gone.add(job_id)
+        self.are_gone(set(ids) - set(by))
 
     def vanishes(self, job_id: str) -> bool:
         """Whether a job that its child lets go of was forbidden."""
