@@ -104,7 +104,7 @@ def check_task_modules(app_configs: Any, **_: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def check_rights(app_configs: Any, databases: Any = None, **_: Any) -> list[CheckMessage]:
-    """Somebody may use the faces. Only with --database: it asks that one."""
+    """Warn while no group has any right. Runs only with --database, as it reads that database."""
     from queue_app.queries import rights
 
     if rights.alias() not in (databases or ()) or not rights.nobody_has_any():

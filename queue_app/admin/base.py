@@ -153,7 +153,7 @@ class RecordChangeList(ChangeList):
         return found
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        return list(self.model_admin.get_ordering(request))  # whatever the address says: see `sortable_by`
+        return list(self.model_admin.get_ordering(request))  # the address cannot change it: see `sortable_by`
 
     def _below(self, request: HttpRequest) -> Any:
         try:

@@ -17,7 +17,7 @@ class ByRights:
     """Permissions of an admin.
 
     Attributes:
-        edit_right: who may add, change and delete rows by hand; None: nobody.
+        edit_right: the right to add, change and delete rows by hand; None: no user may.
         payload_fields: fields of the model that only those may see, or look for, who have `view_payload`.
     """
 
@@ -33,7 +33,7 @@ class ByRights:
         return None if found is None else seen_by(request, found)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        """As always, but nobody guesses by filters of the address what must not be seen."""
+        """As always, but no filter in the address may be about a field that is masked: it could be guessed."""
         if lookup.partition("__")[0] in self.payload_fields and not (
             request and may(request, Right.VIEW_PAYLOAD)
         ):

@@ -46,7 +46,7 @@ class Field(NamedTuple):
     Attributes:
         name: of the envelope's attribute.
         column: of the job's row.
-        default: what the row says by itself; REQUIRED: whoever makes the row says it.
+        default: the column's default; REQUIRED: there is none.
         type: of what is said, if it is not None.
     """
 

@@ -164,7 +164,7 @@ def let_go(client: redis.Redis, holder: str, ended: Iterable[Delivery]) -> None:
 
 
 def end_unstarted(numbers: dict[str, int]) -> set[str]:
-    """End jobs that shall end and of which no attempt is under way. Whoever holds them must let go of them then.
+    """End jobs that shall end and of which no attempt is under way. Their holder must then let go of them.
 
     Args:
         numbers: id → the attempt that did not begin; if the record expects another one, another delivery has the job.

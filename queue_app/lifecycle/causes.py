@@ -1,4 +1,4 @@
-"""Why a process died: what its keeper saw, or what nobody saw."""
+"""Why a process died, as far as its keeper or another worker can tell."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Cause:
 
     Attributes:
         text: for people: "killed by SIGKILL", "exit code 3", "no heartbeat for 15 s".
-        running: id → epoch seconds at which its attempt began, of the jobs that were under way. None where nobody
-            knows (another host): then every job it held is taken to have been running.
+        running: id → epoch seconds at which its attempt began, of the jobs that were under way. None where that is
+            not known (another host): then every job it held is taken to have been running.
         verdicts: id → outcome, for jobs that the supervisor killed on purpose (time limit).
         blameless: no job is to blame (the worker was told to stop, or is not heard of any more): the loss is in the
             job's history and does not count as a death.
