@@ -64,7 +64,7 @@ def quick(plan: Plan) -> Plan:
         holders=50,
         held=150,
         rebuild=2_000,
-        backlog=16_000,
+        backlog=40_000,  # a fast machine ends thousands more before a pause takes hold
         small_backlog=2_000,
         bursts=2,
         latency_jobs=50,
