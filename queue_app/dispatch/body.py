@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from queue_app.domain.envelope import Envelope, head_of, read_head
+from queue_app.domain.envelope import Envelope, head_of
 
 #: `json.loads` without its checks, from a position on: bodies are ours, and this runs once for each job.
 _scan: Any = vars(json.JSONDecoder())["scan_once"]
@@ -47,12 +47,15 @@ class Delivery(Envelope):
         self.heard = 0
         try:
             end = raw.index("]", raw.index("|")) + 1
-            Envelope.__init__(self, *read_head(raw[:end]))
+            self.read(raw[:end])
             payload = _scan(raw, end)[0]
-            self.args, self.kwargs = (None, {}) if payload is None else payload
+            if payload is None:
+                self.args, self.kwargs = None, {}
+            else:
+                self.args, self.kwargs = payload
         except (ValueError, TypeError, StopIteration):
             self.unreadable = True
-            Envelope.__init__(self, *read_head(_NOTHING))
+            self.read(_NOTHING)
             self.args, self.kwargs = None, {}
 
     @property
