@@ -96,7 +96,7 @@ class Envelope:
         Raises:
             ValueError: it is one of another release.
         """
-        # Unpacked by hand: this runs once for each job, and to call __init__ with so many values takes half as long again.
+        # By hand: this runs once for each job, and a call of __init__ with so many values takes half as long again.
         (
             self.priority,
             self.lane,
