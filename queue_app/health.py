@@ -19,9 +19,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from queue_app.dispatch import connection
-from queue_app.maintenance import report
 from queue_app.models import Worker
 from queue_app.models.bulk import write_alias
+from queue_app.queries import duties
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def workers() -> bool:
 
 def maintenance() -> bool:
     """Whether every duty of the leader has been done lately."""
-    return all(line.status != "late" for line in report.now(REDIS_TIMEOUT).lines)
+    return all(line.status != "late" for line in duties.now(REDIS_TIMEOUT).lines)
 
 
 PARTS: dict[str, Callable[[], bool]] = {
