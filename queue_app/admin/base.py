@@ -25,8 +25,8 @@ from queue_app.admin.reasons import ReasonForm
 from queue_app.admin.rights import ByRights
 from queue_app.exceptions import StoreUnavailable
 from queue_app.lifecycle import outage
-from queue_app.models import search, selection
 from queue_app.models.indexes import INDEXES
+from queue_app.queries import search, selection
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -128,7 +128,7 @@ class RecordAdmin(ByRights, ModelAdmin):
 
 
 class RecordChangeList(ChangeList):
-    """A list that reads neither the heavy fields nor the history: see `models.search`.
+    """A list that reads neither the heavy fields nor the history: see `queries.search`.
 
     Attributes:
         floor: the key down to which the history was searched; None: all of it.

@@ -11,10 +11,11 @@ from rest_framework.exceptions import ValidationError
 
 from queue_app.api.records import RecordView
 from queue_app.exceptions import InvalidOption
-from queue_app.models import AuditEvent, selection
+from queue_app.models import AuditEvent
 from queue_app.models.audit_event import ActorKind, Phase
 from queue_app.operations.actor import Right
 from queue_app.operations.audit import KINDS, VERBS
+from queue_app.queries import selection
 
 
 class AuditEventSerializer(serializers.ModelSerializer[AuditEvent]):

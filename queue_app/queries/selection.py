@@ -1,4 +1,4 @@
-"""How people choose rows: by time, by the start of an id, unfinished jobs, dead letters. For all the faces."""
+"""How people choose rows: by time, by the start of an id, open dead letters."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from queue_app import clock, ids
 from queue_app.exceptions import InvalidOption
-from queue_app.models import indexes
-from queue_app.models.dead_letter import DeadLetter
-from queue_app.models.job import Job
-from queue_app.states import UNFINISHED, JobState
+from queue_app.models import DeadLetter
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 _ago = re.compile(r"(\d{1,9})\s*([smhdw])").fullmatch
@@ -77,20 +74,6 @@ def dead_letters(
         # The id is made just after that time: a range of the primary key, with an hour for clocks that are set back.
         letters = letters.filter(made_at(after=since - timedelta(hours=1)), created_at__gte=since)
     return letters
-
-
-def unfinished(jobs: QuerySet[Job], limit: int | None = None) -> list[UUID]:
-    """Keys of those of these jobs that are unfinished, oldest first; the history is not read.
-
-    Args:
-        limit: at most so many. Among the queued jobs of several queues, those of the first queues by name come first.
-    """
-    found: list[UUID] = []
-    for state in sorted(UNFINISHED):
-        order = indexes.QUEUED if state == JobState.QUEUED else indexes.RARE
-        rows = order.newest_first(jobs.filter(state=state)).reverse()
-        found += rows.values_list("pk", flat=True)[:limit]
-    return sorted(found)[:limit]
 
 
 def made_at(field: str = "pk", *, after: datetime | None = None, before: datetime | None = None) -> Q:
