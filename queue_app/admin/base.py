@@ -24,9 +24,8 @@ from queue_app import clock, ids
 from queue_app.admin.reasons import ReasonForm
 from queue_app.admin.rights import ByRights
 from queue_app.exceptions import StoreUnavailable
-from queue_app.lifecycle import outage
 from queue_app.models.indexes import INDEXES
-from queue_app.queries import search, selection
+from queue_app.queries import search, selection, stores
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -199,9 +198,9 @@ def outages_told(request: HttpRequest) -> Iterator[None]:
     except StoreUnavailable as error:
         messages.error(request, str(error))
     except Error as error:
-        if not outage.is_outage(error):
+        if not stores.is_outage(error):
             raise
-        logger.error("The database cannot do what the admin asks: %s", outage.explain(error))
+        logger.error("The database cannot do what the admin asks: %s", stores.explain(error))
         messages.error(request, "The database cannot do this now; what was not done is unchanged.")
 
 

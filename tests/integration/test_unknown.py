@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import redis
 
-from queue_app.client import waiting_for_task
 from queue_app.dispatch import connection, keys, queues, unknown
 from queue_app.dispatch.holder import raise_fence
 from queue_app.lifecycle import operate, recover, release
 from queue_app.models import Job
+from queue_app.queries.jobs import waiting_for_task
 from tests.integration.support import Child, drain, jobs
 from tests.support.marks import committed
 
