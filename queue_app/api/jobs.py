@@ -28,7 +28,7 @@ from queue_app.queries.jobs import get_job, states_now, waiting_for_task
 class JobViewSet(RecordList[Job], mixins.CreateModelMixin, mixins.ListModelMixin):
     """Jobs. Lists leave out arguments and results."""
 
-    queryset = Job.objects.defer("payload", "result")
+    queryset = Job.objects.defer("payload", "result", "meta")
     serializer_class = JobSubmission
     filterset_class = JobFilter
     rights = {
