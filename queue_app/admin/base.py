@@ -23,6 +23,7 @@ from django.http import HttpRequest
 from queue_app import clock, ids
 from queue_app.admin.reasons import ReasonForm
 from queue_app.admin.rights import ByRights
+from queue_app.admin.trail import Trail
 from queue_app.exceptions import StoreUnavailable
 from queue_app.models.indexes import INDEXES
 from queue_app.queries import search, selection, stores
@@ -71,7 +72,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
         return Page(rows.filter(pk__in=pks), number, self)
 
 
-class RecordAdmin(ByRights, ModelAdmin):
+class RecordAdmin(Trail, ByRights, ModelAdmin):
     """Rows of the record: read by people, written by `lifecycle` alone.
 
     Attributes:

@@ -14,6 +14,7 @@ from queue_app.admin.base import ACTION_LIMIT, CappedPaginator, ModelAdmin, Reco
 from queue_app.admin.display import NOTHING
 from queue_app.admin.reasons import ReasonForm, reason_of
 from queue_app.admin.rights import ByRights
+from queue_app.admin.trail import Trail
 from queue_app.models import Queue
 from queue_app.operations import queues as operations
 from queue_app.operations.actor import Actor, Right
@@ -33,7 +34,7 @@ class QueueChangeList(RecordChangeList):
 
 
 @admin.register(Queue)
-class QueueAdmin(ByRights, ModelAdmin):
+class QueueAdmin(Trail, ByRights, ModelAdmin):
     """Edited by hand. A queue without a row has the defaults of the settings and is not paused."""
 
     edit_right = Right.OPERATE_QUEUE

@@ -18,6 +18,7 @@ from queue_app.admin.display import NOTHING, link
 from queue_app.admin.filters import TaskFilter
 from queue_app.admin.reasons import ReasonForm, reason_of
 from queue_app.admin.rights import ByRights, may, payload
+from queue_app.admin.trail import Trail
 from queue_app.exceptions import QueueAppError, UnknownTask
 from queue_app.models import Job, Schedule
 from queue_app.operations import schedules as operations
@@ -30,7 +31,7 @@ LINKS = 10
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(ByRights, ModelAdmin):
+class ScheduleAdmin(Trail, ByRights, ModelAdmin):
     """Edited by hand by those who may manage schedules: they decide what workers run."""
 
     edit_right = Right.MANAGE_SCHEDULE

@@ -62,13 +62,12 @@ class AuditEventFilter(django_filters.FilterSet):  # type: ignore[misc]
         fields: list[str] = []
 
     def by_target(self, rows: QuerySet[AuditEvent], name: str, value: str) -> QuerySet[AuditEvent]:
-        kind, colon, target = value.partition(":")
-        if kind not in KINDS:
+        if (condition := selection.about(value)) is None:
             kinds = ", ".join(KINDS)
             raise ValidationError(
                 {name: [f"Use one of {kinds}, or one of them and an id, such as queue:mail."]}
             )
-        return rows.filter(target_kind=kind, **({"target_id": target} if colon else {}))
+        return rows.filter(condition)
 
     def by_time(self, rows: QuerySet[AuditEvent], name: str, value: str) -> QuerySet[AuditEvent]:
         try:

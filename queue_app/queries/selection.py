@@ -1,4 +1,4 @@
-"""How people choose rows: by time, by the start of an id, open dead letters."""
+"""How people choose rows: by time, by the start of an id, open dead letters, events by their target."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from queue_app import clock, ids
 from queue_app.exceptions import InvalidOption
 from queue_app.models import DeadLetter
+from queue_app.operations.audit import KINDS
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 _ago = re.compile(r"(\d{1,9})\s*([smhdw])").fullmatch
@@ -74,6 +75,15 @@ def dead_letters(
         # The id is made just after that time: a range of the primary key, with an hour for clocks that are set back.
         letters = letters.filter(made_at(after=since - timedelta(hours=1)), created_at__gte=since)
     return letters
+
+
+def about(target: str) -> Q | None:
+    """The condition that an audit event is about a target: a kind, such as `queue`; one of a kind, such as
+    `queue:mail`; or many of a kind, such as `job:`. None if there is no such kind."""
+    kind, colon, target_id = target.partition(":")
+    if kind not in KINDS:
+        return None
+    return Q(target_kind=kind, target_id=target_id) if colon else Q(target_kind=kind)
 
 
 def made_at(field: str = "pk", *, after: datetime | None = None, before: datetime | None = None) -> Q:
