@@ -21,7 +21,7 @@ from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 
 from queue_app import clock, ids
-from queue_app.admin.reasons import ReasonForm
+from queue_app.admin.reasons import AsksWhy, ReasonForm
 from queue_app.admin.rights import ByRights
 from queue_app.admin.trail import Trail
 from queue_app.exceptions import StoreUnavailable
@@ -72,7 +72,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
         return Page(rows.filter(pk__in=pks), number, self)
 
 
-class RecordAdmin(Trail, ByRights, ModelAdmin):
+class RecordAdmin(AsksWhy, Trail, ByRights, ModelAdmin):
     """Rows of the record: read by people, written by `lifecycle` alone.
 
     Attributes:

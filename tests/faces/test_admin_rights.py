@@ -164,7 +164,7 @@ def test_actions_ask_for_their_right(model: Any, action: str, right: Right) -> N
     client.post(url(model), data)
     event = AuditEvent.objects.get()
     assert event.actor == "clerk"
-    assert event.reason == ("" if action == "delete_selected" else "asked by Ada")
+    assert event.reason == "asked by Ada"
 
 
 # What is seen
