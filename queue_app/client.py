@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.db import DataError
 
 from queue_app import clock, serialization
-from queue_app.dispatch import connection, queues, unknown, workers
+from queue_app.dispatch import connection, queues, workers
 from queue_app.exceptions import JobDoesNotExist
 from queue_app.models import Attempt, Job
 from queue_app.models.bulk import write_alias
@@ -82,21 +82,6 @@ def states_now(jobs: Iterable[Job]) -> dict[UUID, JobState]:
     except connection.Unavailable:
         pass
     return states
-
-
-def waiting_for_task(jobs: Iterable[Job]) -> set[UUID]:
-    """Those of the jobs that wait for a worker that knows their task: each one that could have run them did not. Nobody
-    can say while Redis is away: then none."""
-    wanted: dict[str, dict[str, str]] = {}
-    for job in jobs:
-        if job.state in WAITING:
-            wanted.setdefault(job.queue, {})[str(job.pk)] = unknown.need_of(job.task, job.backend)
-    if not wanted:
-        return set()
-    try:
-        return {UUID(job_id) for job_id in unknown.parked(connection.client(), wanted)}
-    except connection.Unavailable:
-        return set()
 
 
 class JobError:

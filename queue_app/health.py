@@ -18,10 +18,9 @@ from django.urls import path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from queue_app.dispatch import connection
-from queue_app.maintenance import report
 from queue_app.models import Worker
 from queue_app.models.bulk import write_alias
+from queue_app.queries import duties, stores
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ def database() -> bool:
 
 def redis() -> bool:
     """Whether Redis answers."""
-    return bool(connection.client(REDIS_TIMEOUT).ping())
+    return stores.redis_answers(REDIS_TIMEOUT)
 
 
 def migrations() -> bool:
@@ -66,7 +65,7 @@ def workers() -> bool:
 
 def maintenance() -> bool:
     """Whether every duty of the leader has been done lately."""
-    return all(line.status != "late" for line in report.now(REDIS_TIMEOUT).lines)
+    return all(line.status != "late" for line in duties.now(REDIS_TIMEOUT).lines)
 
 
 PARTS: dict[str, Callable[[], bool]] = {
@@ -85,7 +84,7 @@ def _holds(name: str, part: Callable[[], bool]) -> bool:
     except Exception as error:  # whatever it is, this part is failing
         if monotonic() - _logged.get(name, -QUIET) >= QUIET:
             _logged[name] = monotonic()
-            logger.warning("Health: %s is failing: %s", name, connection.said(error))
+            logger.warning("Health: %s is failing: %s", name, stores.said(error))
         return False
 
 

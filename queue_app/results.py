@@ -296,7 +296,8 @@ def send_finished(outcome: Outcome) -> None:
         return
     _set(result, "status", TaskResultStatus.FAILED)
     result.errors.append(TaskError(exception_class_path=outcome.error_class, traceback=outcome.traceback))
-    if outcome.exception is None:
+    # The exception itself may repeat a sensitive argument; what is masked of it is in the result's errors.
+    if outcome.exception is None or bool(getattr(result.task, "sensitive", None)):
         _signals.task_finished.send_robust(sender_of(result.backend), task_result=result)
         return
     try:

@@ -35,6 +35,12 @@ def fail(message: str = "on purpose") -> None:
     raise Trouble(message)
 
 
+@task(sensitive=["card"])
+def decline(card: str) -> None:
+    """Fail, and repeat an argument that nobody should read."""
+    raise Trouble(f"card {card} declined")
+
+
 @task()
 async def add(a: int, b: int) -> int:
     """Add, asynchronously."""

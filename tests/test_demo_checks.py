@@ -249,6 +249,14 @@ def test_what_is_left_in_redis_is_found(tmp_path: Path) -> None:
     assert problems(checks._redis_is_empty, world_of(jobs, tmp_path))[0].startswith("in Redis: {'mail'")
 
 
+def test_a_redis_that_does_not_answer_is_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_in(jobs := Plan(), "succeeded", queue="mail")
+    monkeypatch.setattr(checks.queues, "depths_of", lambda wanted: {})
+    assert problems(checks._redis_is_empty, world_of(jobs, tmp_path)) == ["Redis did not say what it holds"]
+
+
 # figures
 
 

@@ -20,7 +20,7 @@ from jobqueue_project.demo.plan import Plan
 from jobqueue_project.demo.record import Record
 from jobqueue_project.demo.webserver import WebServer
 from jobqueue_project.models import Product
-from queue_app.dispatch import connection, queues
+from queue_app.queries import queues
 from queue_app.states import FINAL
 
 #: How far the colours of a thumbnail may be, of 255, from those of the picture scaled by other means (those of
@@ -252,8 +252,11 @@ def _rolled_back(world: World) -> Answer:
 
 def _redis_is_empty(world: World) -> Answer:
     """The hot path holds nothing of jobs that have ended."""
-    depth = queues.depth(connection.client(), world.record.queues())
-    left = {queue: counts for queue, counts in depth.items() if any(counts.values())}
+    names = world.record.queues()
+    depths = queues.depths_of(names)
+    if len(depths) < len(names):
+        return "Redis holds no job any more", ["Redis did not say what it holds"]
+    left = {queue: counts for queue, counts in depths.items() if any(counts.values())}
     return "Redis holds no job any more", [f"in Redis: {left}"] if left else []
 
 

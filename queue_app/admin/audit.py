@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 
 from queue_app.admin.base import RecordAdmin
 from queue_app.admin.display import NOTHING, json_block, link
@@ -16,6 +17,7 @@ from queue_app.admin.filters import InputFilter, MadeFilter
 from queue_app.models import AuditEvent, DeadLetter, Job, Queue, Schedule
 from queue_app.models.audit_event import Phase
 from queue_app.operations.audit import KINDS, VERBS
+from queue_app.queries import selection
 
 MODELS: dict[str, type[Model]] = {"deadletter": DeadLetter, "job": Job, "queue": Queue, "schedule": Schedule}
 
@@ -31,13 +33,23 @@ class VerbFilter(admin.SimpleListFilter):
 
 
 class TargetFilter(admin.SimpleListFilter):
+    """By kind; and by one target, to which the pages of rows link, such as `queue:mail`."""
+
     title, parameter_name = "target", "target"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(kind, str(MODELS[kind]._meta.verbose_name_plural).capitalize()) for kind in KINDS]
+        kinds = [(kind, str(MODELS[kind]._meta.verbose_name_plural).capitalize()) for kind in KINDS]
+        value = request.GET.get(self.parameter_name, "")
+        kind, colon, target = value.partition(":")
+        if not colon or kind not in KINDS:
+            return kinds
+        names = MODELS[kind]._meta
+        words = f"{capfirst(names.verbose_name)} {target}" if target else f"Many {names.verbose_name_plural}"
+        return [*kinds, (value, words)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(target_kind=self.value()) if self.value() in KINDS else queryset
+        condition = selection.about(self.value() or "")
+        return queryset if condition is None else queryset.filter(condition)
 
 
 class ActorFilter(InputFilter):

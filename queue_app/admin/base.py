@@ -21,12 +21,12 @@ from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 
 from queue_app import clock, ids
-from queue_app.admin.reasons import ReasonForm
+from queue_app.admin.reasons import AsksWhy, ReasonForm
 from queue_app.admin.rights import ByRights
+from queue_app.admin.trail import Trail
 from queue_app.exceptions import StoreUnavailable
-from queue_app.lifecycle import outage
-from queue_app.models import search, selection
 from queue_app.models.indexes import INDEXES
+from queue_app.queries import search, selection, stores
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -72,7 +72,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
         return Page(rows.filter(pk__in=pks), number, self)
 
 
-class RecordAdmin(ByRights, ModelAdmin):
+class RecordAdmin(AsksWhy, Trail, ByRights, ModelAdmin):
     """Rows of the record: read by people, written by `lifecycle` alone.
 
     Attributes:
@@ -128,7 +128,7 @@ class RecordAdmin(ByRights, ModelAdmin):
 
 
 class RecordChangeList(ChangeList):
-    """A list that reads neither the heavy fields nor the history: see `models.search`.
+    """A list that reads neither the heavy fields nor the history: see `queries.search`.
 
     Attributes:
         floor: the key down to which the history was searched; None: all of it.
@@ -199,9 +199,9 @@ def outages_told(request: HttpRequest) -> Iterator[None]:
     except StoreUnavailable as error:
         messages.error(request, str(error))
     except Error as error:
-        if not outage.is_outage(error):
+        if not stores.is_outage(error):
             raise
-        logger.error("The database cannot do what the admin asks: %s", outage.explain(error))
+        logger.error("The database cannot do what the admin asks: %s", stores.explain(error))
         messages.error(request, "The database cannot do this now; what was not done is unchanged.")
 
 

@@ -12,9 +12,10 @@ from queue_app.admin.base import RecordAdmin, chosen, outages_told, tell
 from queue_app.admin.display import error_line, link, link_to_list
 from queue_app.admin.filters import FingerprintFilter, MadeFilter, QueueFilter, ReplayedFilter, TaskFilter
 from queue_app.admin.reasons import reason_of
-from queue_app.models import Attempt, DeadLetter, Job, selection
+from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.operations import dead_letters
 from queue_app.operations.actor import Actor
+from queue_app.queries import selection
 
 #: Deaths that a page shows, the latest of them.
 LATEST = 20

@@ -11,8 +11,8 @@ from django.template.response import TemplateResponse
 
 from queue_app.admin.display import link
 from queue_app.exceptions import StoreUnavailable
-from queue_app.maintenance import report
 from queue_app.models import Worker
+from queue_app.queries import duties
 
 
 def page(request: HttpRequest, model_admin: Any) -> TemplateResponse:
@@ -29,7 +29,7 @@ def page(request: HttpRequest, model_admin: Any) -> TemplateResponse:
     site: admin.AdminSite = model_admin.admin_site
     context: dict[str, Any] = {**site.each_context(request), "title": "Maintenance duties"}
     try:
-        found = report.now()
+        found = duties.now()
         is_worker = found.leader and Worker.objects.filter(pk=found.leader).exists()
         context |= {"report": found, "leader_link": link(Worker, found.leader) if is_worker else found.leader}
     except StoreUnavailable as error:

@@ -12,8 +12,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from queue_app import clock
-from queue_app.models import selection
 from queue_app.models.worker import WORKER_STATUSES, WorkerQuerySet
+from queue_app.queries import selection
 
 
 class InputFilter(admin.SimpleListFilter):

@@ -32,10 +32,10 @@ from queue_app.admin.display import (
 from queue_app.admin.filters import MadeFilter, QueueFilter, TaskFilter
 from queue_app.admin.reasons import reason_of
 from queue_app.admin.rights import ByRights, may, payload
-from queue_app.client import states_now, waiting_for_task
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.operations import dead_letters, jobs
 from queue_app.operations.actor import Actor, Right
+from queue_app.queries.jobs import states_now, waiting_for_task
 from queue_app.queries.payload import MASK, MASKED
 from queue_app.states import UNFINISHED, JobState
 
@@ -116,7 +116,7 @@ class JobAdmin(RecordAdmin):
 
     actions = ("cancel_jobs", "replay_jobs")
     change_form_template = "admin/queue_app/job/change_form.html"
-    heavy = payload_fields = ("payload", "result")
+    heavy = payload_fields = ("payload", "result", "meta")
     inlines = (AttemptInline,)
     list_display = (
         "id",
@@ -136,7 +136,7 @@ class JobAdmin(RecordAdmin):
     text_field = "task"
     fieldsets = (
         (None, {"fields": ("id", "task", "queue", "priority", "state_now", "progress_bar")}),
-        ("Arguments and result", {"fields": ("arguments", "returned")}),
+        ("Arguments and result", {"fields": ("arguments", "returned", "about")}),
         ("Times", {"fields": (*TIMES, "waited")}),
         ("Attempts", {"fields": (*COUNTS, "timeout", "worker", "letters", "backend")}),
     )
@@ -179,6 +179,11 @@ class JobAdmin(RecordAdmin):
     @admin.display(description="Result")
     def returned(self, job: Job) -> str:
         return payload(job, lambda: json_block(job.result))
+
+    @admin.display(description="Meta")
+    def about(self, job: Job) -> str:
+        """What it carries about itself, such as who submitted it."""
+        return payload(job, lambda: json_block(job.meta))
 
     @admin.display(description="Waited before its first attempt")
     def waited(self, job: Job) -> str:

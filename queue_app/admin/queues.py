@@ -12,8 +12,9 @@ from django.http import HttpRequest
 
 from queue_app.admin.base import ACTION_LIMIT, CappedPaginator, ModelAdmin, RecordChangeList, outages_told
 from queue_app.admin.display import NOTHING
-from queue_app.admin.reasons import ReasonForm, reason_of
+from queue_app.admin.reasons import AsksWhy, ReasonForm, reason_of
 from queue_app.admin.rights import ByRights
+from queue_app.admin.trail import Trail
 from queue_app.models import Queue
 from queue_app.operations import queues as operations
 from queue_app.operations.actor import Actor, Right
@@ -33,7 +34,7 @@ class QueueChangeList(RecordChangeList):
 
 
 @admin.register(Queue)
-class QueueAdmin(ByRights, ModelAdmin):
+class QueueAdmin(AsksWhy, Trail, ByRights, ModelAdmin):
     """Edited by hand. A queue without a row has the defaults of the settings and is not paused."""
 
     edit_right = Right.OPERATE_QUEUE
@@ -57,15 +58,16 @@ class QueueAdmin(ByRights, ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Queue, form: Any, change: bool) -> None:
         """Write what was edited, and nothing else: another operator may have changed the rest meanwhile."""
-        actor = Actor.of_request(request)
+        actor, reason = Actor.of_request(request), reason_of(request)
         if change:
-            operations.edit(actor, obj.name, {name: form.cleaned_data[name] for name in form.changed_data})
+            values = {name: form.cleaned_data[name] for name in form.changed_data}
+            operations.edit(actor, obj.name, values, reason=reason)
         else:
-            operations.create(actor, obj)
+            operations.create(actor, obj, reason=reason)
 
     def delete_model(self, request: HttpRequest, obj: Queue) -> None:
         """Through the verb, so that Redis hears of one that was paused."""
-        operations.delete(Actor.of_request(request), obj.name)
+        operations.delete(Actor.of_request(request), obj.name, reason=reason_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Queue]) -> None:
         for queue in queryset:

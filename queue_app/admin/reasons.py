@@ -1,10 +1,14 @@
-"""Why an action is asked for: a field beside the actions of a list."""
+"""Why something is asked for: a field beside the actions of a list, in the forms that edit a row, and where deleting is
+confirmed."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 from django.contrib.admin.helpers import ActionForm
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 
 from queue_app.operations.audit import REASON
 
@@ -18,5 +22,33 @@ class ReasonForm(ActionForm):
 
 
 def reason_of(request: HttpRequest) -> str:
-    """Why an action is asked for."""
+    """Why something is asked for."""
     return request.POST.get("reason", "")[:REASON]
+
+
+class AsksWhy:
+    """An admin whose forms, where rows are edited and deleted, have a field for why. What was written there already, in
+    a form with a mistake or above a list, stays."""
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        editing: bool = self._may_edit(request)  # type: ignore[attr-defined]
+        context |= {"takes_reason": editing, **_field(request)}
+        found: HttpResponse = super().render_change_form(request, context, *args, **kwargs)  # type: ignore[misc]
+        return found
+
+    def render_delete_form(self, request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
+        found: HttpResponse = super().render_delete_form(request, context | _field(request))  # type: ignore[misc]
+        return found
+
+    def response_action(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        found = super().response_action(request, *args, **kwargs)  # type: ignore[misc]
+        if isinstance(found, TemplateResponse):  # Django's own action asks whether to delete
+            found.context_data = (found.context_data or {}) | _field(request)
+        return found
+
+
+def _field(request: HttpRequest) -> dict[str, Any]:
+    """What the template of the field needs."""
+    return {"reason": reason_of(request), "reason_limit": REASON}

@@ -16,8 +16,9 @@ from queue_app import cron, registry
 from queue_app.admin.base import ACTION_LIMIT, CappedPaginator, ModelAdmin, RecordChangeList, outages_told
 from queue_app.admin.display import NOTHING, link
 from queue_app.admin.filters import TaskFilter
-from queue_app.admin.reasons import ReasonForm, reason_of
+from queue_app.admin.reasons import AsksWhy, ReasonForm, reason_of
 from queue_app.admin.rights import ByRights, may, payload
+from queue_app.admin.trail import Trail
 from queue_app.exceptions import QueueAppError, UnknownTask
 from queue_app.models import Job, Schedule
 from queue_app.operations import schedules as operations
@@ -30,7 +31,7 @@ LINKS = 10
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(ByRights, ModelAdmin):
+class ScheduleAdmin(AsksWhy, Trail, ByRights, ModelAdmin):
     """Edited by hand by those who may manage schedules: they decide what workers run."""
 
     edit_right = Right.MANAGE_SCHEDULE
@@ -73,10 +74,11 @@ class ScheduleAdmin(ByRights, ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
         """Write what was edited, and nothing else: another operator may have changed the rest meanwhile. A task that is
         not known here is said, and allowed: its jobs wait for a worker that knows it."""
+        actor, reason = Actor.of_request(request), reason_of(request)
         if change:
-            operations.change(Actor.of_request(request), obj, form.changed_data)
+            operations.change(actor, obj, form.changed_data, reason=reason)
         else:
-            operations.create(Actor.of_request(request), obj)
+            operations.create(actor, obj, reason=reason)
         if change and "task" not in form.changed_data:
             return  # its module may be what is wrong, and is not imported without need
         try:
@@ -85,7 +87,7 @@ class ScheduleAdmin(ByRights, ModelAdmin):
             messages.warning(request, f"{error} Its jobs will wait for a worker that knows it.")
 
     def delete_model(self, request: HttpRequest, obj: Schedule) -> None:
-        operations.delete(Actor.of_request(request), obj)
+        operations.delete(Actor.of_request(request), obj, reason=reason_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
         for schedule in queryset:

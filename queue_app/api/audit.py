@@ -11,10 +11,11 @@ from rest_framework.exceptions import ValidationError
 
 from queue_app.api.records import RecordView
 from queue_app.exceptions import InvalidOption
-from queue_app.models import AuditEvent, selection
+from queue_app.models import AuditEvent
 from queue_app.models.audit_event import ActorKind, Phase
 from queue_app.operations.actor import Right
 from queue_app.operations.audit import KINDS, VERBS
+from queue_app.queries import selection
 
 
 class AuditEventSerializer(serializers.ModelSerializer[AuditEvent]):
@@ -61,13 +62,12 @@ class AuditEventFilter(django_filters.FilterSet):  # type: ignore[misc]
         fields: list[str] = []
 
     def by_target(self, rows: QuerySet[AuditEvent], name: str, value: str) -> QuerySet[AuditEvent]:
-        kind, colon, target = value.partition(":")
-        if kind not in KINDS:
+        if (condition := selection.about(value)) is None:
             kinds = ", ".join(KINDS)
             raise ValidationError(
                 {name: [f"Use one of {kinds}, or one of them and an id, such as queue:mail."]}
             )
-        return rows.filter(target_kind=kind, **({"target_id": target} if colon else {}))
+        return rows.filter(condition)
 
     def by_time(self, rows: QuerySet[AuditEvent], name: str, value: str) -> QuerySet[AuditEvent]:
         try:

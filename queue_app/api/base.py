@@ -18,8 +18,8 @@ from rest_framework.views import APIView
 from queue_app import clock, ids
 from queue_app.api import errors, origin
 from queue_app.api.parsers import StrictJSONParser
-from queue_app.models import search
 from queue_app.operations.actor import Actor, Right
+from queue_app.queries import search
 
 
 class Basic(BasicAuthentication):
@@ -96,8 +96,8 @@ class StaffView(APIView):
 class NewestFirst(CursorPagination):
     """Pages by id, newest first: a page costs the same however deep it lies, and nothing is counted.
 
-    A filter that no index serves is looked for in a part of the history (`models.search`). If that ends before the page
-    is full, `searched_since` says where, and `next` goes on from there.
+    A filter that no index serves is looked for in a part of the history (`queries.search`). If that ends before the
+    page is full, `searched_since` says where, and `next` goes on from there.
     """
 
     ordering = "-id"

@@ -10,8 +10,8 @@ from rest_framework.response import Response
 
 from queue_app.api.base import StaffView
 from queue_app.api.parsers import refuse_unknown
-from queue_app.maintenance import report
 from queue_app.operations.actor import Right
+from queue_app.queries import duties
 
 
 class DutyViewSet(StaffView, viewsets.ViewSet):
@@ -22,10 +22,10 @@ class DutyViewSet(StaffView, viewsets.ViewSet):
     def list(self, request: Request) -> Response:
         """Who leads, and all duties, in the order in which they are done."""
         refuse_unknown(request.query_params, ())
-        return Response(_as_json(report.now()))
+        return Response(_as_json(duties.now()))
 
 
-def _as_json(found: report.Report) -> dict[str, Any]:
+def _as_json(found: duties.Report) -> dict[str, Any]:
     return {
         "leader": None if found.leader is None else {"id": found.leader, "token": found.token},
         "duties": [

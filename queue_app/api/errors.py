@@ -14,9 +14,8 @@ from rest_framework.exceptions import APIException, NotFound, ParseError, Permis
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from queue_app.dispatch import connection
 from queue_app.exceptions import JobDoesNotExist, NotPermitted, StoreUnavailable
-from queue_app.lifecycle import outage
+from queue_app.queries import stores
 
 logger = logging.getLogger(__name__)
 
@@ -55,14 +54,13 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
 
 
 def _as_api_error(error: Exception) -> Exception:
+    if isinstance(error, RedisError):
+        error = stores.unavailable(error)
     if isinstance(error, StoreUnavailable):  # its own text says where the store is
         logger.warning("%s", error)
         return Unavailable(f"{error.public} {SEE_LOG}")
-    if isinstance(error, RedisError):
-        logger.warning("%s", connection.explain(error))
-        return Unavailable(f"{connection.explain_publicly(error)} {SEE_LOG}")
-    if outage.is_outage(error):
-        logger.error("The database cannot do what the API asks: %s", outage.explain(error))
+    if stores.is_outage(error):
+        logger.error("The database cannot do what the API asks: %s", stores.explain(error))
         return Unavailable("The database cannot do this now.")  # its own words name hosts and users
     if isinstance(error, NotPermitted):
         return PermissionDenied(str(error))

@@ -11,8 +11,9 @@ from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.request import Request
 
 from queue_app.api.parsers import refuse_unknown
-from queue_app.models import DeadLetter, Job, Schedule, Worker, selection
+from queue_app.models import DeadLetter, Job, Schedule, Worker
 from queue_app.models.worker import WORKER_STATUSES, WorkerQuerySet
+from queue_app.queries import selection
 from queue_app.states import DeadReason, JobState
 
 
@@ -51,7 +52,7 @@ class JobFilter(_Made):
         fields: list[str] = []
 
     def by_state(self, rows: QuerySet[Job], name: str, value: list[str]) -> QuerySet[Job]:
-        # Not alternatives, as the filter would have it: `models.search` takes the states one by one.
+        # Not alternatives, as the filter would have it: `queries.search` takes the states one by one.
         return rows.filter(state__in=value)
 
 

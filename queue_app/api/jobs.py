@@ -19,16 +19,16 @@ from queue_app.api.records import RecordList
 from queue_app.api.selection import JobSelection
 from queue_app.api.serializers import JobSerializer, JobSummarySerializer
 from queue_app.api.submission import JobSubmission
-from queue_app.client import get_job, states_now, waiting_for_task
 from queue_app.models import Job
 from queue_app.operations import jobs as operations
 from queue_app.operations.actor import Right
+from queue_app.queries.jobs import get_job, states_now, waiting_for_task
 
 
 class JobViewSet(RecordList[Job], mixins.CreateModelMixin, mixins.ListModelMixin):
     """Jobs. Lists leave out arguments and results."""
 
-    queryset = Job.objects.defer("payload", "result")
+    queryset = Job.objects.defer("payload", "result", "meta")
     serializer_class = JobSubmission
     filterset_class = JobFilter
     rights = {

@@ -88,11 +88,12 @@ class JobSummarySerializer(serializers.ModelSerializer[Job]):
 
 
 class JobSerializer(JobSummarySerializer):
-    """One job with its arguments, result and attempts."""
+    """One job with its arguments, result, attempts, and what it carries about itself."""
 
     args = serializers.ReadOnlyField()
     kwargs = serializers.ReadOnlyField()
     result = serializers.ReadOnlyField(source="return_value")
+    meta = serializers.SerializerMethodField()
     attempts = serializers.SerializerMethodField()
     error = serializers.SerializerMethodField()
 
@@ -105,6 +106,7 @@ class JobSerializer(JobSummarySerializer):
             "args",
             "kwargs",
             "result",
+            "meta",
             "error",
             "attempts",
             "masked",
@@ -114,13 +116,16 @@ class JobSerializer(JobSummarySerializer):
     def to_representation(self, instance: Job) -> dict[str, Any]:
         data = super().to_representation(instance)
         if not self.context["may_see_payload"]:
-            data |= dict.fromkeys(("args", "kwargs", "result"), MASK)
+            data |= dict.fromkeys(("args", "kwargs", "result", "meta"), MASK)
             data["attempts"] = [one | {"traceback": one["traceback"] and MASK} for one in data["attempts"]]
         return data
 
     def get_masked(self, job: Job) -> str | None:
         """Why something is masked."""
         return None if self.context["may_see_payload"] else MASKED
+
+    def get_meta(self, job: Job) -> Any:
+        return None if job.meta is None else serialization.load(job.meta)
 
     def get_attempts(self, job: Job) -> list[Any]:
         return list(AttemptSerializer(self._attempts(job), many=True).data)

@@ -13,8 +13,8 @@ from rest_framework.response import Response
 from queue_app import clock
 from queue_app.api.base import StaffView
 from queue_app.api.parsers import refuse_unknown
-from queue_app.maintenance import rates
 from queue_app.operations.actor import Right
+from queue_app.queries import stats
 
 #: Seconds of the span, unless the request says otherwise, and at most.
 SPAN, MOST = 300.0, 3_600.0
@@ -32,7 +32,7 @@ class StatsViewSet(StaffView, viewsets.ViewSet):
         seconds, samples = _seconds(given.get("seconds")), given.get("samples", "false")
         if samples not in ("true", "false"):
             raise ValidationError({"samples": [f"Use true or false, not {samples[:40]!r}."]})
-        return Response(_as_json(rates.over(seconds), samples == "true"))
+        return Response(_as_json(stats.over(seconds), samples == "true"))
 
 
 def _seconds(text: str | None) -> float:
@@ -49,7 +49,7 @@ def _seconds(text: str | None) -> float:
     return seconds
 
 
-def _as_json(found: rates.Rates, samples: bool) -> dict[str, Any]:
+def _as_json(found: stats.Rates, samples: bool) -> dict[str, Any]:
     last = found.samples[-1] if found.samples else None
     data: dict[str, Any] = {
         "at": clock.from_seconds(last.at) if last else None,

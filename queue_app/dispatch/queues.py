@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import redis
 
-from queue_app.dispatch import keys, listing, scripts
+from queue_app.dispatch import keys, scripts
 from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.connection import close
 from queue_app.dispatch.holder import Holder, fence, seen
@@ -176,15 +176,6 @@ def give_back(client: redis.Redis, queue: str, holder: str, ids: Sequence[str]) 
 def pause(client: redis.Redis, queue: str, paused: bool) -> bool:
     """Stop or resume the claims of a queue. Returns whether that changed something."""
     return bool(scripts.pause(client, [keys.paused(queue), keys.bell(queue)], [int(paused)]))
-
-
-def depth(client: redis.Redis, queues: Sequence[str]) -> dict[str, dict[str, int]]:
-    """For each queue, how many ids wait for their turn or time: `{"waiting": n, "due_later": m}`."""
-    return {
-        queue: {"waiting": one.waiting + one.set_aside, "due_later": one.due_later}
-        for part in listing.parts(queues)
-        for queue, one in listing.counts(client, part).items()
-    }
 
 
 def wait(client: redis.Redis, queues: Sequence[str], seconds: float) -> bool:

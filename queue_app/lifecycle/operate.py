@@ -15,8 +15,9 @@ from queue_app import clock, signals
 from queue_app.dispatch import connection as redis_connection
 from queue_app.dispatch import queues
 from queue_app.lifecycle import cancelling, dispatching, queue_defaults, release
-from queue_app.models import DeadLetter, Job, Queue, selection
+from queue_app.models import DeadLetter, Job, Queue
 from queue_app.models.bulk import write_alias
+from queue_app.models.unfinished import unfinished
 from queue_app.names import check_queue
 from queue_app.states import JobState
 
@@ -51,7 +52,7 @@ def cancel(jobs: Iterable[Any] | QuerySet[Job], *, limit: int | None = None, use
 
     Args:
         jobs: ids, as UUIDs or text; or a queryset, of whose jobs those that are unfinished are cancelled.
-        limit: of a queryset, at most so many (see `selection.unfinished`).
+        limit: of a queryset, at most so many (see `models.unfinished`).
         user: who asks, for the audit signal.
 
     Raises:
@@ -59,7 +60,7 @@ def cancel(jobs: Iterable[Any] | QuerySet[Job], *, limit: int | None = None, use
     """
     answer = Answer()
     if isinstance(jobs, QuerySet):
-        wanted = selection.unfinished(jobs.using(write_alias()), limit)
+        wanted = unfinished(jobs.using(write_alias()), limit)
     else:
         wanted = _parsed(jobs, answer)
     for part in _chunks(wanted):

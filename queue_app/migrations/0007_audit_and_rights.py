@@ -91,7 +91,7 @@ class Migration(migrations.Migration):
                     "count",
                     models.IntegerField(
                         blank=True,
-                        help_text="How many were changed; null while that is not known.",
+                        help_text="How many were changed; null: an intent, or not known, as the verb was stopped.",
                         null=True,
                     ),
                 ),

@@ -59,7 +59,9 @@ class AuditEvent(models.Model):
     )
     filter = models.JSONField(null=True, blank=True, help_text="By what the many were chosen.")
     count = models.IntegerField(
-        null=True, blank=True, help_text="How many were changed; null while that is not known."
+        null=True,
+        blank=True,
+        help_text="How many were changed; null: an intent, or not known, as the verb was stopped.",
     )
     reason = models.CharField(max_length=500, default="", blank=True)
     before = models.JSONField(null=True, blank=True)

@@ -28,7 +28,7 @@ class Right(StrEnum):
     OPERATE_JOB = "queue_app.operate_job"
     REPLAY_DEADLETTER = "queue_app.replay_deadletter"
     OPERATE_QUEUE = "queue_app.operate_queue"
-    OPERATE_WORKER = "queue_app.operate_worker"
+    OPERATE_WORKER = "queue_app.operate_worker"  # reserved for commands to workers: no verb asks for it yet
     MANAGE_SCHEDULE = "queue_app.manage_schedule"
 
 

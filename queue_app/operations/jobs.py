@@ -9,8 +9,9 @@ from django.db.models import QuerySet
 
 from queue_app.lifecycle import operate
 from queue_app.lifecycle.operate import Answer
-from queue_app.models import Job, selection
+from queue_app.models import Job
 from queue_app.models.bulk import write_alias
+from queue_app.models.unfinished import unfinished
 from queue_app.operations import audit
 from queue_app.operations.actor import Actor, Right
 from queue_app.tasks import producer
@@ -71,7 +72,7 @@ def count_matching(actor: Actor, jobs: QuerySet[Job], *, limit: int | None = Non
         NotPermitted: the actor lacks `operate_job`.
     """
     actor.demand(Right.OPERATE_JOB)
-    return len(selection.unfinished(jobs.using(write_alias()), limit))
+    return len(unfinished(jobs.using(write_alias()), limit))
 
 
 def _told(result: audit.Result, answer: Answer) -> Answer:

@@ -1,4 +1,4 @@
-"""What is shown of a job's payload: its arguments, its result and its tracebacks, to those who may see them."""
+"""What is shown of a job's payload, its arguments, result, meta and tracebacks, to those who may see it."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ from queue_app.sensitive import MASK
 __all__ = ["MASK", "MASKED"]
 
 #: Why `MASK` stands in place of what the viewer may not see.
-MASKED = f"Arguments, results and tracebacks are masked: you need the right {Right.VIEW_PAYLOAD} to see them."
+MASKED = f"Arguments, results, meta and tracebacks are masked: you need the right {Right.VIEW_PAYLOAD} to see them."

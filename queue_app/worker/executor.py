@@ -94,8 +94,9 @@ class Executor:
     ) -> Outcome:
         """The outcome of an attempt that ended with this exception; `carrier` is that of the Tasks API, or None."""
         if isinstance(error, Cancelled) and self._attendant.is_cancelled(delivery):
-            return cancelled(delivery, started, error, carrier=carrier, caller=__file__)
-        outcome = failed(declared.policy, delivery, started, error, carrier=carrier, caller=__file__)
+            outcome = cancelled(delivery, started, error, carrier=carrier, caller=__file__)
+        else:
+            outcome = failed(declared.policy, delivery, started, error, carrier=carrier, caller=__file__)
         if getattr(declared.task, "sensitive", ()):
             call = declared.task, delivery.args, delivery.kwargs
             outcome.error = sensitive.hidden(outcome.error, *call)

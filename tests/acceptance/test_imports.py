@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from queue_app.client import waiting_for_task
 from queue_app.lifecycle import operate
 from queue_app.models import Attempt, DeadLetter, Job
+from queue_app.queries.jobs import waiting_for_task
 from tests import tasks
 from tests.acceptance.support import StartWorker, attempts, lines, the_one, wait_for_end, wait_for_lines
 from tests.acceptance.test_unknown import enqueue_by_name

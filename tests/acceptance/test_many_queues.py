@@ -10,9 +10,10 @@ from django.db import connection as database
 
 from queue_app import clock, ids
 from queue_app.dispatch import connection, epochs, workers
-from queue_app.maintenance import history, report
+from queue_app.maintenance import history
 from queue_app.maintenance.leader import DUTIES
 from queue_app.models import Queue
+from queue_app.queries import duties
 from queue_app.states import JobState
 from tests.support.marks import committed, on_postgresql_alone
 from tests.support.waiting import wait_until
@@ -62,6 +63,6 @@ def test_one_leader_does_all_duties_on_time(runmaintenance: Callable[..., Worker
     done = {name: number - before[name] for name, number in runs().items()}
     print(f"{MANY:,} queues: {100 * share:.1f} % of a core; runs within {seconds:.0f} s: {done}")
     assert workers.leader(client) == leadership
-    assert {line.duty.name: line.status for line in report.now().lines} == {d.name: "ok" for d in DUTIES}
+    assert {line.duty.name: line.status for line in duties.now().lines} == {d.name: "ok" for d in DUTIES}
     assert all(done.values())
     assert share <= 0.10

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import redis
 
-from queue_app.client import waiting_for_task
 from queue_app.dispatch import connection, epochs, keys, listing
 from queue_app.lifecycle import enqueue, operate
 from queue_app.models import Attempt, DeadLetter, Job, Worker
+from queue_app.queries.jobs import waiting_for_task
 from tests import tasks
 from tests.acceptance.support import StartWorker, wait_for_end
 from tests.support.marks import committed, on_postgresql_alone

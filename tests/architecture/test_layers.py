@@ -34,6 +34,18 @@ STRANGERS = {
     ("lifecycle", "declaring"): "the lifecycle knows jobs by their rows, never the task objects behind them",
 }
 
+#: What faces may use beside themselves: words, declarations, models, and the two doors `queries` and `operations`.
+FACES = re.compile(r"queue_app\.(api|admin|management|templatetags|health)(\..+)?")
+FACES_MAY_USE = re.compile(
+    r"queue_app(\.(states|exceptions|conf|clock|ids|names|cron|serialization|options|registry"
+    r"|(models|queries|operations)(\..+)?))?"
+)
+#: Commands that are no faces, but begin or look after processes.
+STARTERS = {
+    f"queue_app.management.{name}"
+    for name in ("starting", "commands.runworker", "commands.runmaintenance", "commands.checkworker")
+}
+
 #: What the dashboard may read, and the one door through which it writes.
 DASHBOARD_MAY_USE = re.compile(
     r"queue_app(\.(models(\..+)?|states|exceptions|conf|clock|names|metrics|health|(queries|operations)(\..+)?))?"
@@ -93,13 +105,49 @@ def test_the_check_itself(source: str, text: str, wrong: bool) -> None:
     assert any(violation(one) for one in found) is wrong
 
 
-def test_faces_change_things_through_operations_alone() -> None:
-    faces = {"queue_app.api", "queue_app.admin", "queue_app.management", "jobqueue_project.demo"}
+def past_the_doors(found: Import) -> bool:
+    """Whether a face uses what it should reach through `queries` or `operations`."""
+    return (
+        FACES.fullmatch(found.source) is not None
+        and found.source not in STARTERS
+        and not FACES.fullmatch(found.target)
+        and not FACES_MAY_USE.fullmatch(found.target)
+    )
+
+
+def test_faces_read_and_write_through_two_doors_alone() -> None:
+    imports = all_imports("queue_app")
+    assert not [str(one) for one in imports if past_the_doors(one)]
+    of_faces = [one for one in imports if FACES.fullmatch(one.source)]
+    for door in ("queries", "operations"):
+        assert any(one.target.startswith(f"queue_app.{door}.") for one in of_faces)
+    assert {one.source for one in of_faces} >= STARTERS, "each is there"
+
+
+@pytest.mark.parametrize(
+    "source,target,wrong",
+    [
+        ("api.jobs", "lifecycle.operate", True),
+        ("admin.duties", "maintenance.history", True),
+        ("health", "dispatch.connection", True),
+        ("management.commands.replaydead", "worker.supervisor", True),
+        ("management.commands.runworker", "worker.supervisor", False),
+        ("admin.jobs", "client", True),
+        ("admin.jobs", "models.bulk", False),
+        ("admin.jobs", "queries.jobs", False),
+        ("api.base", "api.errors", False),
+    ],
+)
+def test_the_check_of_faces_itself(source: str, target: str, wrong: bool) -> None:
+    assert past_the_doors(Import(f"queue_app.{source}", f"queue_app.{target}", 1, True)) is wrong
+
+
+def test_the_demo_changes_things_through_operations_alone() -> None:
     below = re.compile(r"queue_app\.lifecycle\.(operate|schedules|cancelling|enqueue|settle)")
     imports = all_imports("queue_app", "jobqueue_project")
-    of_faces = [one for one in imports if any(one.source.startswith(f"{face}.") for face in faces)]
-    assert any(one.target.startswith("queue_app.operations.") for one in of_faces)
-    assert not [str(one) for one in of_faces if below.fullmatch(one.target)]
+    of_demo = [one for one in imports if one.source.startswith("jobqueue_project.demo.")]
+    assert any(one.target.startswith("queue_app.operations.") for one in of_demo)
+    assert not [str(one) for one in of_demo if below.fullmatch(one.target)]
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

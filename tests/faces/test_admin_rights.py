@@ -164,16 +164,16 @@ def test_actions_ask_for_their_right(model: Any, action: str, right: Right) -> N
     client.post(url(model), data)
     event = AuditEvent.objects.get()
     assert event.actor == "clerk"
-    assert event.reason == ("" if action == "delete_selected" else "asked by Ada")
+    assert event.reason == "asked by Ada"
 
 
 # What is seen
 
-SECRETS = ("4111", "4222", "Traceback (most recent call last)")
+SECRETS = ("4111", "4222", "Traceback (most recent call last)", "4333")
 
 
 def test_payload_is_masked_without_its_right() -> None:
-    job = JobFactory(state="failed", payload='[["4111"],{}]', result='"4222"')
+    job = JobFactory(state="failed", payload='[["4111"],{}]', result='"4222"', meta='{"card":"4333"}')
     schedule = ScheduleFactory(arguments='[["4111"],{}]')
     user, client = staff(*everything_but("queue_app.view_payload"))
     addresses = [
@@ -187,16 +187,21 @@ def test_payload_is_masked_without_its_right() -> None:
         assert MASK in text and "queue_app.view_payload" in text, address
     grant(user, *everything_but())
     texts = [client.get(address).content.decode() for address in addresses]
-    assert "4111" in texts[0] and "4222" in texts[0] and SECRETS[2] in texts[0]
+    assert "4111" in texts[0] and "4222" in texts[0] and SECRETS[2] in texts[0] and "4333" in texts[0]
     assert SECRETS[2] in texts[1] and "4111" in texts[2] and MASK not in "".join(texts)
 
 
 @pytest.mark.parametrize(
     "model,lookup",
-    [(Job, "payload__contains"), (Job, "result__startswith"), (Schedule, "arguments__contains")],
+    [
+        (Job, "payload__contains"),
+        (Job, "result__startswith"),
+        (Job, "meta__contains"),
+        (Schedule, "arguments__contains"),
+    ],
 )
 def test_what_is_masked_cannot_be_guessed_by_a_filter(model: Any, lookup: str) -> None:
-    JobFactory(payload='[["4111"],{}]', result='"4111"')
+    JobFactory(payload='[["4111"],{}]', result='"4111"', meta='{"card":"4111"}')
     ScheduleFactory(arguments='[["4111"],{}]')
     _, client = staff(*everything_but("queue_app.view_payload"))
     assert client.get(url(model), {lookup: "4111"}).status_code in (302, 400)

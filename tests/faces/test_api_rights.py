@@ -188,18 +188,20 @@ def test_staff_without_rights_sees_the_addresses_alone() -> None:
 
 
 def test_payload_is_masked_without_its_right() -> None:
-    job = JobFactory(state="failed", payload='[["4111"],{"card":"4222"}]', result='"4333"')
+    payload, meta = '[["4111"],{"card":"4222"}]', '{"card":"4444"}'
+    job = JobFactory(state="failed", payload=payload, result='"4333"', meta=meta)
     clerk = staff(Right.VIEW_JOB)
     page = f"{V1}jobs/{job.pk}/"
     text = client_of(clerk).get(page).content.decode()
     body = client_of(clerk).get(page).json()
-    assert not any(secret in text for secret in ("4111", "4222", "4333", "Traceback"))
-    assert (body["args"], body["kwargs"], body["result"]) == (MASK, MASK, MASK)
+    assert not any(secret in text for secret in ("4111", "4222", "4333", "4444", "Traceback"))
+    assert {body[name] for name in ("args", "kwargs", "result", "meta")} == {MASK}
     assert [one["traceback"] for one in body["attempts"]] == [MASK, MASK]
     assert Right.VIEW_PAYLOAD in body["masked"]
     clerk.user_permissions.add(Permission.objects.get(codename="view_payload"))
     body = client_of(clerk).get(page).json()
     assert (body["args"], body["kwargs"], body["result"]) == (["4111"], {"card": "4222"}, "4333")
+    assert body["meta"] == {"card": "4444"}
     assert "Traceback" in body["attempts"][0]["traceback"] and body["masked"] is None
 
 

@@ -17,7 +17,7 @@ from queue_app import health
 from queue_app.dispatch import connection
 from queue_app.exceptions import StoreUnavailable
 from queue_app.lifecycle import operate
-from queue_app.maintenance import rates, report
+from queue_app.queries import duties, stats
 from tests.faces.conftest import basic
 from tests.factories import JobFactory
 from tests.support.servers import RedisServer
@@ -111,7 +111,7 @@ def test_what_the_api_answers(broken: str, boss: Any, caplog: pytest.LogCaptureF
 
 @pytest.mark.django_db
 def test_what_callers_get(broken: str) -> None:
-    for call in (lambda: operate.cancel([JobFactory().pk]), report.now, lambda: rates.over(60.0)):
+    for call in (lambda: operate.cancel([JobFactory().pk]), duties.now, lambda: stats.over(60.0)):
         with pytest.raises(StoreUnavailable) as caught:
             call()
         tells_nothing(str(caught.value))

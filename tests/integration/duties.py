@@ -11,10 +11,11 @@ import pytest
 from django.db import connection as database
 
 from queue_app import clock
-from queue_app.dispatch import connection, epochs, figures, queues, workers
+from queue_app.dispatch import connection, epochs, figures, workers
 from queue_app.lifecycle import dispatching, rebuild, recover
 from queue_app.maintenance.audit import AUDIT
 from queue_app.models import Job, Schedule
+from queue_app.queries.queues import depths_of
 from queue_app.states import JobState
 from tests import tasks
 from tests.factories import JobFactory, ScheduleFactory, id_at
@@ -31,7 +32,7 @@ def _later(patch: pytest.MonkeyPatch, seconds: float) -> None:
 
 
 def _waiting() -> object:
-    return queues.depth(connection.client(), ["default"])
+    return depths_of(["default"])
 
 
 def _unpushed(patch: pytest.MonkeyPatch, task: Any = tasks.noop) -> None:

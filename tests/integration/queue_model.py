@@ -181,8 +181,6 @@ class Model(RuleBasedStateMachine):
             len(self.aside),
             len(listed),
         )
-        depth = {"waiting": ready + extra + len(self.aside), "due_later": len(self.due)}
-        assert queues.depth(self.client, [QUEUE]) == {QUEUE: depth}
 
     @invariant()
     def nobody_sleeps_while_there_is_work(self) -> None:

@@ -11,8 +11,9 @@ from queue_app import clock
 from queue_app.dispatch import connection, figures, unknown
 from queue_app.dispatch.figures import Figures
 from queue_app.lifecycle import operate, rebuild
-from queue_app.maintenance import rates, stats
+from queue_app.maintenance import stats
 from queue_app.models import Job
+from queue_app.queries.stats import over
 from queue_app.states import DeadReason
 from tests import tasks
 from tests.integration.support import Child, failed, jobs, mandate_of
@@ -111,7 +112,7 @@ def test_rates_over_real_samples(monkeypatch: pytest.MonkeyPatch, clean_redis: r
     child.end(*child.claim(6))
     monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 10)
     stats.STATS.run(mandate)
-    found = rates.over(60)
+    found = over(60)
     (line,) = [line for line in found.lines if line.name == "default"]
     assert line.ended == {"succeeded": 6}
     assert line.per_second is not None and line.per_second["succeeded"] == pytest.approx(0.6, rel=0.1)

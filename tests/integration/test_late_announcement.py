@@ -8,6 +8,7 @@ from queue_app import clock
 from queue_app.dispatch import connection, keys, queues, unknown, workers
 from queue_app.dispatch.body import Delivery
 from queue_app.lifecycle import recover
+from queue_app.queries.queues import depths_of
 from tests.integration.support import OTHER_WORKER, Child, failed, jobs
 from tests.support.marks import committed
 
@@ -31,7 +32,7 @@ def test_a_retry_waits_for_its_time_although_its_first_attempt_was_announced_lat
     (held,) = [d for d in held_by(runs) if d.id == job_id]
     runs.end(held, make=lambda d: failed(d, run_at=clock.seconds() + 60))
     assert [d.id for d in other.claim(10)] == [front]
-    assert queues.depth(other.client, ["default"]) == {"default": {"waiting": 0, "due_later": 1}}
+    assert depths_of(["default"]) == {"default": {"waiting": 0, "due_later": 1, "set_aside": 0}}
 
 
 def test_a_lane_that_was_emptied_by_it_is_listed_once_again(clean_redis: redis.Redis) -> None:

@@ -20,6 +20,7 @@ from queue_app.maintenance.idle import Idle
 from queue_app.maintenance.leader import DUTIES
 from queue_app.maintenance.stats import Stats
 from queue_app.models import Job, Queue
+from queue_app.queries.queues import depths_of
 from queue_app.states import JobState
 from tests import tasks
 from tests.integration.support import WORKER, Child, drain, mandate_of
@@ -182,7 +183,7 @@ def test_a_burst_in_one_queue_does_not_keep_the_others_waiting(monkeypatch: pyte
     client, recent = connection.client(), Recent()
     assert recent.run(client, limit=60, over=lambda: True) >= 10
     assert [drain(1, name) for name in names_of(10)] == [[job_id] for job_id in rest]
-    assert 0 < queues.depth(client, ["a"])["a"]["waiting"] < 60
+    assert 0 < depths_of(["a"])["a"]["waiting"] < 60
     assert sum(recent.run(client, limit=60) for _ in range(10)) > 140
     assert sorted(drain(300, "a")) == sorted(burst)
 

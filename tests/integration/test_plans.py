@@ -20,8 +20,9 @@ from queue_app.api import filters
 from queue_app.api.selection import CHOOSING
 from queue_app.lifecycle import operate
 from queue_app.management.commands import replaydead
-from queue_app.models import Attempt, DeadLetter, Job, Queue, Schedule, Worker, search
+from queue_app.models import Attempt, DeadLetter, Job, Queue, Schedule, Worker
 from queue_app.queries import queues as queue_figures
+from queue_app.queries import search
 from tests.support import history
 from tests.support.history import ABSENT, OFTEN, ONCE, PAST, QUEUE, RARE, RARE_QUEUE, SELDOM
 from tests.support.marks import on_postgresql_alone

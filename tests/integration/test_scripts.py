@@ -7,7 +7,7 @@ import time
 import pytest
 import redis
 
-from queue_app.dispatch import connection, keys, queues
+from queue_app.dispatch import connection, keys, listing, queues
 from queue_app.domain.envelope import LANE
 from tests.integration.queue_model import QUEUE, Job, holding
 
@@ -27,7 +27,7 @@ def fill(client: redis.Redis, count: int, priority: int = 0, at: float | None = 
 def test_many_at_once(client: redis.Redis) -> None:
     """More than one script call takes, and more than Lua can unpack at once."""
     low, high = fill(client, 9_001, -1), fill(client, 9_001, 1)
-    assert queues.depth(client, [QUEUE]) == {QUEUE: {"waiting": 18_002, "due_later": 0}}
+    assert listing.counts(client, [QUEUE])[QUEUE].waiting == 18_002
     out: list[str] = []
     while found := queues.claim(client, QUEUE, "w1.1", 2_000)[0]:
         out += [delivery.id for delivery in found]
@@ -90,4 +90,5 @@ def test_scripts_are_sent_again_when_redis_has_forgotten_them(client: redis.Redi
 def test_cancelled_delayed_jobs_do_not_count(client: redis.Redis) -> None:
     ids = fill(client, 3, at=time.time() + 1e6)
     queues.holders_of(client, QUEUE, ids[:2], withdraw=True)
-    assert queues.depth(client, [QUEUE]) == {QUEUE: {"waiting": 0, "due_later": 1}}
+    found = listing.counts(client, [QUEUE])[QUEUE]
+    assert (found.waiting, found.due_later) == (0, 1)

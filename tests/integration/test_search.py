@@ -16,8 +16,10 @@ from rest_framework.test import APIClient
 from queue_app import clock, ids
 from queue_app.admin import base
 from queue_app.lifecycle import operate
-from queue_app.models import Attempt, DeadLetter, Job, search, selection
+from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.models.conditions import conditions_of, replaced
+from queue_app.models.unfinished import unfinished
+from queue_app.queries import search, selection
 from queue_app.states import UNFINISHED, JobState
 from tests.faces.conftest import api, boss, pages  # noqa: F401 - fixtures
 from tests.factories import DeadLetterFactory, JobFactory, id_at
@@ -295,14 +297,14 @@ def test_conditions(rows: Any, known: dict[str, Any], more: bool) -> None:
 def test_the_unfinished_are_found_oldest_first() -> None:
     made = make_jobs()
     wanted = [job.pk for job in made if job.state in UNFINISHED and job.task == "shop.a"]
-    assert selection.unfinished(Job.objects.filter(task="shop.a")) == wanted
+    assert unfinished(Job.objects.filter(task="shop.a")) == wanted
     mail = [job.pk for job in made if job.state in UNFINISHED and job.queue == "mail"]
-    assert selection.unfinished(Job.objects.filter(queue="mail"), 5) == mail[:5]
+    assert unfinished(Job.objects.filter(queue="mail"), 5) == mail[:5]
     assert (
-        selection.unfinished(Job.objects.filter(state="retrying"), 1)
+        unfinished(Job.objects.filter(state="retrying"), 1)
         == [j.pk for j in made if j.state == "retrying"][:1]
     )
-    assert selection.unfinished(Job.objects.filter(state="succeeded")) == []
+    assert unfinished(Job.objects.filter(state="succeeded")) == []
 
 
 def test_cancel_takes_a_queryset() -> None:

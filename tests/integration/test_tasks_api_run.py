@@ -378,6 +378,17 @@ def test_the_frameworks_own_log_lines_are_written(caplog: pytest.LogCaptureFixtu
     assert failed[0].exc_info and isinstance(failed[0].exc_info[1], dtasks.Trouble)
 
 
+def test_the_frameworks_own_log_lines_repeat_no_sensitive_argument(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        bad = dtasks.decline.enqueue("4111-22")
+        run_due()
+    failed = [r for r in caplog.records if r.name == API and r.levelno >= logging.ERROR]
+    assert len(failed) == 1 and bad.id in failed[0].getMessage()
+    assert "4111-22" not in caplog.text
+    bad.refresh()
+    assert "card ••• declined" in bad.errors[0].traceback
+
+
 # what this code does not know
 
 

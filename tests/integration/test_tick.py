@@ -16,13 +16,14 @@ from django.test.utils import CaptureQueriesContext
 
 from queue_app import clock
 from queue_app.dispatch import connection as redis_connection
-from queue_app.dispatch import epochs, keys, queues
+from queue_app.dispatch import epochs, keys
 from queue_app.exceptions import Deposed
 from queue_app.lifecycle import rebuild
 from queue_app.maintenance import tick as duty
 from queue_app.maintenance.leader import LOOK, Leader
 from queue_app.models import Job, Schedule
 from queue_app.models.schedule import AHEAD
+from queue_app.queries.queues import depths_of
 from queue_app.scheduling import tick
 from tests.factories import ScheduleFactory
 from tests.integration.support import mandate_of
@@ -92,7 +93,7 @@ def test_the_jobs_are_pushed_when_the_tick_commits(at: At) -> None:
     at("2030-01-01T11:59:55")  # later than by the clock of Redis
     with TestCase.captureOnCommitCallbacks(execute=True):
         assert ticked() == 1
-    assert queues.depth(redis_connection.client(), ["default"])["default"]["due_later"] == 1
+    assert depths_of(["default"])["default"]["due_later"] == 1
 
 
 @committed
@@ -105,7 +106,7 @@ def test_ticks_are_rows_and_survive_an_empty_redis(at: At, clean_redis: redis.Re
     assert not epochs.all_open(client)
     assert duty.Ticks().run(mandate_of(client, "a")) == 1
     rebuild.at_once(client)
-    assert queues.depth(client, ["default"])["default"]["due_later"] == 1, "not pushed twice"
+    assert depths_of(["default"])["default"]["due_later"] == 1, "not pushed twice"
 
 
 def test_jitter_lies_between_the_time_and_so_many_seconds_later(at: At) -> None:

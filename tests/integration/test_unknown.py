@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import redis
 
-from queue_app.client import waiting_for_task
 from queue_app.dispatch import connection, keys, queues, unknown
 from queue_app.dispatch.holder import raise_fence
 from queue_app.lifecycle import operate, recover, release
 from queue_app.models import Job
+from queue_app.queries.jobs import waiting_for_task
+from queue_app.queries.queues import depths_of
 from tests.integration.support import Child, drain, jobs
 from tests.support.marks import committed
 
@@ -37,7 +38,7 @@ def test_they_wait_in_no_lane_and_are_taken_in_order(clean_redis: redis.Redis) -
     child = Child()
     assert park(*reversed(ids), child=child) == 3
     assert child.held() == set() and drain() == []
-    assert queues.depth(child.client, ["default"]) == {"default": {"waiting": 3, "due_later": 0}}
+    assert depths_of(["default"]) == {"default": {"waiting": 0, "due_later": 0, "set_aside": 3}}
     (young,) = jobs(1)
     assert unknown.needs(child.client, ["default", "other"]) == {"default": [NEED]}
     assert take() == ids, "the oldest first"

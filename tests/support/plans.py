@@ -10,7 +10,8 @@ from typing import Any
 
 from django.db import connection
 
-from queue_app.models import Job, search, summaries
+from queue_app.models import Job, summaries
+from queue_app.queries import search
 
 
 @dataclass(frozen=True, slots=True)

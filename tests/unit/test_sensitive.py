@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from queue_app import task
-from queue_app.exceptions import InvalidOption
+from queue_app.exceptions import Cancelled, InvalidOption
 from queue_app.sensitive import MASK, hidden
+from queue_app.states import AttemptState
 from queue_app.worker.executor import Executor
 from tests.unit.test_executor import Expired, Sink, declared, delivery
 
@@ -81,3 +82,16 @@ def test_what_is_recorded_and_logged_of_a_failure_hides_them() -> None:
     outcome = executor.execute(known, delivery('[[7,"4111-22"],{}]'), None, 1.7e9)
     assert outcome.error == f"card {MASK} of 7 declined"
     assert "4111-22" not in outcome.traceback and f"ValueError: card {MASK} of 7" in outcome.traceback
+
+
+def give_up(customer: int, card: str) -> None:
+    raise Cancelled(f"gave up on card {card} of {customer}")
+
+
+def test_so_is_what_is_recorded_of_a_cancelled_attempt() -> None:
+    executor = Executor("worker-1", Expired(), None, Sink(cancelled=True))  # type: ignore[arg-type]
+    known = declared(give_up, task=task(sensitive=["card"])(give_up))
+    outcome = executor.execute(known, delivery('[[7,"4111-22"],{}]'), None, 1.7e9)
+    assert outcome.state is AttemptState.CANCELLED
+    assert outcome.error == f"gave up on card {MASK} of 7"
+    assert "4111-22" not in outcome.traceback and f"Cancelled: gave up on card {MASK}" in outcome.traceback

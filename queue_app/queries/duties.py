@@ -1,4 +1,4 @@
-"""How the maintenance duties stand, for the faces."""
+"""How the maintenance duties stand."""
 
 from __future__ import annotations
 

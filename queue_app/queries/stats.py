@@ -1,4 +1,4 @@
-"""What the samples of the duty `stats` say about a span of time, for the faces."""
+"""Throughput and waiting over a span of time, from the samples of the duty `stats`."""
 
 from __future__ import annotations
 

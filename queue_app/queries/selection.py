@@ -1,4 +1,4 @@
-"""How people choose rows: by time, by the start of an id, unfinished jobs, dead letters. For all the faces."""
+"""How people choose rows: by time, by the start of an id, open dead letters, events by their target."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from queue_app import clock, ids
 from queue_app.exceptions import InvalidOption
-from queue_app.models import indexes
-from queue_app.models.dead_letter import DeadLetter
-from queue_app.models.job import Job
-from queue_app.states import UNFINISHED, JobState
+from queue_app.models import DeadLetter
+from queue_app.operations.audit import KINDS
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 _ago = re.compile(r"(\d{1,9})\s*([smhdw])").fullmatch
@@ -79,18 +77,13 @@ def dead_letters(
     return letters
 
 
-def unfinished(jobs: QuerySet[Job], limit: int | None = None) -> list[UUID]:
-    """Keys of those of these jobs that are unfinished, oldest first; the history is not read.
-
-    Args:
-        limit: at most so many. Among the queued jobs of several queues, those of the first queues by name come first.
-    """
-    found: list[UUID] = []
-    for state in sorted(UNFINISHED):
-        order = indexes.QUEUED if state == JobState.QUEUED else indexes.RARE
-        rows = order.newest_first(jobs.filter(state=state)).reverse()
-        found += rows.values_list("pk", flat=True)[:limit]
-    return sorted(found)[:limit]
+def about(target: str) -> Q | None:
+    """The condition that an audit event is about a target: a kind, such as `queue`; one of a kind, such as
+    `queue:mail`; or many of a kind, such as `job:`. None if there is no such kind."""
+    kind, colon, target_id = target.partition(":")
+    if kind not in KINDS:
+        return None
+    return Q(target_kind=kind, target_id=target_id) if colon else Q(target_kind=kind)
 
 
 def made_at(field: str = "pk", *, after: datetime | None = None, before: datetime | None = None) -> Q:

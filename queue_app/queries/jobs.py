@@ -1,0 +1,28 @@
+"""Jobs as everyone should see them now: by the record, and by what Redis knows that rows do not say yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from queue_app.client import get_job, states_now
+from queue_app.dispatch import connection, unknown
+from queue_app.models import Job
+from queue_app.states import WAITING
+
+__all__ = ["get_job", "states_now", "waiting_for_task"]
+
+
+def waiting_for_task(jobs: Iterable[Job]) -> set[UUID]:
+    """Those of the jobs that wait for a worker that knows their task: each one that could have run them did not. Nobody
+    can say while Redis is away: then none."""
+    wanted: dict[str, dict[str, str]] = {}
+    for job in jobs:
+        if job.state in WAITING:
+            wanted.setdefault(job.queue, {})[str(job.pk)] = unknown.need_of(job.task, job.backend)
+    if not wanted:
+        return set()
+    try:
+        return {UUID(job_id) for job_id in unknown.parked(connection.client(), wanted)}
+    except connection.Unavailable:
+        return set()
