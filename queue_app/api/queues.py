@@ -12,7 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from queue_app.api.base import StaffView
-from queue_app.api.parsers import fields, reason_of, refuse_unknown
+from queue_app.api.bodies import ReasonSerializer
+from queue_app.api.parsers import refuse_unknown
 from queue_app.exceptions import InvalidOption
 from queue_app.names import check_queue
 from queue_app.operations import queues as operations
@@ -35,6 +36,7 @@ class QueueViewSet(StaffView, viewsets.ViewSet):
         "pause": Right.OPERATE_QUEUE,
         "resume": Right.OPERATE_QUEUE,
     }
+    bodies = {"pause": ReasonSerializer, "resume": ReasonSerializer}
     lookup_field = "name"
     lookup_value_regex = "[^/]+"
 
@@ -53,14 +55,14 @@ class QueueViewSet(StaffView, viewsets.ViewSet):
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, name: str) -> Response:
         """Let nothing of it start; enqueueing goes on."""
-        reason = reason_of(fields(request, ("reason",)))
+        reason = self.body().validated_data["reason"]
         operations.pause(self.actor, _name(name), reason=reason)
         return self._page_of(name)
 
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, name: str) -> Response:
         """Let it start jobs again."""
-        reason = reason_of(fields(request, ("reason",)))
+        reason = self.body().validated_data["reason"]
         operations.resume(self.actor, _name(name), reason=reason)
         return self._page_of(name)
 

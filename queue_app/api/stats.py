@@ -6,13 +6,14 @@ from dataclasses import asdict
 from typing import Any
 
 from rest_framework import viewsets
-from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from queue_app import clock
 from queue_app.api.base import StaffView
-from queue_app.api.parsers import refuse_unknown
+from queue_app.api.bodies import StrictSerializer
+from queue_app.api.fields import StrictBooleanField, StrictFloatField
+from queue_app.exceptions import InvalidOption
 from queue_app.maintenance import rates
 from queue_app.operations.actor import Right
 
@@ -20,33 +21,47 @@ from queue_app.operations.actor import Right
 SPAN, MOST = 300.0, 3_600.0
 
 
-class StatsViewSet(StaffView, viewsets.ViewSet):
-    """Figures of all queues. 503 while Redis, which keeps them, is away."""
-
-    rights = {"list": Right.VIEW_QUEUE}
-
-    def list(self, request: Request) -> Response:
-        """The latest figures and the throughput over the last `seconds`; on request, the samples of that time."""
-        given = request.query_params
-        refuse_unknown(given, ("seconds", "samples"))
-        seconds, samples = _seconds(given.get("seconds")), given.get("samples", "false")
-        if samples not in ("true", "false"):
-            raise ValidationError({"samples": [f"Use true or false, not {samples[:40]!r}."]})
-        return Response(_as_json(rates.over(seconds), samples == "true"))
-
-
-def _seconds(text: str | None) -> float:
-    if text is None:
-        return SPAN
+def _seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
     if not 1 <= seconds <= MOST:
-        raise ValidationError(
-            {"seconds": [f"Use a number of seconds from 1 to {MOST:g}, not {text[:40]!r}."]}
-        )
+        raise InvalidOption(f"Use a number of seconds from 1 to {MOST:g}, not {text[:40]!r}.")
     return seconds
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise InvalidOption(f"Use true or false, not {text[:40]!r}.")
+    return text == "true"
+
+
+class StatsQuery(StrictSerializer):
+    """The span, and whether its samples are told."""
+
+    seconds = StrictFloatField(
+        rule=_seconds,
+        min_value=1,
+        max_value=MOST,
+        default=SPAN,
+        help_text="The span that ends with the latest sample.",
+    )
+    samples = StrictBooleanField(
+        rule=_flag, default=False, help_text="With the samples that it is made from."
+    )
+
+
+class StatsViewSet(StaffView, viewsets.ViewSet):
+    """Figures of all queues. 503 while Redis, which keeps them, is away."""
+
+    rights = {"list": Right.VIEW_QUEUE}
+    queries = {"list": StatsQuery}
+
+    def list(self, request: Request) -> Response:
+        """The latest figures and the throughput over the last `seconds`; on request, the samples of that time."""
+        given = self.query()
+        return Response(_as_json(rates.over(given["seconds"]), given["samples"]))
 
 
 def _as_json(found: rates.Rates, samples: bool) -> dict[str, Any]:
