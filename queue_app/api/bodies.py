@@ -1,4 +1,4 @@
-"""What serializers of requests share."""
+"""What serializers of requests share, and those of answers that are no rows."""
 
 from __future__ import annotations
 
@@ -25,3 +25,13 @@ class ReasonSerializer(StrictSerializer):
     """The body of a verb about one row."""
 
     reason = ReasonField()
+
+
+class ReadOnlySerializer(serializers.Serializer[Any]):
+    """An answer: nothing of it can be sent."""
+
+    def get_fields(self) -> dict[str, Any]:
+        fields = super().get_fields()
+        for field in fields.values():
+            field.read_only = True
+        return fields

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
-from rest_framework import viewsets
+from rest_framework import serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from queue_app import clock
 from queue_app.api.base import StaffView
-from queue_app.api.bodies import StrictSerializer
-from queue_app.api.fields import StrictBooleanField, StrictFloatField
+from queue_app.api.bodies import ReadOnlySerializer, StrictSerializer
+from queue_app.api.fields import (
+    StrictBooleanField,
+    StrictCharField,
+    StrictDateTimeField,
+    StrictDictField,
+    StrictFloatField,
+    StrictIntegerField,
+)
 from queue_app.exceptions import InvalidOption
 from queue_app.maintenance import rates
 from queue_app.operations.actor import Right
@@ -52,45 +59,80 @@ class StatsQuery(StrictSerializer):
     )
 
 
+class EpochField(StrictDateTimeField):
+    """A time that is kept as epoch seconds."""
+
+    def to_representation(self, value: float) -> datetime:
+        return clock.from_seconds(value)
+
+
+class MillisecondsField(StrictFloatField):
+    """Seconds, to the millisecond."""
+
+    def to_representation(self, value: float) -> float:
+        return round(value, 3)
+
+
+class QueueRateSerializer(ReadOnlySerializer):
+    """A queue in the latest sample, and over the span."""
+
+    name = StrictCharField()
+    waiting = StrictIntegerField(source="now.waiting")
+    due_later = StrictIntegerField(source="now.due_later", help_text="Delayed, and their time is near.")
+    held = StrictIntegerField(source="now.held", help_text="Claimed and not settled.")
+    set_aside = StrictIntegerField(source="now.set_aside", help_text="No worker has known their task.")
+    oldest_waiting_seconds = StrictFloatField(source="now.oldest", allow_null=True)
+    ended = StrictDictField(child=serializers.IntegerField(), help_text="Attempts, by state.")
+    per_second = StrictDictField(
+        child=serializers.FloatField(), allow_null=True, help_text="The same for each second."
+    )
+    mean_run_seconds = StrictFloatField(source="mean_run", allow_null=True)
+
+
+class FiguresSerializer(ReadOnlySerializer):
+    """A queue in a sample."""
+
+    waiting = StrictIntegerField()
+    due_later = StrictIntegerField()
+    held = StrictIntegerField()
+    set_aside = StrictIntegerField()
+    oldest = StrictFloatField(allow_null=True)
+    ended = StrictDictField(child=serializers.IntegerField(), help_text="Attempts, by state.")
+    run_ms = StrictIntegerField(help_text="Milliseconds that these ran.")
+
+
+class SampleSerializer(ReadOnlySerializer):
+    """The queues at one moment, idle ones left out."""
+
+    at = EpochField()
+    seconds = StrictFloatField(help_text="The time before it that `ended` and `run_ms` are of.")
+    queues = serializers.DictField(child=FiguresSerializer(), help_text="By name.")
+
+
+class StatsSerializer(ReadOnlySerializer):
+    """The span; without its samples, if the context says so."""
+
+    at = EpochField(allow_null=True, help_text="When the latest sample was taken.")
+    seconds = MillisecondsField(help_text="How long the span really is.")
+    queues = QueueRateSerializer(source="lines", many=True)
+    samples = SampleSerializer(many=True, required=False)
+
+    def get_fields(self) -> dict[str, Any]:
+        fields = super().get_fields()
+        if not self.context.get("samples", True):
+            del fields["samples"]
+        return fields
+
+
 class StatsViewSet(StaffView, viewsets.ViewSet):
     """Figures of all queues. 503 while Redis, which keeps them, is away."""
 
+    serializer_class = StatsSerializer
     rights = {"list": Right.VIEW_QUEUE}
     queries = {"list": StatsQuery}
 
     def list(self, request: Request) -> Response:
         """The latest figures and the throughput over the last `seconds`; on request, the samples of that time."""
         given = self.query()
-        return Response(_as_json(rates.over(given["seconds"]), given["samples"]))
-
-
-def _as_json(found: rates.Rates, samples: bool) -> dict[str, Any]:
-    last = found.samples[-1] if found.samples else None
-    data: dict[str, Any] = {
-        "at": clock.from_seconds(last.at) if last else None,
-        "seconds": round(found.seconds, 3),
-        "queues": [
-            {
-                "name": line.name,
-                "waiting": line.now.waiting,
-                "due_later": line.now.due_later,
-                "held": line.now.held,
-                "set_aside": line.now.set_aside,
-                "oldest_waiting_seconds": line.now.oldest,
-                "ended": line.ended,
-                "per_second": line.per_second,
-                "mean_run_seconds": line.mean_run,
-            }
-            for line in found.lines
-        ],
-    }
-    if samples:
-        data["samples"] = [
-            {
-                "at": clock.from_seconds(sample.at),
-                "seconds": sample.seconds,
-                "queues": {name: asdict(one) for name, one in sample.queues.items()},
-            }
-            for sample in found.samples
-        ]
-    return data
+        found = rates.over(given["seconds"])
+        return Response(StatsSerializer(found, context={"samples": given["samples"]}).data)

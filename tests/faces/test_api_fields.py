@@ -11,7 +11,7 @@ from django.urls import get_resolver
 from rest_framework import serializers
 from rest_framework.metadata import SimpleMetadata
 
-from queue_app.api.bodies import StrictSerializer
+from queue_app.api.bodies import ReadOnlySerializer, StrictSerializer
 from queue_app.api.errors import not_found
 from queue_app.api.fields import Strict
 from tests.faces.test_api_rights import ROUTES, address_of, client_of
@@ -79,6 +79,15 @@ def test_a_field_without_a_type_would_be_found() -> None:
         many = Inner(many=True)
 
     assert vague(Outer()) == ["three", "many.one"]
+
+
+def test_answers_that_are_no_rows_are_declared_too() -> None:
+    declared = {view.serializer_class for view, _, _ in actions()}
+    answers = [one for one in declared if issubclass(one, ReadOnlySerializer)]
+    assert len(answers) == 3, "queues, stats and duties"
+    for serializer in answers:
+        fields = serializer().fields.values()
+        assert not vague(serializer()) and all(field.read_only for field in fields)
 
 
 @pytest.mark.parametrize(
