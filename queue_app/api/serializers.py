@@ -1,4 +1,4 @@
-"""Rows as JSON. What the API takes is in `submission`."""
+"""Rows as JSON. What the API takes, each view names in `bodies` and `queries`."""
 
 from __future__ import annotations
 
