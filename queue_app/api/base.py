@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from rest_framework.authentication import BasicAuthentication, SessionAuthentication
-from rest_framework.exceptions import AuthenticationFailed, NotFound
+from rest_framework.exceptions import AuthenticationFailed, NotFound, ParseError
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.permissions import SAFE_METHODS, BasePermission, IsAdminUser
 from rest_framework.renderers import JSONRenderer
@@ -17,6 +17,7 @@ from rest_framework.views import APIView
 
 from queue_app import clock, ids
 from queue_app.api import errors, origin
+from queue_app.api.bodies import StrictSerializer
 from queue_app.api.parsers import StrictJSONParser
 from queue_app.operations.actor import Actor, Right
 from queue_app.queries import search
@@ -55,11 +56,16 @@ class StaffView(APIView):
 
     Attributes:
         rights: action → the right that it needs; an action that is not there is refused.
+        bodies: action → the serializer of the body that it takes.
+        queries: action → the serializer of the query parameters that it takes.
     """
 
     authentication_classes = [Basic, SessionAuthentication]
     permission_classes = [IsAdminUser, HasRight]
+    action: str
     rights: Mapping[str, Right] = {}
+    bodies: Mapping[str, type[StrictSerializer]] = {}
+    queries: Mapping[str, type[StrictSerializer]] = {}
     parser_classes = [StrictJSONParser]
     renderer_classes = [JSONRenderer]
     throttle_classes = []
@@ -83,6 +89,34 @@ class StaffView(APIView):
         names."""
         may = self.actor.may(right)
         return {name: data[name] for name in data if may or name in ("id", "name", "url", *names)}
+
+    def body(self, **options: Any) -> Any:
+        """The serializer that `bodies` names for this action, with the body that was sent, valid.
+
+        Args:
+            options: of the serializer.
+
+        Raises:
+            ParseError: the body is no object.
+            ValidationError: names all fields that are wrong.
+        """
+        data = self.request.data
+        if not isinstance(data, Mapping):
+            raise ParseError("The body must be a JSON object.")
+        return self._valid(self.bodies, data, options)
+
+    def query(self) -> dict[str, Any]:
+        """The parameters of the query, as the serializer that `queries` names for this action has them.
+
+        Raises:
+            ValidationError: names all that are wrong.
+        """
+        return dict(self._valid(self.queries, self.request.query_params.dict(), {}).validated_data)
+
+    def _valid(self, serializers: Mapping[str, Any], data: Any, options: dict[str, Any]) -> Any:
+        serializer = serializers[self.action](data=data, **options)
+        serializer.is_valid(raise_exception=True)
+        return serializer
 
     @property
     def actor(self) -> Actor:

@@ -12,9 +12,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
+from queue_app.api.bodies import ReasonSerializer
 from queue_app.api.errors import Conflict
 from queue_app.api.filters import JobFilter
-from queue_app.api.parsers import fields, reason_of
 from queue_app.api.records import RecordList
 from queue_app.api.selection import JobSelection
 from queue_app.api.serializers import JobSerializer, JobSummarySerializer
@@ -38,6 +38,7 @@ class JobViewSet(RecordList[Job], mixins.CreateModelMixin, mixins.ListModelMixin
         "cancel": Right.OPERATE_JOB,
         "cancel_many": Right.OPERATE_JOB,
     }
+    bodies = {"create": JobSubmission, "cancel": ReasonSerializer, "cancel_many": JobSelection}
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Enqueue a job. 201, with its address in `Location`."""
@@ -60,7 +61,7 @@ class JobViewSet(RecordList[Job], mixins.CreateModelMixin, mixins.ListModelMixin
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
         """Cancel a job. 202 if it runs and will be interrupted; 409, with the reason, if it has ended."""
-        reason = reason_of(fields(request, ("reason",)))
+        reason = self.body().validated_data["reason"]
         job = get_job(pk)
         answer = operations.cancel(self.actor, [job.pk], reason=reason)
         if answer.refused:
@@ -71,10 +72,8 @@ class JobViewSet(RecordList[Job], mixins.CreateModelMixin, mixins.ListModelMixin
     @action(detail=False, methods=["post"], url_path="cancel", url_name="cancel-many")
     def cancel_many(self, request: Request) -> Response:
         """Cancel many, oldest first: `{ids}`, or `{task, queue, state, limit}`, `reason` and `dry_run`."""
-        given = fields(request, (*JobSelection().fields, "reason"))
-        reason, chosen = reason_of(given), JobSelection(data=given)
-        chosen.is_valid(raise_exception=True)
-        rows, limit = chosen.rows(), chosen.validated_data["limit"]
+        chosen: JobSelection = self.body()
+        rows, limit, reason = chosen.rows(), chosen.validated_data["limit"], chosen.validated_data["reason"]
         if chosen.validated_data["dry_run"]:
             count = operations.count_matching(self.actor, rows, limit=limit)
             return Response({"dry_run": True, "would_cancel": count})

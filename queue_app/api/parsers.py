@@ -9,11 +9,9 @@ from typing import IO, Any
 
 from rest_framework.exceptions import ParseError, ValidationError
 from rest_framework.parsers import BaseParser
-from rest_framework.request import Request
 
 from queue_app import conf
 from queue_app.api.errors import TooLarge
-from queue_app.operations.audit import REASON
 
 #: An escaped character has six bytes for one; beside the arguments there is little to say.
 ESCAPED = 6
@@ -85,33 +83,6 @@ def _has_surrogate(value: Any) -> bool:
         elif isinstance(one, dict):
             todo += (*one, *one.values())
     return False
-
-
-def fields(request: Request, known: tuple[str, ...] = ()) -> Mapping[str, Any]:
-    """The body of a request for an action, an object with at most the fields of `known`.
-
-    Raises:
-        ValidationError: names a field that there is not, with the one that was probably meant.
-    """
-    data = request.data
-    if not isinstance(data, Mapping):
-        raise ParseError("The body must be a JSON object.")
-    refuse_unknown(data, known)
-    return data
-
-
-def reason_of(given: Mapping[str, Any]) -> str:
-    """Why a verb is asked for: the field `reason`, which may be left out or null.
-
-    Raises:
-        ValidationError: it is no text, or too long.
-    """
-    text = given.get("reason")
-    if text is None:
-        return ""
-    if not isinstance(text, str) or len(text) > REASON or "\x00" in text:
-        raise ValidationError({"reason": [f"Use text of at most {REASON} characters."]})
-    return text
 
 
 def refuse_unknown(given: Mapping[str, Any], known: tuple[str, ...]) -> None:

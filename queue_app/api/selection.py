@@ -8,6 +8,8 @@ from django.db.models import QuerySet
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError
 
+from queue_app.api.bodies import StrictSerializer
+from queue_app.api.fields import ReasonField
 from queue_app.api.parsers import LIMIT, MOST
 from queue_app.models import Job
 from queue_app.operations.audit import chosen_ids
@@ -17,15 +19,22 @@ from queue_app.states import UNFINISHED, JobState
 CHOOSING = ("ids", "task", "queue", "state")
 
 
-class JobSelection(serializers.Serializer[Any]):
+class JobSelection(StrictSerializer):
     """Unfinished jobs, by their ids or by what they are."""
 
-    ids = serializers.ListField(child=serializers.UUIDField(), required=False, max_length=MOST)
-    task = serializers.CharField(max_length=255, required=False)
-    queue = serializers.CharField(max_length=64, required=False)
-    state = serializers.ChoiceField(choices=sorted(map(str, UNFINISHED)), required=False)
-    limit = serializers.IntegerField(min_value=1, max_value=MOST, default=LIMIT)
-    dry_run = serializers.BooleanField(default=False)
+    ids = serializers.ListField(
+        child=serializers.UUIDField(), required=False, max_length=MOST, help_text="Ids of jobs."
+    )
+    task = serializers.CharField(max_length=255, required=False, help_text="Dotted path of their task.")
+    queue = serializers.CharField(max_length=64, required=False, help_text="The queue that they are in.")
+    state = serializers.ChoiceField(
+        choices=sorted(map(str, UNFINISHED)), required=False, help_text="The state that they are in."
+    )
+    limit = serializers.IntegerField(
+        min_value=1, max_value=MOST, default=LIMIT, help_text="At most so many, the oldest."
+    )
+    dry_run = serializers.BooleanField(default=False, help_text="Only count them.")
+    reason = ReasonField()
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if not any(name in attrs for name in CHOOSING):

@@ -1,4 +1,4 @@
-"""Rows as JSON. What the API takes is in `submission`."""
+"""Rows as JSON. What the API takes, each view names in `bodies` and `queries`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rest_framework.reverse import reverse
 
 from queue_app import serialization
 from queue_app.models import Attempt, DeadLetter, Job, Worker
+from queue_app.models.worker import WORKER_STATUSES
 from queue_app.queries.payload import MASK, MASKED
 
 #: Attempts of one job that its page shows, the latest of them.
@@ -191,7 +192,7 @@ class WorkerSerializer(serializers.ModelSerializer[Worker]):
     """A worker, and what its heartbeat and claims say of it."""
 
     url = serializers.HyperlinkedIdentityField(view_name="queue_app_api:worker-detail")
-    status = serializers.ReadOnlyField()
+    status = serializers.ChoiceField(choices=WORKER_STATUSES, read_only=True)
 
     class Meta:
         model = Worker

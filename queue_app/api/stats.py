@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
-from rest_framework import viewsets
-from rest_framework.exceptions import ValidationError
+from rest_framework import serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from queue_app import clock
 from queue_app.api.base import StaffView
-from queue_app.api.parsers import refuse_unknown
+from queue_app.api.bodies import ReadOnlySerializer, StrictSerializer
+from queue_app.api.fields import (
+    StrictBooleanField,
+    StrictCharField,
+    StrictDateTimeField,
+    StrictDictField,
+    StrictFloatField,
+    StrictIntegerField,
+)
+from queue_app.exceptions import InvalidOption
 from queue_app.operations.actor import Right
 from queue_app.queries import stats
 
@@ -20,62 +28,111 @@ from queue_app.queries import stats
 SPAN, MOST = 300.0, 3_600.0
 
 
-class StatsViewSet(StaffView, viewsets.ViewSet):
-    """Figures of all queues. 503 while Redis, which keeps them, is away."""
-
-    rights = {"list": Right.VIEW_QUEUE}
-
-    def list(self, request: Request) -> Response:
-        """The latest figures and the throughput over the last `seconds`; on request, the samples of that time."""
-        given = request.query_params
-        refuse_unknown(given, ("seconds", "samples"))
-        seconds, samples = _seconds(given.get("seconds")), given.get("samples", "false")
-        if samples not in ("true", "false"):
-            raise ValidationError({"samples": [f"Use true or false, not {samples[:40]!r}."]})
-        return Response(_as_json(stats.over(seconds), samples == "true"))
-
-
-def _seconds(text: str | None) -> float:
-    if text is None:
-        return SPAN
+def _seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
     if not 1 <= seconds <= MOST:
-        raise ValidationError(
-            {"seconds": [f"Use a number of seconds from 1 to {MOST:g}, not {text[:40]!r}."]}
-        )
+        raise InvalidOption(f"Use a number of seconds from 1 to {MOST:g}, not {text[:40]!r}.")
     return seconds
 
 
-def _as_json(found: stats.Rates, samples: bool) -> dict[str, Any]:
-    last = found.samples[-1] if found.samples else None
-    data: dict[str, Any] = {
-        "at": clock.from_seconds(last.at) if last else None,
-        "seconds": round(found.seconds, 3),
-        "queues": [
-            {
-                "name": line.name,
-                "waiting": line.now.waiting,
-                "due_later": line.now.due_later,
-                "held": line.now.held,
-                "set_aside": line.now.set_aside,
-                "oldest_waiting_seconds": line.now.oldest,
-                "ended": line.ended,
-                "per_second": line.per_second,
-                "mean_run_seconds": line.mean_run,
-            }
-            for line in found.lines
-        ],
-    }
-    if samples:
-        data["samples"] = [
-            {
-                "at": clock.from_seconds(sample.at),
-                "seconds": sample.seconds,
-                "queues": {name: asdict(one) for name, one in sample.queues.items()},
-            }
-            for sample in found.samples
-        ]
-    return data
+def _flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise InvalidOption(f"Use true or false, not {text[:40]!r}.")
+    return text == "true"
+
+
+class StatsQuery(StrictSerializer):
+    """The span, and whether its samples are told."""
+
+    seconds = StrictFloatField(
+        rule=_seconds,
+        min_value=1,
+        max_value=MOST,
+        default=SPAN,
+        help_text="The span that ends with the latest sample.",
+    )
+    samples = StrictBooleanField(
+        rule=_flag, default=False, help_text="With the samples that it is made from."
+    )
+
+
+class EpochField(StrictDateTimeField):
+    """A time that is kept as epoch seconds."""
+
+    def to_representation(self, value: float) -> datetime:
+        return clock.from_seconds(value)
+
+
+class MillisecondsField(StrictFloatField):
+    """Seconds, to the millisecond."""
+
+    def to_representation(self, value: float) -> float:
+        return round(value, 3)
+
+
+class QueueRateSerializer(ReadOnlySerializer):
+    """A queue in the latest sample, and over the span."""
+
+    name = StrictCharField()
+    waiting = StrictIntegerField(source="now.waiting")
+    due_later = StrictIntegerField(source="now.due_later", help_text="Delayed, and their time is near.")
+    held = StrictIntegerField(source="now.held", help_text="Claimed and not settled.")
+    set_aside = StrictIntegerField(source="now.set_aside", help_text="No worker has known their task.")
+    oldest_waiting_seconds = StrictFloatField(source="now.oldest", allow_null=True)
+    ended = StrictDictField(child=serializers.IntegerField(), help_text="Attempts, by state.")
+    per_second = StrictDictField(
+        child=serializers.FloatField(), allow_null=True, help_text="The same for each second."
+    )
+    mean_run_seconds = StrictFloatField(source="mean_run", allow_null=True)
+
+
+class FiguresSerializer(ReadOnlySerializer):
+    """A queue in a sample."""
+
+    waiting = StrictIntegerField()
+    due_later = StrictIntegerField()
+    held = StrictIntegerField()
+    set_aside = StrictIntegerField()
+    oldest = StrictFloatField(allow_null=True)
+    ended = StrictDictField(child=serializers.IntegerField(), help_text="Attempts, by state.")
+    run_ms = StrictIntegerField(help_text="Milliseconds that these ran.")
+
+
+class SampleSerializer(ReadOnlySerializer):
+    """The queues at one moment, idle ones left out."""
+
+    at = EpochField()
+    seconds = StrictFloatField(help_text="The time before it that `ended` and `run_ms` are of.")
+    queues = serializers.DictField(child=FiguresSerializer(), help_text="By name.")
+
+
+class StatsSerializer(ReadOnlySerializer):
+    """The span; without its samples, if the context says so."""
+
+    at = EpochField(allow_null=True, help_text="When the latest sample was taken.")
+    seconds = MillisecondsField(help_text="How long the span really is.")
+    queues = QueueRateSerializer(source="lines", many=True)
+    samples = SampleSerializer(many=True, required=False)
+
+    def get_fields(self) -> dict[str, Any]:
+        fields = super().get_fields()
+        if not self.context.get("samples", True):
+            del fields["samples"]
+        return fields
+
+
+class StatsViewSet(StaffView, viewsets.ViewSet):
+    """Figures of all queues. 503 while Redis, which keeps them, is away."""
+
+    serializer_class = StatsSerializer
+    rights = {"list": Right.VIEW_QUEUE}
+    queries = {"list": StatsQuery}
+
+    def list(self, request: Request) -> Response:
+        """The latest figures and the throughput over the last `seconds`; on request, the samples of that time."""
+        given = self.query()
+        found = stats.over(given["seconds"])
+        return Response(StatsSerializer(found, context={"samples": given["samples"]}).data)

@@ -9,8 +9,17 @@ from typing import Any
 from django.utils.dateparse import parse_datetime
 from rest_framework import serializers
 
-from queue_app import conf, names, options, registry, serialization
-from queue_app.api.parsers import refuse_unknown
+from queue_app import clock, conf, names, options, registry, serialization
+from queue_app.api.bodies import StrictSerializer
+from queue_app.api.fields import (
+    PriorityField,
+    StrictCharField,
+    StrictDateTimeField,
+    StrictDictField,
+    StrictFloatField,
+    StrictIntegerField,
+    StrictListField,
+)
 from queue_app.exceptions import InvalidArguments, InvalidOption, UnknownTask
 
 #: Field of the API → option of `Task.using`.
@@ -21,107 +30,27 @@ OPTIONS = {
     "max_attempts": "max_attempts",
     "timeout": "timeout",
 }
-FIELDS = ("task", "args", "kwargs", *OPTIONS)
 
 
-class Given(serializers.Field[Any, Any, Any, Any]):
-    """A value as it was sent: the rules are those of `queue_app`, which convert nothing."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        return data
-
-    def to_representation(self, value: Any) -> Any:
-        return value
-
-
-class JobSubmission(serializers.Serializer[Any]):
-    """`{task, args, kwargs, queue, priority, run_after, max_attempts, timeout}`."""
-
-    task = Given()
-    args = Given(required=False)
-    kwargs = Given(required=False)
-    queue = Given(required=False, allow_null=True)
-    priority = Given(required=False, allow_null=True)
-    run_after = Given(required=False, allow_null=True)
-    max_attempts = Given(required=False, allow_null=True)
-    timeout = Given(required=False, allow_null=True)
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict):
-            refuse_unknown(data, FIELDS)
-        return super().to_internal_value(data)
-
-    def validate_task(self, value: Any) -> Any:
-        return task_named(value)
-
-    def validate_args(self, value: Any) -> list[Any]:
-        if not isinstance(value, list):
-            raise serializers.ValidationError("Positional arguments are a list, such as [1, 2].")
-        return value
-
-    def validate_kwargs(self, value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise serializers.ValidationError('Keyword arguments are an object, such as {"x": 1}.')
-        return value
-
-    def validate_queue(self, value: Any) -> Any:
-        return None if value is None else _ask(names.check_queue, value)
-
-    def validate_priority(self, value: Any) -> Any:
-        return None if value is None else _ask(names.priority_of, value)
-
-    def validate_run_after(self, value: Any) -> datetime | None:
-        return moment(value) if isinstance(value, str) else _ask(options.run_after, value)
-
-    def validate_max_attempts(self, value: Any) -> Any:
-        _ask(options.whole, "max_attempts", value)
-        return value
-
-    def validate_timeout(self, value: Any) -> Any:
-        _ask(options.seconds, "timeout", value)
-        return value
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """The task with its options, and arguments that fit it."""
-        task, found = attrs["task"], {}
-        for name, option in OPTIONS.items():
-            if (value := attrs.get(name)) is None:
-                continue
-            try:
-                task = task.using(**{option: value})
-            except TypeError:  # a Task of the standard, without our options
-                found[name] = ["Tasks that were declared for another backend do not take this."]
-            except Exception as error:  # the backend's word: InvalidTask, or a rule of its own
-                found[name] = [str(error)]
-        args, kwargs = attrs.get("args", []), attrs.get("kwargs", {})
-        found |= _wrong_arguments(task, args, kwargs)
-        if found:
-            raise serializers.ValidationError(found)
-        return {"task": task, "args": args, "kwargs": kwargs}
-
-
-def _ask(rule: Any, *values: Any) -> Any:
-    try:
-        return rule(*values)
-    except InvalidOption as error:
-        raise serializers.ValidationError(str(error)) from None
-
-
-def moment(text: str) -> datetime:
-    """A time of the API: ISO 8601 with a time zone.
+def moment(value: Any) -> datetime | None:
+    """A time of the API: ISO 8601 with a time zone, or a delay in seconds.
 
     Raises:
-        ValidationError: it is not, or too far away.
+        ValidationError: it is neither.
+        InvalidOption: it is too far away.
     """
+    if not isinstance(value, str):
+        return options.run_after(value)
     try:
-        found = parse_datetime(text)
+        found = parse_datetime(value)
     except ValueError:
         found = None
     if found is None or found.tzinfo is None:
         raise serializers.ValidationError(
             "Use an ISO 8601 time with its zone, such as 2030-01-31T08:00:00Z, or a delay in seconds."
         )
-    return _ask(options.run_after, found).astimezone(UTC)
+    options.run_after(found)
+    return found.astimezone(UTC)
 
 
 def task_named(name: Any) -> Any:
@@ -144,6 +73,84 @@ def task_named(name: Any) -> Any:
             f"{name!r} runs on the backend {registry.alias_of(task)!r}, which is not this queue."
         )
     return task
+
+
+def _positional(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise InvalidOption("Positional arguments are a list, such as [1, 2].")
+    return value
+
+
+def _keyword(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidOption('Keyword arguments are an object, such as {"x": 1}.')
+    return value
+
+
+def _max_attempts(value: Any) -> Any:
+    options.whole("max_attempts", value)
+    return value
+
+
+def _timeout(value: Any) -> Any:
+    options.seconds("timeout", value)
+    return value
+
+
+class JobSubmission(StrictSerializer):
+    """A job to enqueue; options that are left out or null are the task's."""
+
+    task = StrictCharField(rule=task_named, max_length=255, help_text="Dotted path of a task.")
+    args = StrictListField(rule=_positional, required=False, help_text="Positional arguments.")
+    kwargs = StrictDictField(rule=_keyword, required=False, help_text="Keyword arguments.")
+    queue = StrictCharField(
+        rule=names.check_queue,
+        max_length=64,
+        required=False,
+        allow_null=True,
+        help_text=names.QUEUE_NAME_HELP,
+    )
+    priority = PriorityField()
+    run_after = StrictDateTimeField(
+        rule=moment,
+        required=False,
+        allow_null=True,
+        help_text="An ISO 8601 time with its zone; or a number: a delay in seconds.",
+    )
+    max_attempts = StrictIntegerField(
+        rule=_max_attempts,
+        min_value=1,
+        max_value=1000,
+        required=False,
+        allow_null=True,
+        help_text="How many attempts may fail in all.",
+    )
+    timeout = StrictFloatField(
+        rule=_timeout,
+        min_value=0.01,
+        max_value=clock.LONGEST,
+        required=False,
+        allow_null=True,
+        help_text="Seconds that an attempt may take.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """The task with its options, and arguments that fit it."""
+        task, found = attrs["task"], {}
+        for name, option in OPTIONS.items():
+            if (value := attrs.get(name)) is None:
+                continue
+            try:
+                task = task.using(**{option: value})
+            except TypeError:  # a Task of the standard, without our options
+                found[name] = ["Tasks that were declared for another backend do not take this."]
+            except Exception as error:  # the backend's word: InvalidTask, or a rule of its own
+                found[name] = [str(error)]
+        args, kwargs = attrs.get("args", []), attrs.get("kwargs", {})
+        found |= _wrong_arguments(task, args, kwargs)
+        if found:
+            raise serializers.ValidationError(found)
+        return {"task": task, "args": args, "kwargs": kwargs}
 
 
 def _wrong_arguments(task: Any, args: list[Any], kwargs: dict[str, Any]) -> dict[str, list[str]]:

@@ -33,6 +33,31 @@ class Line:
         return _time(self.history.at)
 
     @property
+    def seconds(self) -> float | None:
+        """How long the last run took; None before the first."""
+        return self.history.seconds if self.history.at else None
+
+    @property
+    def count(self) -> int | None:
+        """How many rows or jobs the last run touched; None before the first."""
+        return self.history.count if self.history.at else None
+
+    @property
+    def leader(self) -> str | None:
+        """Who did the last run."""
+        return self.history.leader or None
+
+    @property
+    def host(self) -> str | None:
+        """Where the last run was done, as `host:pid`."""
+        return self.history.host or None
+
+    @property
+    def error(self) -> str | None:
+        """The last error."""
+        return self.history.error or None
+
+    @property
     def good_at(self) -> datetime | None:
         """When the last run without an error began."""
         return _time(self.history.good_at)

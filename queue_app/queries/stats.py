@@ -41,6 +41,11 @@ class Rates:
     lines: list[Line]
     samples: list[Sample]
 
+    @property
+    def at(self) -> float | None:
+        """Epoch seconds of the latest sample; None when none is kept."""
+        return self.samples[-1].at if self.samples else None
+
 
 def over(seconds: float, timeout: float = 5.0) -> Rates:
     """What happened in the last so many seconds, up to the latest sample; one round trip.

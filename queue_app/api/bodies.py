@@ -1,0 +1,37 @@
+"""What serializers of requests share, and those of answers that are no rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.fields import empty
+
+from queue_app.api.fields import ReasonField
+from queue_app.api.parsers import refuse_unknown
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """A body, or the parameters of a query. Names that there are not are answered, instead of ignored."""
+
+    def run_validation(self, data: Any = empty) -> Any:
+        if isinstance(data, Mapping):
+            refuse_unknown(data, tuple(self.fields))
+        return super().run_validation(data)
+
+
+class ReasonSerializer(StrictSerializer):
+    """The body of a verb about one row."""
+
+    reason = ReasonField()
+
+
+class ReadOnlySerializer(serializers.Serializer[Any]):
+    """An answer: nothing of it can be sent."""
+
+    def get_fields(self) -> dict[str, Any]:
+        fields = super().get_fields()
+        for field in fields.values():
+            field.read_only = True
+        return fields
