@@ -79,10 +79,11 @@ def _queue_keys(queue: str) -> list[str]:
 
 def _batches(first: list[str], entries: Sequence[Entry]) -> Iterable[list[str]]:
     words, size = list(first), 0
+    full = len(first) + 3 * PUSH_CHUNK
     for job_id, at, text in entries:
         words += (job_id, repr(at) if at else "0", text)
         size += len(text)
-        if size >= PUSH_CHARACTERS or len(words) >= 3 * PUSH_CHUNK:
+        if size >= PUSH_CHARACTERS or len(words) >= full:
             yield words
             words, size = list(first), 0
     if len(words) > len(first):
