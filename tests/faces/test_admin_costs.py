@@ -34,14 +34,13 @@ TABLE = Table("""
    6   6   0  deadletter history GET
   19  17   2  deadletter replay_letters ACTION
   18  16   4  deadletter replay_letters ACTION, 30 rows  # trips as of the API's replay
-  14  14   5  job cancel_jobs ACTION
-  13  13  63  job cancel_jobs ACTION, 30 rows  # one for each queue; the rest is the list
+  14  14   4  job cancel_jobs ACTION
+  13  13  33  job cancel_jobs ACTION, 30 rows  # one for each queue, and those of the list
    7   7   2  job change GET
-   6   6   5  job changelist GET
-   6   6  35  job changelist GET, 30 rows  # one for each queue on the page
+   6   6   3  job changelist GET
    6   6   0  job history GET
-  21  19   7  job replay_jobs ACTION
-  20  18  39  job replay_jobs ACTION, 30 rows  # the same, and as of the API's replay
+  21  19   5  job replay_jobs ACTION
+  20  18   7  job replay_jobs ACTION, 30 rows  # as of the API's replay, and those of the list
    4   4   0  queue add GET
   12  12   0  queue add POST
    5   5   0  queue change GET

@@ -29,8 +29,7 @@ TABLE = Table("""
    6   6   0  dead-letters/{letter}/ GET
   20  18   2  dead-letters/{letter}/requeue/ POST
    4   4   2  duties/ GET
-   5   5   5  jobs/ GET
-   5   5  22  jobs/ GET, 30 rows  # one for each queue on the page
+   5   5   3  jobs/ GET
    6   6   3  jobs/ POST
    8   6   3  jobs/ POST, Django 5.2
   15  15   1  jobs/cancel/ POST
