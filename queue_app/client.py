@@ -61,26 +61,30 @@ def state_now(job: Job) -> JobState:
 
 
 def states_now(jobs: Iterable[Job]) -> dict[UUID, JobState]:
-    """`state_now` of many jobs, with a round trip for each queue and not for each job.
+    """`state_now` of many jobs, with two round trips.
 
     The objects of those found running are brought up to date as well: worker, start of the attempt. Nothing is saved.
     """
     states: dict[UUID, JobState] = {}
-    waiting: dict[str, dict[str, Job]] = {}
+    waiting: dict[str, Job] = {}
+    by_queue: dict[str, list[str]] = {}
     for job in jobs:
         states[job.pk] = JobState(job.state)
         if job.state in WAITING:
-            waiting.setdefault(job.queue, {})[str(job.pk)] = job
+            waiting[str(job.pk)] = job
+            by_queue.setdefault(job.queue, []).append(str(job.pk))
+    if not waiting:
+        return states
     try:
-        for queue, by_id in waiting.items():
-            for job_id, held in queues.holders_of(connection.client(), queue, list(by_id)).items():
-                job = by_id[job_id]
-                states[job.pk] = JobState.RUNNING
-                job.worker_id = UUID(workers.owner(held.holder))
-                job.last_attempted_at = clock.from_seconds(held.since)
-                job.started_at = job.started_at or job.last_attempted_at
+        found = queues.holders_of(connection.client(), by_queue)
     except connection.Unavailable:
-        pass
+        return states
+    for job_id, held in found.items():
+        job = waiting[job_id]
+        states[job.pk] = JobState.RUNNING
+        job.worker_id = UUID(workers.owner(held.holder))
+        job.last_attempted_at = clock.from_seconds(held.since)
+        job.started_at = job.started_at or job.last_attempted_at
     return states
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import django
 import pytest
 import redis
 
+from queue_app.models import Job
 from tests import run
 from tests.support.leaks import undocumented_keys
+from tests.support.page_costs import Cost, Table, measured
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
 
@@ -116,3 +119,60 @@ def test_all_legs_run_at_once_and_show_all_they_say(capfd: pytest.CaptureFixture
         < said.index("tests on postgresql ──")
         < said.index("tests on workers ──")
     )
+
+
+@pytest.mark.django_db
+def test_statements_and_round_trips_are_counted(clean_redis: redis.Redis) -> None:
+    clean_redis.ping()  # it is connected now
+    with measured() as costs:
+        assert not Job.objects.exists()
+        with clean_redis.pipeline() as pipe:
+            pipe.get("a").get("b").execute()
+        clean_redis.get("c")
+    assert costs == [Cost(sql=1, trips=2)]
+
+
+@pytest.mark.parametrize(
+    "name,few,many,said",
+    [
+        ("a GET", Cost(4, 1), Cost(4, 1), None),
+        ("b GET", Cost(4, 0), Cost(33, 2), None),
+        (
+            "a GET",
+            Cost(4, 1),
+            Cost(33, 1),
+            "   4   5   1  a GET  # why\n  33   ?   1  a GET, 30 rows\n  instead of",
+        ),
+        ("a GET", Cost(6, 2), Cost(6, 2), "   6   5   2  a GET  # why\n  instead of\n4 5 1 a GET # why"),
+        (
+            "b GET",
+            Cost(4, 0),
+            Cost(4, 0),
+            "   4   5   0  b GET\n  instead of\n4 5 0 b GET\n33 34 2 b GET, 30 rows",
+        ),
+        ("c GET", Cost(7, 0), Cost(7, 0), "   7   ?   0  c GET"),
+    ],
+)
+def test_a_cost_that_differs_is_told_as_the_line_to_write(
+    name: str, few: Cost, many: Cost, said: str | None
+) -> None:
+    table = Table("4 5 1 a GET # why\n 4 5 0 b GET\n 33 34 2 b GET, 30 rows")
+    assert table.names == {"a GET", "b GET"}
+    if said is None:
+        return table.compare({name: few}, {name: many})
+    with pytest.raises(AssertionError) as caught:
+        table.compare({name: few}, {name: many})
+    assert said in str(caught.value)
+
+
+def test_a_line_of_a_version_counts_there_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "4 4 0 a GET\n6 6 0 a GET, Django 5.2"
+    for version, sql in (("5.2.19", 6), ("5.20", 4), ("6.1.3", 4)):
+        monkeypatch.setattr(django, "get_version", lambda version=version: version)
+        Table(text).compare({"a GET": Cost(sql, 0)}, {"a GET": Cost(sql, 0)})
+
+
+@pytest.mark.parametrize("text", ["1 1 1 b GET\n1 1 1 a GET", "1 1 1 a GET\n2 1 1 a GET"])
+def test_a_table_of_costs_is_in_order(text: str) -> None:
+    with pytest.raises(AssertionError):
+        Table(text)

@@ -79,10 +79,11 @@ def _queue_keys(queue: str) -> list[str]:
 
 def _batches(first: list[str], entries: Sequence[Entry]) -> Iterable[list[str]]:
     words, size = list(first), 0
+    full = len(first) + 3 * PUSH_CHUNK
     for job_id, at, text in entries:
         words += (job_id, repr(at) if at else "0", text)
         size += len(text)
-        if size >= PUSH_CHARACTERS or len(words) >= 3 * PUSH_CHUNK:
+        if size >= PUSH_CHARACTERS or len(words) >= full:
             yield words
             words, size = list(first), 0
     if len(words) > len(first):
@@ -199,21 +200,28 @@ class Held(NamedTuple):
     since: float
 
 
-def holders_of(
-    client: redis.Redis, queue: str, ids: Sequence[str], *, withdraw: bool = False
-) -> dict[str, Held]:
-    """Which children hold these jobs, and since when.
+def holders_of(client: redis.Redis, by_queue: Mapping[str, Sequence[str]]) -> dict[str, Held]:
+    """Which children hold these jobs, and since when. Two round trips, however many queues.
 
     Args:
-        withdraw: also take those that no child holds out of the queue, in the same step, and keep them out.
+        by_queue: queue → ids.
 
     Returns:
         For the ids that are held.
+    """
+    return _held(_find(client, by_queue, "look"))
+
+
+def withdraw(client: redis.Redis, queue: str, ids: Sequence[str]) -> dict[str, Held]:
+    """Take those of these jobs that no child holds out of the queue, and keep them out.
+
+    Returns:
+        Who holds which of the others.
 
     Raises:
-        DataLost: with `withdraw`, and it is not known at present what runs. Nothing was taken out.
+        DataLost: it is not known at present what runs. Nothing was taken out.
     """
-    return _held(_find(client, queue, ids, "withdraw" if withdraw else "look"))
+    return _held(_find(client, {queue: ids}, "withdraw"))
 
 
 def forbid(client: redis.Redis, queue: str, ids: Sequence[str]) -> dict[str, Held]:
@@ -223,7 +231,7 @@ def forbid(client: redis.Redis, queue: str, ids: Sequence[str]) -> dict[str, Hel
     Returns:
         Who holds which, for the ids that are held.
     """
-    return _held(_find(client, queue, ids, "forbid"))
+    return _held(_find(client, {queue: ids}, "forbid"))
 
 
 def forbidden(client: redis.Redis, queue: str, ids: Sequence[str]) -> list[str]:
@@ -268,13 +276,15 @@ def missing(client: redis.Redis, by_queue: Mapping[str, Sequence[str]]) -> dict[
     return found
 
 
-def _find(client: redis.Redis, queue: str, ids: Sequence[str], mode: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for start in range(0, len(ids), CHUNK):
-        part = ids[start : start + CHUNK]
-        _, *answer = scripts.find(client, keys.for_find(queue), [keys.base(queue), mode, *part])
-        found.update(zip(part, answer, strict=True))
-    return found
+def _find(client: redis.Redis, by_queue: Mapping[str, Sequence[str]], mode: str) -> dict[str, str]:
+    calls: list[tuple[list[str], list[str]]] = []
+    for queue, ids in by_queue.items():
+        for start in range(0, len(ids), CHUNK):
+            part = ids[start : start + CHUNK]
+            calls.append((keys.for_find(queue), [keys.base(queue), mode, *part]))
+    answers = scripts.many(client, scripts.find, calls)
+    asked = (job_id for _, (_, _, *part) in calls for job_id in part)
+    return dict(zip(asked, (place for _, *places in answers for place in places), strict=True))
 
 
 def hold(client: redis.Redis, queue: str, holder: str, at: float, bodies: dict[str, str]) -> None:

@@ -56,7 +56,7 @@ def end_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
     for queue, part in waiting.items():
         found = [str(job.pk) for job in part]
         try:
-            held = set(queues.holders_of(connection.client(), queue, found, withdraw=True))
+            held = set(queues.withdraw(connection.client(), queue, found))
         except connection.DataLost:
             # It is not known what runs. Without a living worker nothing does, and tombstones keep it so.
             if Worker.objects.using(using).living().exists():

@@ -82,7 +82,7 @@ def test_a_keeper_that_replaces_one_that_died_meanwhile_announces_what_runs(
     assert not listing.holders(client, ["default"])
     process.signal(signal.SIGCONT)
     process.wait_for("it is replaced")
-    wait_until(lambda: queues.holders_of(client, "default", [job_id]), 10, "what runs is announced")
+    wait_until(lambda: queues.holders_of(client, {"default": [job_id]}), 10, "what runs is announced")
     (tmp_path / "release").touch()
     assert wait_for_end([job_id]) == ["succeeded"]
     assert len(lines(tmp_path, "started")) == 1 == Attempt.objects.count()

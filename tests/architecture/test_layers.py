@@ -12,8 +12,8 @@ from tests.architecture.imports import Import, all_imports, imports_of, modules
 
 #: From the top down. A new module must be given its place here.
 LAYERS = {
-    "words": "states exceptions masking logformat conf clock ids names fingerprint signals serialization retry cron"
-    " domain",
+    "words": "states exceptions masking logformat setting_values conf clock ids names fingerprint signals"
+    " serialization retry cron domain",
     "declaring": "sensitive options registry context",
     "record": "models migrations",
     "dispatch": "dispatch",

@@ -29,7 +29,7 @@ delays = st.sampled_from([None, None, 0.0, 0.5, 1.0, 7.25])
 
 def holding(client: redis.Redis, ids: list[str], *, withdraw: bool = False) -> dict[str, str]:
     """id → the name of its holder."""
-    found = queues.holders_of(client, QUEUE, ids, withdraw=withdraw)
+    found = queues.withdraw(client, QUEUE, ids) if withdraw else queues.holders_of(client, {QUEUE: ids})
     return {job_id: held.holder for job_id, held in found.items()}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import django
 import pytest
 import redis
 from django.db import connection
@@ -38,12 +39,19 @@ class Cost(NamedTuple):
     commands: int
 
 
+#: SQLite in larger statements, and without a transaction around a single one, is what Django 6 brings.
+DATABASE = (
+    "sqlite, Django 5" if connection.vendor == "sqlite" and django.VERSION < (6, 0) else connection.vendor
+)
+
 #: Database and number of jobs → enqueue, claim, record, acknowledge. The same for both kinds of task.
 COSTS = {
     ("postgresql", 1): [Cost(1, 1, 12), Cost(0, 1, 20), Cost(4, 0, 0), Cost(0, 1, 9)],
-    ("postgresql", 500): [Cost(1, 2, 28), Cost(0, 1, 20), Cost(4, 0, 0), Cost(0, 1, 9)],
-    ("sqlite", 1): [Cost(3, 1, 12), Cost(0, 1, 20), Cost(5, 0, 0), Cost(0, 1, 9)],
-    ("sqlite", 500): [Cost(15, 2, 28), Cost(0, 1, 20), Cost(23, 0, 0), Cost(0, 1, 9)],
+    ("postgresql", 500): [Cost(1, 1, 19), Cost(0, 1, 20), Cost(4, 0, 0), Cost(0, 1, 9)],
+    ("sqlite", 1): [Cost(1, 1, 12), Cost(0, 1, 20), Cost(5, 0, 0), Cost(0, 1, 9)],
+    ("sqlite", 500): [Cost(5, 1, 19), Cost(0, 1, 20), Cost(11, 0, 0), Cost(0, 1, 9)],
+    ("sqlite, Django 5", 1): [Cost(3, 1, 12), Cost(0, 1, 20), Cost(5, 0, 0), Cost(0, 1, 9)],
+    ("sqlite, Django 5", 500): [Cost(15, 1, 19), Cost(0, 1, 20), Cost(23, 0, 0), Cost(0, 1, 9)],
 }
 
 
@@ -86,6 +94,6 @@ def test_what_a_plain_job_costs(
     child = Child()
     whole_life(clean_redis, child, task, 1)  # connections, names and scripts are there now
     found = whole_life(clean_redis, child, task, count)
-    assert found == COSTS[connection.vendor, count], (
+    assert found == COSTS[DATABASE, count], (
         f"Plain jobs cost more or less than they did: say why in the commit when you change the table. {found}"
     )

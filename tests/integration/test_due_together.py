@@ -133,7 +133,7 @@ def test_a_row_says_queued_only_when_redis_has_it(mandate: Mandate, small: None)
 def test_what_redis_refuses_still_waits_for_its_time(mandate: Mandate) -> None:
     """It is being cancelled; if that fails, the next runs bring it in."""
     found = scheduled(3, -5)
-    queues.holders_of(mandate.client, "default", found[:1], withdraw=True)
+    queues.withdraw(mandate.client, "default", found[:1])
     assert Saying().run(mandate) == 2
     assert states(found) == ["scheduled", "queued", "queued"]
     assert drain() == found[1:]

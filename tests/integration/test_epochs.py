@@ -45,7 +45,7 @@ def test_data_of_another_life_are_used_for_nothing(client: redis.Redis) -> None:
         lambda: child.claim(1),
         lambda: listing.unknown(client, {"default": [waiting]}),
         lambda: queues.missing(client, {"default": [waiting]}),
-        lambda: queues.holders_of(client, "default", [waiting], withdraw=True),
+        lambda: queues.withdraw(client, "default", [waiting]),
         lambda: queues.hold(client, "default", child.holder, 1.0, {waiting: "0:-|x"}),
     ):
         with pytest.raises(DataLost):

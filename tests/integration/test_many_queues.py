@@ -278,7 +278,7 @@ def test_a_cancelled_job_of_it_is_remembered_as_long_as_it_has_to_be(clean_redis
     """A push that is under way must not bring it back. Afterwards its place in the queue goes with the rest."""
     job_id = tasks.noop.using(queue_name="mail").enqueue().id
     client = connection.client()
-    queues.holders_of(client, "mail", [job_id], withdraw=True)
+    queues.withdraw(client, "mail", [job_id])
     assert listing.forget(client, ["mail"]) == 0
     client.zadd(keys.cancelled("mail"), {job_id: workers.now(client) - 601})
     assert listing.forget(client, ["mail"]) == 1
