@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from statistics import median
 
 from bench.stores import Stores
-from queue_app import clock, ids
+from queue_app import clock
 from queue_app.dispatch import queues
-from queue_app.lifecycle import dispatching
-from queue_app.models.bulk.rows import NewJobs
+from queue_app.domain import ids
+from queue_app.lifecycle import push
+from queue_app.models.sql.rows import NewJobs
 
 COLUMNS = (
     "id, task, queue, priority, state, payload, backend, run_after, max_attempts, timeout, attempt, failures,"
@@ -80,7 +81,7 @@ def settle(stores: Stores, rows: int) -> float:
 
 def redis_script(stores: Stores, seconds: float) -> float:
     """EVALSHA of the script that pushes, with one job: calls a second."""
-    body = dispatching.entries_of_new(_jobs(1))[0][2]
+    body = push.entries_of_new(_jobs(1))[0][2]
     with stores.client() as client:
         return rate(lambda: queues.push(client, "default", [(ids.new_text(), 0.0, body)]), seconds)
 

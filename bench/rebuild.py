@@ -37,7 +37,7 @@ class Holders:
 def rebuild(stores: Stores, plan: Plan, progress: Progress) -> Rebuild:
     """Put back all jobs that wait, in turn with a bare client that reads the same rows and writes as much to Redis."""
     from queue_app.dispatch import connection
-    from queue_app.lifecycle.rebuild import at_once
+    from queue_app.lifecycle.recovery.rebuild import at_once
 
     stores.reset()
     enqueue.load(plan.jobs)
@@ -80,7 +80,7 @@ def holders(stores: Stores, plan: Plan, progress: Progress) -> Holders:
 def _rebuild_with(stores: Stores, plan: Plan, count: int) -> float:
     from queue_app import clock
     from queue_app.dispatch import connection, epochs, keys, queues
-    from queue_app.lifecycle import rebuild
+    from queue_app.lifecycle.recovery import rebuild
     from queue_app.models import Job
 
     with stores.client() as client:

@@ -40,7 +40,7 @@ class Figures:
 def versions(stores: Stores) -> dict[str, str]:
     """The versions of everything that takes part."""
     import queue_app
-    from queue_app.tasks_api import ROOT
+    from queue_app.tasks_api.compat import ROOT
 
     with stores.connect() as connection, stores.client() as client:
         postgresql = str(connection.execute("SHOW server_version").fetchone()[0])  # type: ignore[index]

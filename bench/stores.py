@@ -49,7 +49,7 @@ class Stores:
     def reset(self) -> None:
         """Empty both; no worker may run. What was written before shall not trouble the next measure."""
         from queue_app.dispatch.connection import client as redis_client
-        from queue_app.lifecycle.rebuild import at_once
+        from queue_app.lifecycle.recovery.rebuild import at_once
         from queue_app.models import Attempt, DeadLetter, Job
 
         tables = ", ".join(model._meta.db_table for model in (Job, Attempt, DeadLetter))

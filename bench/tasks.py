@@ -6,7 +6,7 @@ import time
 from importlib import import_module
 from typing import Any
 
-from queue_app.tasks_api import ROOT
+from queue_app.tasks_api.compat import ROOT
 
 task = import_module(ROOT).task
 

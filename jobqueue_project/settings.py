@@ -124,7 +124,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {
         "text": {
-            "()": "queue_app.logformat.LineFormatter",
+            "()": "queue_app.observability.log_format.LineFormatter",
             "fmt": "%(asctime)s %(levelname)-7s %(name)s: %(message)s",
         },
         "json": {

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from queue_app.context import JobContext
-    from queue_app.declare import Task, task
     from queue_app.exceptions import Discard, Retry, Snooze
+    from queue_app.tasks.context import JobContext
+    from queue_app.tasks.task import Task, task
 
 __all__ = ["Discard", "JobContext", "Retry", "Snooze", "Task", "task"]
 
 _HOMES = {
-    "task": "queue_app.declare",
-    "Task": "queue_app.declare",
-    "JobContext": "queue_app.context",
+    "task": "queue_app.tasks.task",
+    "Task": "queue_app.tasks.task",
+    "JobContext": "queue_app.tasks.context",
     "Retry": "queue_app.exceptions",
     "Snooze": "queue_app.exceptions",
     "Discard": "queue_app.exceptions",

@@ -9,6 +9,9 @@ class QueueAppConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from queue_app import checks, log  # noqa: F401 - register themselves
+        # They register themselves.
+        from queue_app import checks
+        from queue_app.observability import log  # noqa: F401
+        from queue_app.scheduling import task_options  # noqa: F401
 
         checks.load_tasks_api()

@@ -15,10 +15,12 @@ from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
 from django.core import checks
 
-from queue_app import conf, options, registry
+from queue_app import conf
+from queue_app.domain import options
+from queue_app.domain.names import check_queue
 from queue_app.exceptions import InvalidArguments, InvalidOption, InvalidTaskDefinition, JobDoesNotExist
-from queue_app.names import check_queue
-from queue_app.tasks_api import (
+from queue_app.tasks import registry, spec
+from queue_app.tasks_api.compat import (
     BaseTaskBackend,
     InvalidTask,
     Task,
@@ -35,7 +37,7 @@ _KEEP: Any = object()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueTask(Task):  # type: ignore[misc]
-    """Django's Task with our options. See `queue_app.declare.Task` for what they mean."""
+    """Django's Task with our options. See `queue_app.tasks.task.Task` for what they mean."""
 
     max_attempts: int | None = None
     timeout: float | None = None
@@ -110,7 +112,7 @@ class JobQueueBackend(BaseTaskBackend):  # type: ignore[misc]
         try:
             check_queue(task.queue_name)
             options.run_after(task.run_after)
-            options.check(task)
+            spec.check(task)
         except InvalidOption as error:
             raise InvalidTask(str(error)) from None
 
@@ -147,8 +149,8 @@ class JobQueueBackend(BaseTaskBackend):  # type: ignore[misc]
             InvalidTask: the task's options do not fit these settings.
             TypeError, ValueError: arguments that are not JSON; names the value's path.
         """
-        from queue_app import results
         from queue_app.tasks import producer
+        from queue_app.tasks_api import results
 
         self._validate_once(task)
         made: list[Any] = []
@@ -178,10 +180,11 @@ class JobQueueBackend(BaseTaskBackend):  # type: ignore[misc]
         Raises:
             TaskResultDoesNotExist: there is none; also for anything that is not an id.
         """
-        from queue_app import client, results
+        from queue_app.lifecycle.state_now import get_job
+        from queue_app.tasks_api import results
 
         try:
-            return results.of_row(client.get_job(result_id, backend=self.alias))
+            return results.of_row(get_job(result_id, backend=self.alias))
         except JobDoesNotExist as error:
             raise TaskResultDoesNotExist(str(error)) from None
 

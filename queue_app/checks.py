@@ -55,7 +55,7 @@ def check_runworker(app_configs: Any, **_: Any) -> list[CheckMessage]:
 @register("queue_app")
 def check_sqlite(app_configs: Any, **_: Any) -> list[CheckMessage]:
     """Writers of a SQLite file wait for each other."""
-    from queue_app.models.bulk import write_alias
+    from queue_app.models.sql import write_alias
 
     alias = write_alias()
     database = settings.DATABASES.get(alias, {})
@@ -126,4 +126,4 @@ def load_tasks_api() -> None:
 def load_results() -> None:
     """In a worker: let the Tasks API's signals be sent, where there is a Tasks API."""
     if find_spec("django.tasks") or find_spec("django_tasks"):
-        import_module("queue_app.results")
+        import_module("queue_app.tasks_api.results")

@@ -15,8 +15,8 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from queue_app.masking import REDIS_SCHEMES, is_clear, scheme_of
-from queue_app.setting_values import Retentions, check
+from queue_app.domain.masking import REDIS_SCHEMES, is_clear, scheme_of
+from queue_app.domain.setting_values import Retentions, check
 
 
 def _setting(default: Any, doc: str, *, least: float | None = None, most: float | None = None) -> Any:

@@ -19,7 +19,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from queue_app.models import Worker
-from queue_app.models.bulk import write_alias
+from queue_app.models.sql import write_alias
 from queue_app.queries import duties, stores
 
 logger = logging.getLogger(__name__)

@@ -28,5 +28,7 @@ worker_stopped = Signal()
 child_died = Signal()
 #: A schedule's ticks cannot be enqueued, for a reason that is new. `schedule` (its name), `error`.
 schedule_failed = Signal()
+#: A schedule is about to be written with its task. `schedule`; `scheduling` fills in its `task_options`.
+schedule_task_written = Signal()
 #: An operator's verb was carried out. `verb`, `user`, `count`, `filter`.
 operated = Signal()

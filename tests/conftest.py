@@ -128,12 +128,12 @@ def forget_outages() -> Iterator[None]:
     # Imported late: this file is read before the settings are.
     from queue_app import health
     from queue_app.dispatch import connection
-    from queue_app.lifecycle import dispatching, queue_defaults
+    from queue_app.lifecycle import push, queue_defaults
 
     yield
-    dispatching._retry_at = 0.0
-    dispatching._down_since = None
-    dispatching._announced = (0, set())
+    push._retry_at = 0.0
+    push._down_since = None
+    push._announced = (0, set())
     queue_defaults.forget()
     connection.forget()
     health._migrated.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from queue_app import Discard, Retry, Snooze
-from queue_app.tasks_api import ROOT, import_module
+from queue_app.tasks_api.compat import ROOT, import_module
 
 task = import_module(ROOT).task
 

@@ -17,10 +17,11 @@ from uuid import UUID
 
 import factory
 
-from queue_app import clock, ids
-from queue_app.fingerprint import fingerprint
+from queue_app import clock
+from queue_app.domain import ids
+from queue_app.domain.fingerprint import fingerprint
+from queue_app.domain.states import FINAL, TIMED, AttemptState, DeadReason, JobState
 from queue_app.models import Attempt, AuditEvent, DeadLetter, Job, Queue, Schedule, Worker
-from queue_app.states import FINAL, TIMED, AttemptState, DeadReason, JobState
 
 ERROR = "builtins.ValueError"
 MESSAGE = "on purpose"

@@ -356,7 +356,7 @@ def _commands() -> str:
 
 def test_a_process_without_ffmpeg_does_not_know_the_task(ffmpeg: Path) -> None:
     code = (
-        "import django; django.setup(); from queue_app import registry;"
+        "import django; django.setup(); from queue_app.tasks import registry;"
         "print([name for name in registry.autodiscover() if 'video' in name])"
     )
     without = os.pathsep.join(

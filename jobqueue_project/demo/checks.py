@@ -20,8 +20,8 @@ from jobqueue_project.demo.plan import Plan
 from jobqueue_project.demo.record import Record
 from jobqueue_project.demo.webserver import WebServer
 from jobqueue_project.models import Product
+from queue_app.domain.states import FINAL
 from queue_app.queries import queues
-from queue_app.states import FINAL
 
 #: How far the colours of a thumbnail may be, of 255, from those of the picture scaled by other means (those of
 #: another picture are more than 50 away).

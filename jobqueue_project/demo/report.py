@@ -14,8 +14,8 @@ from rich.table import Table
 
 from jobqueue_project.demo.checks import Finding
 from jobqueue_project.demo.record import Figures, Record, percentiles
+from queue_app.domain.states import FINAL, JobState
 from queue_app.models import Job
-from queue_app.states import FINAL, JobState
 
 #: Seconds between two looks at the database; and between two lines, where no person watches.
 LOOK, LINE = 0.25, 2.0

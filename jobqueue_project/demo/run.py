@@ -19,10 +19,10 @@ from jobqueue_project.demo.record import Record
 from jobqueue_project.demo.webserver import WebServer
 from jobqueue_project.processes import ManagedProcess
 from queue_app.dispatch import connection as redis_connection
+from queue_app.domain.states import DeadReason
 from queue_app.models import DeadLetter, Job
 from queue_app.operations import dead_letters
 from queue_app.operations.actor import Actor
-from queue_app.states import DeadReason
 
 WORKER_OPTIONS = ("--queues", plan.QUEUES, "--processes", "2", "--slots", "2", "--grace", "5")
 #: Replays, at most: what failed by bad luck may do so again.

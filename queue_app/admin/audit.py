@@ -15,8 +15,7 @@ from queue_app.admin.base import RecordAdmin
 from queue_app.admin.display import NOTHING, json_block, link
 from queue_app.admin.filters import InputFilter, MadeFilter
 from queue_app.models import AuditEvent, DeadLetter, Job, Queue, Schedule
-from queue_app.models.audit_event import Phase
-from queue_app.operations.audit import KINDS, VERBS
+from queue_app.models.audit_event import KINDS, VERBS, Phase
 from queue_app.queries import selection
 
 MODELS: dict[str, type[Model]] = {"deadletter": DeadLetter, "job": Job, "queue": Queue, "schedule": Schedule}

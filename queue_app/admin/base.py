@@ -20,10 +20,11 @@ from django.db import Error
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 
-from queue_app import clock, ids
+from queue_app import clock
 from queue_app.admin.reasons import AsksWhy, ReasonForm
 from queue_app.admin.rights import ByRights
 from queue_app.admin.trail import Trail
+from queue_app.domain import ids
 from queue_app.exceptions import StoreUnavailable
 from queue_app.models.indexes import INDEXES
 from queue_app.queries import search, selection, stores

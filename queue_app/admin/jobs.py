@@ -32,12 +32,13 @@ from queue_app.admin.display import (
 from queue_app.admin.filters import MadeFilter, QueueFilter, TaskFilter
 from queue_app.admin.reasons import reason_of
 from queue_app.admin.rights import ByRights, may, payload
+from queue_app.domain.rights import Right
+from queue_app.domain.states import UNFINISHED, JobState
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.operations import dead_letters, jobs
-from queue_app.operations.actor import Actor, Right
+from queue_app.operations.actor import Actor
 from queue_app.queries.jobs import states_now, waiting_for_task
 from queue_app.queries.payload import MASK, MASKED
-from queue_app.states import UNFINISHED, JobState
 
 if TYPE_CHECKING:
     AttemptInlineBase = admin.TabularInline[Attempt, Job]

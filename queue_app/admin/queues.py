@@ -15,9 +15,10 @@ from queue_app.admin.display import NOTHING
 from queue_app.admin.reasons import AsksWhy, ReasonForm, reason_of
 from queue_app.admin.rights import ByRights
 from queue_app.admin.trail import Trail
+from queue_app.domain.rights import Right
 from queue_app.models import Queue
 from queue_app.operations import queues as operations
-from queue_app.operations.actor import Actor, Right
+from queue_app.operations.actor import Actor
 from queue_app.queries import queues as queries
 
 

@@ -9,7 +9,8 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from queue_app.operations.actor import Actor, Right
+from queue_app.domain.rights import Right
+from queue_app.operations.actor import Actor
 from queue_app.queries.payload import MASK, MASKED
 
 

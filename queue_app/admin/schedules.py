@@ -12,17 +12,19 @@ from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from queue_app import cron, registry
 from queue_app.admin.base import ACTION_LIMIT, CappedPaginator, ModelAdmin, RecordChangeList, outages_told
 from queue_app.admin.display import NOTHING, link
 from queue_app.admin.filters import TaskFilter
 from queue_app.admin.reasons import AsksWhy, ReasonForm, reason_of
 from queue_app.admin.rights import ByRights, may, payload
 from queue_app.admin.trail import Trail
+from queue_app.domain import cron
+from queue_app.domain.rights import Right
 from queue_app.exceptions import QueueAppError, UnknownTask
 from queue_app.models import Job, Schedule
 from queue_app.operations import schedules as operations
-from queue_app.operations.actor import Actor, Right
+from queue_app.operations.actor import Actor
+from queue_app.tasks import registry
 
 #: Runs that a schedule's page shows ahead.
 PREVIEW = 5

@@ -10,8 +10,8 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
 
 from queue_app.admin.rights import may
-from queue_app.operations.actor import Right
-from queue_app.operations.audit import KINDS
+from queue_app.domain.rights import Right
+from queue_app.models.audit_event import KINDS
 
 #: Kinds of targets of which many may be meant at once; these events name no single one.
 BY_MANY = ("deadletter", "job")

@@ -10,8 +10,8 @@ from queue_app.admin.base import RecordAdmin
 from queue_app.admin.display import folded, link_to_list
 from queue_app.admin.duties import page
 from queue_app.admin.filters import StatusFilter
+from queue_app.domain.states import JobState
 from queue_app.models import Job, Worker
-from queue_app.states import JobState
 
 
 @admin.register(Worker)

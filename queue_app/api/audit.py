@@ -10,11 +10,10 @@ from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
 from queue_app.api.records import RecordView
+from queue_app.domain.rights import Right
 from queue_app.exceptions import InvalidOption
 from queue_app.models import AuditEvent
-from queue_app.models.audit_event import ActorKind, Phase
-from queue_app.operations.actor import Right
-from queue_app.operations.audit import KINDS, VERBS
+from queue_app.models.audit_event import KINDS, VERBS, ActorKind, Phase
 from queue_app.queries import selection
 
 

@@ -15,11 +15,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from queue_app import clock, ids
+from queue_app import clock
 from queue_app.api import errors, origin
 from queue_app.api.bodies import StrictSerializer
 from queue_app.api.parsers import StrictJSONParser
-from queue_app.operations.actor import Actor, Right
+from queue_app.domain import ids
+from queue_app.domain.rights import Right
+from queue_app.operations.actor import Actor
 from queue_app.queries import search
 
 

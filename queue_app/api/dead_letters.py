@@ -16,11 +16,11 @@ from queue_app.api.filters import DeadLetterFilter
 from queue_app.api.parsers import LIMIT, MOST
 from queue_app.api.records import RecordView
 from queue_app.api.serializers import DeadLetterPageSerializer, DeadLetterSerializer
+from queue_app.domain.names import check_queue
+from queue_app.domain.rights import Right
 from queue_app.exceptions import InvalidOption
 from queue_app.models import DeadLetter
-from queue_app.names import check_queue
 from queue_app.operations import dead_letters as operations
-from queue_app.operations.actor import Right
 from queue_app.queries import selection
 
 

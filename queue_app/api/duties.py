@@ -18,7 +18,7 @@ from queue_app.api.fields import (
     StrictIntegerField,
 )
 from queue_app.api.parsers import refuse_unknown
-from queue_app.operations.actor import Right
+from queue_app.domain.rights import Right
 from queue_app.queries import duties
 from queue_app.queries.duties import Report
 

@@ -9,8 +9,8 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.fields import empty
 
+from queue_app.domain.names import priority_of
 from queue_app.exceptions import InvalidOption
-from queue_app.names import priority_of
 from queue_app.operations.audit import REASON
 
 

@@ -11,10 +11,10 @@ from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.request import Request
 
 from queue_app.api.parsers import refuse_unknown
+from queue_app.domain.states import DeadReason, JobState
 from queue_app.models import DeadLetter, Job, Schedule, Worker
 from queue_app.models.worker import WORKER_STATUSES, WorkerQuerySet
 from queue_app.queries import selection
-from queue_app.states import DeadReason, JobState
 
 
 class StrictFilterBackend(DjangoFilterBackend):  # type: ignore[misc]

@@ -19,9 +19,9 @@ from queue_app.api.records import RecordList
 from queue_app.api.selection import JobSelection
 from queue_app.api.serializers import JobSerializer, JobSummarySerializer
 from queue_app.api.submission import JobSubmission
+from queue_app.domain.rights import Right
 from queue_app.models import Job
 from queue_app.operations import jobs as operations
-from queue_app.operations.actor import Right
 from queue_app.queries.jobs import get_job, states_now, waiting_for_task
 
 

@@ -21,10 +21,10 @@ from queue_app.api.fields import (
     StrictIntegerField,
 )
 from queue_app.api.parsers import refuse_unknown
+from queue_app.domain.names import check_queue
+from queue_app.domain.rights import Right
 from queue_app.exceptions import InvalidOption
-from queue_app.names import check_queue
 from queue_app.operations import queues as operations
-from queue_app.operations.actor import Right
 from queue_app.queries import queues as figures
 
 

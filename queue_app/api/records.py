@@ -11,7 +11,7 @@ from rest_framework.serializers import BaseSerializer
 
 from queue_app.api.base import NewestFirst, StaffView, uuid_or_404
 from queue_app.api.filters import StrictFilterBackend
-from queue_app.models.bulk import write_alias
+from queue_app.models.sql import write_alias
 
 M = TypeVar("M", bound=Model)
 

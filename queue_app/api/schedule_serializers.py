@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from queue_app import conf, registry, serialization
+from queue_app import conf
 from queue_app.api.bodies import StrictSerializer
 from queue_app.api.fields import (
     PriorityField,
@@ -18,10 +18,12 @@ from queue_app.api.fields import (
     StrictIntegerField,
     StrictListField,
 )
+from queue_app.domain import serialization
 from queue_app.exceptions import InvalidArguments, InvalidOption
 from queue_app.models import Schedule
 from queue_app.models.schedule import Missed
 from queue_app.queries.payload import MASK, MASKED
+from queue_app.tasks import registry
 
 #: Most runs that `upcoming` tells.
 MOST = 100

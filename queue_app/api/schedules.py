@@ -24,11 +24,11 @@ from queue_app.api.schedule_serializers import (
     ScheduleSerializer,
     UpcomingQuery,
 )
+from queue_app.domain.rights import Right
 from queue_app.exceptions import NotPermitted, QueueAppError
 from queue_app.models import Schedule
-from queue_app.models.bulk import write_alias
+from queue_app.models.sql import write_alias
 from queue_app.operations import schedules as operations
-from queue_app.operations.actor import Right
 
 
 class ScheduleViewSet(RecordView[Schedule]):

@@ -11,9 +11,9 @@ from rest_framework.exceptions import ParseError
 from queue_app.api.bodies import StrictSerializer
 from queue_app.api.fields import ReasonField
 from queue_app.api.parsers import LIMIT, MOST
+from queue_app.domain.states import UNFINISHED, JobState
 from queue_app.models import Job
 from queue_app.operations.audit import chosen_ids
-from queue_app.states import UNFINISHED, JobState
 
 #: By which fields jobs may be chosen; at least one must be given, as an empty body is never meant to say all jobs.
 CHOOSING = ("ids", "task", "queue", "state")

@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.reverse import reverse
 
-from queue_app import serialization
+from queue_app.domain import serialization
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.models.worker import WORKER_STATUSES
 from queue_app.queries.payload import MASK, MASKED

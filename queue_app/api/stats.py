@@ -20,8 +20,8 @@ from queue_app.api.fields import (
     StrictFloatField,
     StrictIntegerField,
 )
+from queue_app.domain.rights import Right
 from queue_app.exceptions import InvalidOption
-from queue_app.operations.actor import Right
 from queue_app.queries import stats
 
 #: Seconds of the span, unless the request says otherwise, and at most.

@@ -9,7 +9,7 @@ from typing import Any
 from django.utils.dateparse import parse_datetime
 from rest_framework import serializers
 
-from queue_app import clock, conf, names, options, registry, serialization
+from queue_app import clock, conf
 from queue_app.api.bodies import StrictSerializer
 from queue_app.api.fields import (
     PriorityField,
@@ -20,7 +20,9 @@ from queue_app.api.fields import (
     StrictIntegerField,
     StrictListField,
 )
+from queue_app.domain import names, options, serialization
 from queue_app.exceptions import InvalidArguments, InvalidOption, UnknownTask
+from queue_app.tasks import registry
 
 #: Field of the API → option of `Task.using`.
 OPTIONS = {

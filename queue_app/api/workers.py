@@ -5,8 +5,8 @@ from __future__ import annotations
 from queue_app.api.filters import WorkerFilter
 from queue_app.api.records import RecordView
 from queue_app.api.serializers import WorkerPageSerializer, WorkerSerializer
+from queue_app.domain.rights import Right
 from queue_app.models import Worker
-from queue_app.operations.actor import Right
 
 
 class WorkerViewSet(RecordView[Worker]):

@@ -1,1 +1,3 @@
-"""The hot path: Redis lists that carry waiting ids. It speaks ids, bytes and numbers, never models."""
+"""The hot path: Redis lists that carry the ids of jobs that wait, and the scripts that move them.
+
+The lifecycle, maintenance and the worker call it. It may import `domain`, and never a model."""

@@ -24,8 +24,8 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from queue_app import conf
+from queue_app.domain.masking import masked, without_secrets
 from queue_app.exceptions import StoreUnavailable
-from queue_app.masking import masked, without_secrets
 
 
 class Fenced(RedisError):

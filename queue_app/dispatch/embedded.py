@@ -33,8 +33,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from queue_app.dispatch import private_folder
+from queue_app.domain.masking import is_clear, masked, scheme_of
 from queue_app.exceptions import StoreUnavailable
-from queue_app.masking import is_clear, masked, scheme_of
 
 MINIMUM_VERSION = (6, 2)
 START_DEADLINE = 15.0  # seconds until a started server must answer

@@ -29,7 +29,7 @@ S is `{jq:<shard>}` here, and Q is `{jq:<shard>}:<queue>`.
     {jq}:workers             HASH    worker id → heartbeat (epoch seconds) '|' queues
     {jq}:control:<worker id> LIST    ids of jobs that this worker must interrupt; expires
     {jq}:leader              STRING  who does the maintenance '|' token of this leadership; expires
-    {jq}:stats               LIST    JSON of the queues' figures, newest first; trimmed (dispatch/figures.py)
+    {jq}:stats               LIST    JSON of the queues' figures, newest first; trimmed (dispatch/queue_stats.py)
     {jq}:duties              HASH    duty → JSON of its last run (see maintenance/history.py)
 
 An id that Redis knows has exactly one entry in `body`. It is the body of a job that waits, or names the child that

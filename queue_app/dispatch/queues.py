@@ -9,9 +9,9 @@ from typing import NamedTuple
 import redis
 
 from queue_app.dispatch import keys, scripts
-from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.connection import close
 from queue_app.dispatch.holder import Holder, fence, seen
+from queue_app.domain.delivery import Delivery
 
 #: Jobs in one script call: enough to make round trips cheap, few enough to keep Redis answering others.
 CHUNK = 2_000

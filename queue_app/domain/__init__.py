@@ -1,2 +1,3 @@
-"""Rules without a store: what a job carries, and what follows from what. Anybody may import them; they import only the
-words (states, clock, names, serialization)."""
+"""Pure rules: states, retries, cron, names, what a job carries, what an attempt came to. No store and no model.
+
+Everything else may call it. It imports the settings, the clock and the exceptions, and nothing else of ours."""

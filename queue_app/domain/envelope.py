@@ -21,7 +21,7 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple, get_args, get_type_hints
 
-from queue_app import serialization
+from queue_app.domain import serialization
 from queue_app.exceptions import InvalidOption
 
 #: The lane of jobs that share no limit with others.

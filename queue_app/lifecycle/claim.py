@@ -8,11 +8,11 @@ from uuid import UUID
 
 import redis
 
-from queue_app import serialization
 from queue_app.dispatch import queues
-from queue_app.dispatch.body import Delivery
+from queue_app.domain import serialization
+from queue_app.domain.delivery import Delivery
 from queue_app.models import Attempt, Job
-from queue_app.models.bulk import write_alias
+from queue_app.models.sql import write_alias
 
 
 class Claimed:

@@ -16,12 +16,13 @@ from typing import NamedTuple
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from queue_app import clock, ids, signals
+from queue_app import clock, signals
 from queue_app.dispatch.queues import Entry
+from queue_app.domain import ids
 from queue_app.domain.envelope import LANE
-from queue_app.lifecycle import dispatching, queue_defaults, release
-from queue_app.models import bulk
-from queue_app.models.bulk.rows import NewJobs
+from queue_app.lifecycle import push, queue_defaults, release
+from queue_app.models import sql
+from queue_app.models.sql.rows import NewJobs
 
 logger = logging.getLogger(__name__)
 
@@ -83,12 +84,12 @@ def enqueue(
     entries: list[Entry] = []
 
     def prepare() -> None:
-        entries.extend(dispatching.entries_of_new(jobs))
+        entries.extend(push.entries_of_new(jobs))
         if meanwhile is not None:
             meanwhile(jobs)
 
-    connection = bulk.write_connection()
-    insert = bulk.for_vendor(connection).insert_jobs
+    connection = sql.write_connection()
+    insert = sql.for_vendor(connection).insert_jobs
     made = time.monotonic()
     if len(jobs) <= CHUNK:
         insert(connection, jobs, prepare)
@@ -130,7 +131,7 @@ def _first(*values: float | None) -> float | None:
 
 def _push_on_commit(connection: BaseDatabaseWrapper, batch: Batch) -> None:
     if not connection.in_atomic_block and connection.get_autocommit():
-        push([batch])
+        push_committed([batch])
         return
     if not connection.in_atomic_block:
         # The caller steers the transaction by hand: only the sweep can know when it commits.
@@ -174,15 +175,15 @@ class _Push:
         for hook in alive:
             hook.batch = None
         if batches:
-            push(batches)
+            push_committed(batches)
 
 
-def push(batches: list[Batch]) -> None:
+def push_committed(batches: list[Batch]) -> None:
     """Give committed jobs to Redis, except those whose time is far off: the record keeps these."""
     by_queue: dict[str, list[Entry]] = {}
     made = time.monotonic()
     for batch in batches:
-        if batch.run_after is not None and not dispatching.near(batch.run_after.timestamp()):
+        if batch.run_after is not None and not push.near(batch.run_after.timestamp()):
             continue
         made = min(made, batch.made)
         if batch.queue in by_queue:
@@ -192,5 +193,5 @@ def push(batches: list[Batch]) -> None:
     if not by_queue:
         return
     # After a long transaction, or a pause of this process, others may have pushed them already.
-    if late := dispatching.push_quietly(by_queue, made):
+    if late := push.push_quietly(by_queue, made):
         release.restore_quietly([(entry[0], queue) for queue in late for entry in by_queue[queue]])

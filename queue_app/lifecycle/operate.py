@@ -14,12 +14,13 @@ from django.db.models import QuerySet
 from queue_app import clock, signals
 from queue_app.dispatch import connection as redis_connection
 from queue_app.dispatch import queues
-from queue_app.lifecycle import cancelling, dispatching, queue_defaults, release
+from queue_app.domain.names import check_queue
+from queue_app.domain.states import JobState
+from queue_app.lifecycle import push, queue_defaults, release
+from queue_app.lifecycle.cancel import end_or_request
 from queue_app.models import DeadLetter, Job, Queue
-from queue_app.models.bulk import write_alias
+from queue_app.models.sql import write_alias
 from queue_app.models.unfinished import unfinished
-from queue_app.names import check_queue
-from queue_app.states import JobState
 
 #: Jobs in one transaction of a verb: locks are held briefly, whatever the number chosen.
 CHUNK = 1_000
@@ -85,7 +86,7 @@ def _cancel_some(part: list[UUID], answer: Answer) -> None:
             answer.refused[str(job.pk)] = f"It is {job.state} already."
         else:
             unfinished.append(job)
-    ended, asked = cancelling.end_or_request(unfinished)
+    ended, asked = end_or_request(unfinished)
     _refuse_missing(part, rows, answer)
     answer.done += [str(job.pk) for job in ended]
     answer.requested += [str(job.pk) for job in asked]
@@ -173,7 +174,7 @@ def _set_paused(queue: str, paused: bool, user: Any) -> Queue:
         try:
             queues.pause(redis_connection.client(), queue, paused)
         except redis_connection.Unavailable as error:  # the reconciler repeats it from the row
-            dispatching.redis_failed(error)
+            push.redis_failed(error)
 
     transaction.on_commit(tell_redis, using=using)
     signals.operated.send_robust(

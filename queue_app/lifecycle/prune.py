@@ -18,12 +18,13 @@ from django.db.models import Case, FloatField, Min, OuterRef, Q, QuerySet, Subqu
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import LessThan
 
-from queue_app import clock, conf, ids
+from queue_app import clock, conf
+from queue_app.domain import ids
+from queue_app.domain.states import JobState
 from queue_app.lifecycle.release import Check, unchecked
 from queue_app.models import Attempt, AuditEvent, DeadLetter, Job, Queue, Worker
-from queue_app.models.bulk import write_alias
 from queue_app.models.functions import Epoch
-from queue_app.states import JobState
+from queue_app.models.sql import write_alias
 
 #: Which of the two retentions a final state follows.
 KEPT_AS_SUCCEEDED = (JobState.SUCCEEDED, JobState.CANCELLED)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from django.db import Error, transaction
 from django.db.models.signals import post_delete, post_save
 
-from queue_app.models.bulk import write_connection
 from queue_app.models.queue import Queue
+from queue_app.models.sql import write_connection
 
 #: Seconds that a change of a queue's row takes, at most, to reach every process.
 FRESH = 5.0

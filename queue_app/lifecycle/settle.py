@@ -14,12 +14,12 @@ from django.db.models import F
 from queue_app import signals
 from queue_app.dispatch import queues
 from queue_app.dispatch.queues import Entry
-from queue_app.lifecycle import dispatching, outage
-from queue_app.lifecycle.outcome import Outcome, ending
-from queue_app.models import Attempt, Worker, bulk
-from queue_app.models.bulk import generic
-from queue_app.models.bulk.rows import Accepted, Ending, Start
-from queue_app.states import FINAL, AttemptState
+from queue_app.domain.outcome import Ending, Outcome, ending
+from queue_app.domain.states import FINAL, AttemptState
+from queue_app.lifecycle import push, store_health
+from queue_app.models import Attempt, Worker, sql
+from queue_app.models.sql import generic
+from queue_app.models.sql.rows import Accepted, Start
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +37,8 @@ def record(outcomes: list[Outcome], worker_id: str) -> set[str]:
     Raises:
         Error: nothing was written; the same outcomes can be recorded again.
     """
-    connection = bulk.write_connection()
-    accepted: Accepted = bulk.for_vendor(connection).end_attempts(connection, _endings(outcomes), worker_id)
+    connection = sql.write_connection()
+    accepted: Accepted = sql.for_vendor(connection).end_attempts(connection, _endings(outcomes), worker_id)
     _overrule(outcomes, accepted)
     return accepted
 
@@ -66,7 +66,7 @@ def record_alone(outcome: Outcome, worker_id: str) -> set[str]:
     Raises:
         Error: nothing was written.
     """
-    connection = bulk.write_connection()
+    connection = sql.write_connection()
     accepted = generic.end_attempts(connection, _endings([outcome]), worker_id, lenient=True)
     _overrule([outcome], accepted)
     return accepted
@@ -79,7 +79,7 @@ def record_apart(outcomes: list[Outcome], worker_id: str) -> tuple[set[str], set
         The ids whose outcome counted; and those whose outcome the database refuses: these must stay held.
 
     Raises:
-        Error: an outage (see `outage.is_outage`); some may be recorded.
+        Error: an outage (see `store_health.is_outage`); some may be recorded.
     """
     try:
         return record(outcomes, worker_id), set()
@@ -93,7 +93,7 @@ def record_apart(outcomes: list[Outcome], worker_id: str) -> tuple[set[str], set
     try:
         return record_alone(outcome, worker_id), set()
     except (DataError, IntegrityError):
-        outage.check_writes()
+        store_health.check_writes()
     logger.error(
         "The outcome of job %s cannot be recorded, so the job is not let go of: %s",
         outcome.delivery.id,
@@ -110,7 +110,7 @@ def recorded(outcomes: list[Outcome], worker_id: str) -> set[str]:
         Error: ask again.
     """
     mine = {(UUID(o.delivery.id), o.delivery.number): o for o in outcomes}
-    rows = Attempt.objects.using(bulk.write_alias()).filter(
+    rows = Attempt.objects.using(sql.write_alias()).filter(
         job_id__in=[job_id for job_id, _ in mine], worker_id=worker_id
     )
     found = set()
@@ -146,7 +146,7 @@ def acknowledge(client: redis.Redis, holder: str, outcomes: Iterable[Outcome], a
             continue
         row = outcome.ending
         assert row is not None  # it was recorded: it is among the accepted
-        entry = dispatching.entry_of_next(
+        entry = push.entry_of_next(
             d,
             failures=row.failures,
             deaths=row.deaths,
@@ -154,7 +154,7 @@ def acknowledge(client: redis.Redis, holder: str, outcomes: Iterable[Outcome], a
             started_at=outcome.started_at,
             suspect=row.suspect,
         )
-        if dispatching.near(entry[1]):
+        if push.near(entry[1]):
             going_on[d.queue].append(entry)
         else:
             ended[d.queue].append(d.id)  # the record keeps what is far off
@@ -191,7 +191,7 @@ def count_refused(worker_id: str, count: int) -> None:
     Raises:
         Error: nothing was written.
     """
-    workers = Worker.objects.using(bulk.write_alias()).filter(pk=worker_id)
+    workers = Worker.objects.using(sql.write_alias()).filter(pk=worker_id)
     workers.update(refused=F("refused") + count)
 
 
@@ -201,5 +201,5 @@ def mark_running(starts: list[Start], worker_id: str) -> None:
     Raises:
         Error: nothing was written.
     """
-    connection = bulk.write_connection()
-    bulk.for_vendor(connection).mark_running(connection, starts, worker_id)
+    connection = sql.write_connection()
+    sql.for_vendor(connection).mark_running(connection, starts, worker_id)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.db import transaction
 from django.db.models import F
 
-from queue_app.models.bulk import write_alias
 from queue_app.models.leadership import Leadership
+from queue_app.models.sql import write_alias
 
 #: The leader of the maintenance duties.
 MAINTENANCE = "maintenance"

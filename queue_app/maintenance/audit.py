@@ -10,10 +10,11 @@ import logging
 from uuid import UUID
 
 from queue_app.dispatch import epochs, keys, listing
-from queue_app.lifecycle import rebuild, release, sweep
+from queue_app.lifecycle import release
+from queue_app.lifecycle.recovery import rebuild, sweep
 from queue_app.maintenance.duty import Duty, Mandate
 from queue_app.models import Job
-from queue_app.models.bulk import write_alias
+from queue_app.models.sql import write_alias
 
 logger = logging.getLogger(__name__)
 

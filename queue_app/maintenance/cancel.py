@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from uuid import UUID
 
-from queue_app.lifecycle import cancelling
+from queue_app.lifecycle import cancel
 from queue_app.maintenance.duty import Duty, Mandate, Walk
 
 
@@ -23,7 +23,7 @@ class Pursuit:
         """
         if mandate.lost:
             return 0  # until the rebuild it is not known which child holds what
-        return self._walk.go_on(mandate, partial(cancelling.pursue_some, check=mandate.check))
+        return self._walk.go_on(mandate, partial(cancel.pursue_some, check=mandate.check))
 
 
 CANCEL = Duty("cancel", 5.0, Pursuit().run, "ends what was cancelled and has not ended")

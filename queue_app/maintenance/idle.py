@@ -7,7 +7,7 @@ import time
 from queue_app.dispatch import listing, workers
 from queue_app.maintenance.duty import Mandate
 from queue_app.models import Queue
-from queue_app.models.bulk import write_alias
+from queue_app.models.sql import write_alias
 
 #: Seconds after which a queue is forgotten if nothing happens in it.
 AFTER = 600.0

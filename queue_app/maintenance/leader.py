@@ -17,8 +17,8 @@ from django.db import Error
 from queue_app import clock, conf
 from queue_app.dispatch import connection, workers
 from queue_app.exceptions import Deposed
-from queue_app.lifecycle import dispatching, tokens
-from queue_app.lifecycle.outage import is_outage
+from queue_app.lifecycle import database, push, tokens
+from queue_app.lifecycle.store_health import is_outage
 from queue_app.maintenance import (
     audit,
     cancel,
@@ -34,7 +34,6 @@ from queue_app.maintenance import (
 )
 from queue_app.maintenance.duty import Duty, Mandate, term
 from queue_app.maintenance.history import History
-from queue_app.worker import connections
 
 logger = logging.getLogger(__name__)
 
@@ -106,12 +105,12 @@ class Leader:
             try:
                 self.step()
             except connection.Unavailable as error:
-                dispatching.redis_failed(error)
+                push.redis_failed(error)
             except Error as error:
                 logger.debug(
                     "The leadership cannot be taken: %s", error
                 )  # the heartbeat says that the database is away
-                connections.refresh(close=True)
+                database.refresh(close=True)
             except Exception:
                 logger.exception("Leading failed.")
             pause = self._pause()
@@ -185,7 +184,7 @@ class Leader:
         leader = workers.leader(client)
         if leader is not None and leader[0] != self._id:
             return None
-        connections.refresh()
+        database.refresh()
         token = tokens.next_token()
         if not workers.lead(client, self._id, term(), token):
             return None
@@ -217,7 +216,7 @@ class Leader:
         mandate.begin()
         self._due[duty.name] = began + duty.interval + duty.jitter * random.random()
         try:
-            connections.refresh()
+            database.refresh()
             count = duty.run(mandate)
             if mandate.unfinished:
                 self._due[duty.name] = 0.0
@@ -237,7 +236,7 @@ class Leader:
         except Exception as failed:
             error = f"{type(failed).__name__}: {failed}".strip()
             self._log(duty, found, failed, error)
-            connections.refresh(close=isinstance(failed, Error))
+            database.refresh(close=isinstance(failed, Error))
         self._news |= bool(count or error or found.failing)
         found.note(mandate, self._host, at, time.monotonic() - began, count, error)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from queue_app import conf
 from queue_app.dispatch.workers import Listed
-from queue_app.lifecycle import recover
+from queue_app.lifecycle.recovery import recover
 from queue_app.maintenance.duty import Duty, Mandate
 
 #: Seconds between two looks.

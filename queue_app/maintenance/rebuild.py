@@ -12,8 +12,8 @@ import redis
 
 from queue_app.dispatch import epochs, keys
 from queue_app.dispatch.epochs import Epoch
-from queue_app.lifecycle import rebuild
-from queue_app.lifecycle.rebuild import Refill
+from queue_app.lifecycle.recovery import rebuild
+from queue_app.lifecycle.recovery.rebuild import Refill
 from queue_app.maintenance.duty import Duty, Mandate
 
 logger = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ import logging
 from functools import partial
 from uuid import UUID
 
-from queue_app.lifecycle import orphans, rebuild, recover
-from queue_app.lifecycle.sweep import Recent
+from queue_app.lifecycle.recovery import orphans, rebuild, recover
+from queue_app.lifecycle.recovery.sweep import Recent
 from queue_app.maintenance.duty import Duty, Mandate, Walk
 
 logger = logging.getLogger(__name__)

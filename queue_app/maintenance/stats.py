@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from queue_app import clock
-from queue_app.dispatch import figures, listing, queues
-from queue_app.dispatch.figures import Figures, Sample
+from queue_app.dispatch import listing, queue_stats, queues
+from queue_app.dispatch.queue_stats import Figures, Sample
 from queue_app.maintenance.duty import Duty, Mandate
 from queue_app.maintenance.idle import Idle
-from queue_app.models import bulk
+from queue_app.models import sql
 
 #: Waiting rows, the oldest of a queue, among which the one that has waited longest is looked for: a retry has an old id
 #: and has not waited since then.
@@ -36,16 +36,16 @@ class Stats:
         names = queues.known(mandate.client)
         for part in listing.parts(sorted(names)):
             mandate.keep()
-            found |= figures.count(mandate.client, part)
+            found |= queue_stats.count(mandate.client, part)
         now = clock.seconds()
         # Of the time in which another process led, or Redis had lost its data, nothing is known here.
         reign = (mandate.token, tuple(epoch.name for epoch in mandate.epochs.values()))
         seconds = max(0.0, now - self._at) if reign == self._reign else 0.0
         before = self._before if seconds else found
-        chosen = figures.busiest(found, before)
+        chosen = queue_stats.busiest(found, before)
         _add_oldest(chosen, now)
         mandate.check()
-        figures.keep(mandate.client, Sample(now, round(seconds, 3), chosen))
+        queue_stats.keep(mandate.client, Sample(now, round(seconds, 3), chosen))
         self._reign, self._before, self._at = reign, found, now
         nothing = Figures()
         busy = {name for name, one in found.items() if one.size_since(before.get(name, nothing))}
@@ -54,9 +54,9 @@ class Stats:
 
 
 def _add_oldest(chosen: dict[str, Figures], now: float) -> None:
-    database = bulk.write_connection()
+    database = sql.write_connection()
     waiting = [name for name, one in chosen.items() if one.waiting]
-    since = bulk.for_vendor(database).oldest_waiting(database, waiting, FIRST) if waiting else {}
+    since = sql.for_vendor(database).oldest_waiting(database, waiting, FIRST) if waiting else {}
     for name, at in since.items():
         chosen[name].oldest = round(max(0.0, now - at), 3)
 

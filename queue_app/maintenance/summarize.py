@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from queue_app.maintenance.duty import Duty, Mandate
 from queue_app.models import summaries
-from queue_app.models.bulk import write_connection
+from queue_app.models.sql import write_connection
 
 
 def run(mandate: Mandate) -> int:

@@ -10,7 +10,7 @@ from django.db import Error
 
 from queue_app.dispatch import connection, fitness
 from queue_app.models import Job
-from queue_app.models.bulk import write_alias
+from queue_app.models.sql import write_alias
 from queue_app.queries import rights
 
 logger = logging.getLogger(__name__)

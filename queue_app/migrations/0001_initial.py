@@ -5,7 +5,7 @@ import django.db.models.deletion
 from django.db import migrations, models
 
 import queue_app.clock
-import queue_app.ids
+import queue_app.domain.ids
 
 
 class Migration(migrations.Migration):
@@ -85,7 +85,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=queue_app.ids.new_id, editable=False, primary_key=True, serialize=False
+                        default=queue_app.domain.ids.new_id, editable=False, primary_key=True, serialize=False
                     ),
                 ),
                 ("task", models.CharField(help_text="Dotted path of the task.", max_length=255)),
@@ -257,7 +257,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=queue_app.ids.new_id, editable=False, primary_key=True, serialize=False
+                        default=queue_app.domain.ids.new_id, editable=False, primary_key=True, serialize=False
                     ),
                 ),
                 ("hostname", models.CharField(max_length=255)),
@@ -309,7 +309,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=queue_app.ids.new_id, editable=False, primary_key=True, serialize=False
+                        default=queue_app.domain.ids.new_id, editable=False, primary_key=True, serialize=False
                     ),
                 ),
                 ("task", models.CharField(max_length=255)),

@@ -4,7 +4,7 @@ import django.core.validators
 from django.db import migrations, models
 
 import queue_app.clock
-import queue_app.ids
+import queue_app.domain.ids
 import queue_app.models.schedule
 
 
@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=queue_app.ids.new_id, editable=False, primary_key=True, serialize=False
+                        default=queue_app.domain.ids.new_id, editable=False, primary_key=True, serialize=False
                     ),
                 ),
                 ("name", models.CharField(max_length=100)),

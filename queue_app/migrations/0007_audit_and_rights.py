@@ -1,7 +1,7 @@
 from django.db import migrations, models
 
 import queue_app.clock
-import queue_app.ids
+import queue_app.domain.ids
 
 
 class Migration(migrations.Migration):
@@ -49,7 +49,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=queue_app.ids.new_id, editable=False, primary_key=True, serialize=False
+                        default=queue_app.domain.ids.new_id, editable=False, primary_key=True, serialize=False
                     ),
                 ),
                 ("at", models.DateTimeField(default=queue_app.clock.now)),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from queue_app.domain.states import AttemptState
 from queue_app.models.job import Job
-from queue_app.states import AttemptState
 
 
 class Attempt(models.Model):

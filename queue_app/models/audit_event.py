@@ -7,8 +7,13 @@ from typing import Any, NoReturn
 from django.db import models
 from django.db.models import Q
 
-from queue_app import clock, ids
+from queue_app import clock
+from queue_app.domain import ids
 from queue_app.exceptions import AppendOnly
+
+#: What the verbs of `operations` are called, and what they are about.
+VERBS = ("cancel", "change", "create", "delete", "edit", "pause", "replay", "resume", "run")
+KINDS = ("deadletter", "job", "queue", "schedule")
 
 
 class ActorKind(models.TextChoices):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django.db import models
 
-from queue_app import clock, ids
+from queue_app import clock
+from queue_app.domain import ids
+from queue_app.domain.states import AttemptState, DeadReason
 from queue_app.models.attempt import Attempt
 from queue_app.models.job import Job
-from queue_app.states import AttemptState, DeadReason
 
 
 class DeadLetter(models.Model):

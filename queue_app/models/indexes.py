@@ -8,11 +8,11 @@ from typing import Any
 from django.db import connections
 from django.db.models import Model, Q, QuerySet
 
+from queue_app.domain.states import AttemptState, JobState
 from queue_app.models.attempt import Attempt
 from queue_app.models.conditions import Lookups, conditions_of, replaced
 from queue_app.models.dead_letter import DeadLetter
 from queue_app.models.job import Job
-from queue_app.states import AttemptState, JobState
 
 _ANY = None
 _OPEN = frozenset({True})

@@ -10,9 +10,10 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.expressions import RawSQL
 
-from queue_app import clock, ids, serialization
+from queue_app import clock
+from queue_app.domain import ids, serialization
 from queue_app.domain.envelope import LANE
-from queue_app.states import FINAL, TIMED, UNFINISHED, JobState
+from queue_app.domain.states import FINAL, TIMED, UNFINISHED, JobState
 
 
 def _in(states: Iterable[JobState]) -> RawSQL:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 
-from queue_app.names import QUEUE_NAME, QUEUE_NAME_HELP
+from queue_app.domain.names import QUEUE_NAME, QUEUE_NAME_HELP
 
 
 class Queue(models.Model):

@@ -14,10 +14,10 @@ from django.core.validators import MaxValueValidator
 from django.db import models, router, transaction
 from django.db.models import Q
 
-from queue_app import clock, conf, cron, ids, options, serialization
+from queue_app import clock, conf, signals
+from queue_app.domain import cron, ids, options, serialization
+from queue_app.domain.names import check_queue, priority_of
 from queue_app.exceptions import InvalidArguments, InvalidOption
-from queue_app.models.task_options import dump_options
-from queue_app.names import check_queue, priority_of
 
 #: Seconds before its time that a tick is enqueued. More than lies between two runs of the duty, and less than a minute,
 #: so that a schedule has at most one tick ahead.
@@ -90,7 +90,7 @@ class ScheduleManager(models.Manager["Schedule"]):
         values |= {"task": getattr(task, "module_path", task), "cron": cron, "arguments": arguments} | more
         wanted = self.model(name=name, **values)
         wanted.full_clean(validate_unique=False, validate_constraints=False)
-        wanted.remember_options()  # before the row is locked: this may import the task's module
+        wanted.announce_task()  # before the row is locked: this may import the task's module
         return self.update_or_create(name=name, defaults={field: getattr(wanted, field) for field in values})[
             0
         ]
@@ -145,7 +145,7 @@ class Schedule(models.Model):
         help_text="Why its ticks cannot be enqueued; they wait until they can.",
     )
     #: What the task said of its jobs when it was last looked up by a save, for leaders that have not imported its
-    #: module: see `task_options`.
+    #: module: see `domain/task_options.py`.
     task_options = models.TextField(default="", db_default="", editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
@@ -267,7 +267,7 @@ class Schedule(models.Model):
             InvalidOption: the cron expression or the zone is wrong.
         """
         if self._state.adding:
-            self.remember_options()
+            self.announce_task()
             self.next_at = self._next()
             super().save(**kwargs)
             return
@@ -277,7 +277,7 @@ class Schedule(models.Model):
         )
         fields -= TICKED
         if "task" in fields:  # not for a pause alone: the module may be what is wrong
-            self.remember_options()
+            self.announce_task()
             fields.add("task_options")
         using = kwargs.pop("using", None) or router.db_for_write(Schedule, instance=self)
         with transaction.atomic(using=using):
@@ -287,9 +287,9 @@ class Schedule(models.Model):
                 self.error = ""  # whether it still holds, the next tick says
                 super().save(using=using, update_fields=fields | {"error"}, **kwargs)
 
-    def remember_options(self) -> None:
-        """Keep what the task says of its jobs, if it is known here: its module is imported if need be."""
-        self.task_options = dump_options(self.task) or self.task_options
+    def announce_task(self) -> None:
+        """Let `scheduling` keep what the task says of its jobs. It may import the task's module."""
+        signals.schedule_task_written.send(sender=Schedule, schedule=self)
 
     def _follow(self, fields: set[str], using: str) -> set[str]:
         """Find the next tick anew if what the row says of the timing changes.

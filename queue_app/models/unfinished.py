@@ -6,9 +6,9 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
+from queue_app.domain.states import UNFINISHED, JobState
 from queue_app.models import indexes
 from queue_app.models.job import Job
-from queue_app.states import UNFINISHED, JobState
 
 
 def unfinished(jobs: QuerySet[Job], limit: int | None = None) -> list[UUID]:

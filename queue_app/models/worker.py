@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from django.db import models
 from django.db.models import Q
 
-from queue_app import clock, conf, ids
+from queue_app import clock, conf
+from queue_app.domain import ids
 
 #: What `Worker.status` may say.
 WORKER_STATUSES = ("alive", "silent", "stuck", "stopped")

@@ -13,12 +13,8 @@ from django.db import Error, transaction
 from queue_app.exceptions import StoreUnavailable
 from queue_app.models import AuditEvent
 from queue_app.models.audit_event import Phase
-from queue_app.models.bulk import write_alias
+from queue_app.models.sql import write_alias
 from queue_app.operations.actor import Actor
-
-#: What the verbs of `operations` are called, and what they are about.
-VERBS = ("cancel", "change", "create", "delete", "edit", "pause", "replay", "resume", "run")
-KINDS = ("deadletter", "job", "queue", "schedule")
 
 #: Characters of a reason; ids that an event lists of those that were chosen one by one.
 REASON, IDS = 500, 1_000

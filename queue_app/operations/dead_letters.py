@@ -7,12 +7,13 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from queue_app.domain.rights import Right
 from queue_app.lifecycle import operate
 from queue_app.lifecycle.operate import Answer
 from queue_app.models import DeadLetter
-from queue_app.models.bulk import write_alias
+from queue_app.models.sql import write_alias
 from queue_app.operations import audit
-from queue_app.operations.actor import Actor, Right
+from queue_app.operations.actor import Actor
 
 
 def replay(actor: Actor, letters: Sequence[Any], *, reason: str = "") -> Answer:

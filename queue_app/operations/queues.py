@@ -8,12 +8,13 @@ from typing import Any
 from django.db import transaction
 
 from queue_app import signals
+from queue_app.domain.names import check_queue
+from queue_app.domain.rights import Right
 from queue_app.lifecycle import operate
 from queue_app.models import Queue
-from queue_app.models.bulk import write_alias
-from queue_app.names import check_queue
+from queue_app.models.sql import write_alias
 from queue_app.operations import audit
-from queue_app.operations.actor import Actor, Right
+from queue_app.operations.actor import Actor
 
 
 def pause(actor: Actor, name: str, *, reason: str = "") -> Queue:

@@ -7,11 +7,13 @@ from typing import Any
 
 from django.db import transaction
 
+from queue_app.domain.rights import Right
 from queue_app.models import Schedule
-from queue_app.models.bulk import write_alias
+from queue_app.models.sql import write_alias
 from queue_app.operations import audit
-from queue_app.operations.actor import Actor, Right
+from queue_app.operations.actor import Actor
 from queue_app.scheduling import schedules
+from queue_app.scheduling.task_options import remember_options
 
 #: What operators decide of a schedule; the rest follows.
 FIELDS = ("name", "task", "cron", "zone", "queue", "priority", "jitter", "missed", "paused")
@@ -28,7 +30,7 @@ def create(actor: Actor, schedule: Schedule, *, reason: str = "") -> Schedule:
         InvalidOption: the cron expression or the zone is wrong.
     """
     actor.demand(Right.MANAGE_SCHEDULE)
-    schedule.remember_options()  # may import the task's module, so not in the transaction
+    remember_options(schedule)  # may import the task's module, so not in the transaction
     with transaction.atomic(using=write_alias()):
         audit.write(actor, "create", "schedule", schedule.pk, after=_values(schedule, FIELDS), reason=reason)
         schedule.save(using=write_alias(), force_insert=True)
@@ -50,7 +52,7 @@ def change(actor: Actor, schedule: Schedule, fields: Iterable[str], *, reason: s
     actor.demand(Right.MANAGE_SCHEDULE)
     wanted, paused = [name for name in fields if name != "paused"], schedule.paused
     if "task" in wanted:
-        schedule.remember_options()  # as in `create`
+        remember_options(schedule)  # as in `create`
     with transaction.atomic(using=write_alias()):
         row = Schedule.objects.using(write_alias()).filter(pk=schedule.pk).first()
         if wanted:
@@ -110,7 +112,7 @@ def run_now(actor: Actor, schedule: Schedule, *, reason: str = "") -> str:
     """
     actor.demand(Right.MANAGE_SCHEDULE)
     if not schedule.task_options:
-        schedule.remember_options()  # as in `create`
+        remember_options(schedule)  # as in `create`
     with transaction.atomic(using=write_alias()):
         job_id = schedules.run_now(schedule, user=actor.who)
         audit.write(actor, "run", "schedule", schedule.pk, after=_named(schedule, job=job_id), reason=reason)

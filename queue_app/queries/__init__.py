@@ -1,2 +1,3 @@
-"""Reads for people: what the faces show, worded once for all of them. The API, the admin and pages call these.
-May import `maintenance`, `lifecycle` and all above. Changes nothing."""
+"""Reads for people: what the faces show, worded once for all of them. Changes nothing.
+
+The API, the admin, commands and pages call it. It may import maintenance and all that this may."""

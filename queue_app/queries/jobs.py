@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
-from queue_app.client import get_job, states_now
-from queue_app.dispatch import connection, unknown
+from queue_app.dispatch import connection, set_aside
+from queue_app.domain.states import WAITING
+from queue_app.lifecycle.state_now import get_job, states_now
 from queue_app.models import Job
-from queue_app.states import WAITING
 
 __all__ = ["get_job", "states_now", "waiting_for_task"]
 
@@ -19,10 +19,10 @@ def waiting_for_task(jobs: Iterable[Job]) -> set[UUID]:
     wanted: dict[str, dict[str, str]] = {}
     for job in jobs:
         if job.state in WAITING:
-            wanted.setdefault(job.queue, {})[str(job.pk)] = unknown.need_of(job.task, job.backend)
+            wanted.setdefault(job.queue, {})[str(job.pk)] = set_aside.need_of(job.task, job.backend)
     if not wanted:
         return set()
     try:
-        return {UUID(job_id) for job_id in unknown.parked(connection.client(), wanted)}
+        return {UUID(job_id) for job_id in set_aside.parked(connection.client(), wanted)}
     except connection.Unavailable:
         return set()

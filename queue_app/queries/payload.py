@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from queue_app.operations.actor import Right
-from queue_app.sensitive import MASK
+from queue_app.domain.rights import Right
+from queue_app.tasks.sensitive import MASK
 
 __all__ = ["MASK", "MASKED"]
 

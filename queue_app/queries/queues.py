@@ -8,9 +8,9 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from queue_app.dispatch import connection, figures, listing, queues
+from queue_app.dispatch import connection, listing, queue_stats, queues
+from queue_app.domain.states import UNFINISHED, JobState
 from queue_app.models import DeadLetter, Job, Queue, indexes
-from queue_app.states import UNFINISHED, JobState
 
 #: Rows that a query of this file reads at most.
 COUNT_LIMIT = 10_000
@@ -70,7 +70,7 @@ def depths_of(wanted: list[str]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     with contextlib.suppress(*connection.Unavailable):
         for part in listing.parts(wanted):
-            for name, one in figures.count(connection.client(), part).items():
+            for name, one in queue_stats.count(connection.client(), part).items():
                 found[name] = {word: getattr(one, word) for word in ("waiting", "due_later", "set_aside")}
         return found
     return {}

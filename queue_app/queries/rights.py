@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.apps import apps
 from django.db import Error, router
 
-from queue_app.operations.actor import Right
+from queue_app.domain.rights import Right
 
 #: What is wrong when nobody has, and what to do.
 NOBODY = "No group has any right of queue_app: only superusers can use its pages and its API."

@@ -20,7 +20,8 @@ from uuid import UUID
 from django.db import connections, transaction
 from django.db.models import QuerySet
 
-from queue_app import clock, ids
+from queue_app import clock
+from queue_app.domain import ids
 from queue_app.models.conditions import Conditions, conditions_of, replaced
 from queue_app.models.indexes import EVERYTHING, INDEXES, Ordered, Quick
 

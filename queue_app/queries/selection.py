@@ -10,10 +10,11 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from queue_app import clock, ids
+from queue_app import clock
+from queue_app.domain import ids
 from queue_app.exceptions import InvalidOption
 from queue_app.models import DeadLetter
-from queue_app.operations.audit import KINDS
+from queue_app.models.audit_event import KINDS
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 _ago = re.compile(r"(\d{1,9})\s*([smhdw])").fullmatch

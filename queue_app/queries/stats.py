@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from queue_app.dispatch import connection, figures
-from queue_app.dispatch.figures import Figures, Sample
+from queue_app.dispatch import connection, queue_stats
+from queue_app.dispatch.queue_stats import Figures, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def over(seconds: float, timeout: float = 5.0) -> Rates:
     """
     with connection.asked(timeout) as client:
         # One each ten seconds; each change of the leader makes one more.
-        samples = figures.kept(client, int(seconds / 5) + 5)
+        samples = queue_stats.kept(client, int(seconds / 5) + 5)
     return within(samples, seconds)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from queue_app.dispatch import connection
 from queue_app.dispatch.connection import said, unavailable
-from queue_app.lifecycle.outage import explain, is_outage
+from queue_app.lifecycle.store_health import explain, is_outage
 
 __all__ = ["explain", "is_outage", "redis_answers", "said", "unavailable"]
 

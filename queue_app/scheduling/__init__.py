@@ -1,2 +1,3 @@
-"""Schedules: what a tick enqueues, and what operators may do to a schedule. Duties and faces call it; it may import all
-layers above it (docs/internals.md)."""
+"""Schedules: what a tick enqueues, and what operators may do to a schedule.
+
+Maintenance and operations call it. It may import `tasks` and what that may import."""

@@ -3,7 +3,7 @@
 One rule says how a job of a schedule is made: as `task.using(queue_name=…, priority=…).enqueue(*args, **kwargs)` would
 make it, with the schedule's queue and priority where it has them. A tick imports nothing: a module could hang, or end,
 whoever does the duties for all. Where the task's module has not been imported, the options count that were kept when
-the schedule was saved (`models.task_options`); and where none were, the queue `default` and the priority 0. Whoever
+the schedule was saved (`scheduling.task_options`); and where none were, the queue `default` and the priority 0. Whoever
 runs such a schedule by hand looks the task up. A job of a task that no worker knows waits for one that does (P10).
 """
 
@@ -17,13 +17,14 @@ from typing import Any
 
 from django.db import Error, transaction
 
-from queue_app import registry, signals
+from queue_app import signals
+from queue_app.domain.names import check_queue, priority_of
+from queue_app.domain.task_options import load_options
 from queue_app.exceptions import InvalidJob, InvalidOption, QueueAppError
 from queue_app.models import Schedule
-from queue_app.models.bulk import write_alias
-from queue_app.models.task_options import load_options, options_of
-from queue_app.names import check_queue, priority_of
-from queue_app.tasks import producer
+from queue_app.models.sql import write_alias
+from queue_app.scheduling.task_options import options_of, remember_options
+from queue_app.tasks import producer, registry
 
 #: Enqueues calls, each `(args, kwargs)`, not to start before a time (None: at once), and returns the jobs' ids.
 Enqueue = Callable[[Sequence[Any], datetime | None], list[str]]
@@ -71,7 +72,7 @@ def run_now(schedule: Schedule, *, user: Any = None) -> str:
         InvalidJob: it cannot be enqueued; says why.
     """
     if not schedule.task_options:  # it was saved where the task was not known, or by an older release
-        schedule.remember_options()
+        remember_options(schedule)
     try:
         with transaction.atomic(using=write_alias()):
             way = enqueuer(schedule.task, schedule.queue, schedule.priority, schedule.task_options)

@@ -22,13 +22,14 @@ from django.db import Error, connections, transaction
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Cast
 
-from queue_app import clock, cron, signals
+from queue_app import clock, signals
+from queue_app.domain import cron
 from queue_app.exceptions import IllegalTransition, QueueAppError
-from queue_app.lifecycle import outage
+from queue_app.lifecycle import store_health
 from queue_app.lifecycle.release import Check, unchecked
 from queue_app.models import Schedule
-from queue_app.models.bulk import write_alias
 from queue_app.models.schedule import AHEAD, Missed
+from queue_app.models.sql import write_alias
 from queue_app.scheduling.schedules import Enqueue, enqueuer
 
 #: Schedules in one transaction: eight parameters of each go into one statement, and SQLite may allow 999.
@@ -143,7 +144,7 @@ def _tick_some(pks: Sequence[UUID], ways: Ways, again: bool = False) -> Ticked:
     except IllegalTransition:  # another process ticks
         raise
     except Exception as error:  # the database, or code of the project, refused one of them: find out which
-        out = outage.is_outage(error)
+        out = store_health.is_outage(error)
         if out and not _able():
             raise  # no schedule is to blame
         if len(pks) > 1 or (out and not again):
@@ -157,7 +158,7 @@ def _tick_some(pks: Sequence[UUID], ways: Ways, again: bool = False) -> Ticked:
 def _able() -> bool:
     """Whether the database can be written now."""
     try:
-        outage.check_writes()
+        store_health.check_writes()
     except Error:
         return False
     return True

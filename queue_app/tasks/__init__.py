@@ -1,2 +1,3 @@
-"""What authors of tasks use, and how calls of a task become rows. Backends, schedules and faces call it; it may import
-the lifecycle and all layers above it (docs/internals.md)."""
+"""What authors of tasks use, and how calls of a task become rows.
+
+The Tasks API, schedules, operations and the worker call it. It may import the lifecycle, models and the dispatch."""

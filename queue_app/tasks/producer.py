@@ -14,12 +14,14 @@ from typing import Any
 
 from django.conf import settings as django_settings
 
-from queue_app import conf, registry, serialization
+from queue_app import conf
+from queue_app.domain import serialization
 from queue_app.domain.envelope import dump_meta
+from queue_app.domain.task_options import TaskOptions
 from queue_app.exceptions import InvalidArguments
 from queue_app.lifecycle.enqueue import Request, enqueue
-from queue_app.models.bulk.rows import NewJobs
-from queue_app.models.task_options import TaskOptions
+from queue_app.models.sql.rows import NewJobs
+from queue_app.tasks import registry
 
 #: Arguments of one call: `(args, kwargs)`.
 Call = tuple[Iterable[Any], dict[str, Any]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from queue_app.domain.names import check_queue
 from queue_app.exceptions import InvalidOption
-from queue_app.names import check_queue
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,19 +16,20 @@ from django.db import connections
 
 from queue_app import clock, conf
 from queue_app.dispatch import connection, epochs, queues, workers
-from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.holder import Holder
+from queue_app.domain.delivery import Delivery
 from queue_app.lifecycle import claim as claiming
-from queue_app.lifecycle import dispatching, rebuild, recover, release
+from queue_app.lifecycle import push, release
+from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.maintenance.leader import Leader
 from queue_app.maintenance.rebuild import REBUILD
 from queue_app.models import Worker
-from queue_app.models.bulk import write_alias
-from queue_app.worker.announcer import Announcer
+from queue_app.models.sql import write_alias
+from queue_app.worker.child.runner import Runner
 from queue_app.worker.config import WorkerConfig
-from queue_app.worker.registrar import Registrar
-from queue_app.worker.runner import Runner
-from queue_app.worker.shared import Board
+from queue_app.worker.keeper.announcer import Announcer
+from queue_app.worker.keeper.heartbeat import Registrar
+from queue_app.worker.shared_state import Board
 
 #: Seconds to wait for another leader to put back what Redis has lost; and between two looks.
 PATIENCE, LOOK = 10.0, 0.05
@@ -88,7 +89,7 @@ def drain(config: WorkerConfig) -> int:
                     queues.discharge(client, name, holder)
         finally:
             keeping.end()
-    dispatching.redis_answered()
+    push.redis_answered()
     return runner.jobs
 
 

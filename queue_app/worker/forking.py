@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 
-from queue_app.worker.messages import Line
+from queue_app.worker.pipes import Line
 
 logger = logging.getLogger(__name__)
 

@@ -18,12 +18,12 @@ from types import FrameType
 
 from queue_app import clock
 from queue_app.worker import title
-from queue_app.worker.child import Child
+from queue_app.worker.child.child import Child
 from queue_app.worker.config import WorkerConfig
 from queue_app.worker.forking import explain, fork
-from queue_app.worker.keeper import Keeper
-from queue_app.worker.messages import Birth, Death, Line, as_values
-from queue_app.worker.shared import Board, Running
+from queue_app.worker.keeper.keeper import Keeper
+from queue_app.worker.pipes import Birth, Death, Line, as_values
+from queue_app.worker.shared_state import Board, Running
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import psutil
 
+from queue_app.domain.states import FINAL
 from queue_app.models import Attempt, Job
-from queue_app.states import FINAL
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
 

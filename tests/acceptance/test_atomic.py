@@ -14,8 +14,8 @@ import pytest
 from django.db import connections
 
 from queue_app.dispatch import connection, workers
+from queue_app.domain.states import FINAL
 from queue_app.models import Attempt, Job, Worker
-from queue_app.states import FINAL
 from tests import atomic_tasks
 from tests.acceptance.support import StartWorker, attempts, kill, lines, pids, wait_for_end, wait_for_lines
 from tests.models import Effect

@@ -100,7 +100,7 @@ def test_an_error_of_a_task_forges_no_line_of_the_log(worker: StartWorker) -> No
 
 
 def test_a_backend_of_another_kind_cannot_be_served(settings: Any) -> None:
-    from queue_app.tasks_api import ROOT
+    from queue_app.tasks_api.compat import ROOT
 
     dummy = {"BACKEND": f"{ROOT}.backends.dummy.DummyBackend"}
     settings.TASKS = settings.TASKS | {"tests": dummy}

@@ -15,7 +15,8 @@ from django.db import connection
 
 from queue_app.dispatch import connection as redis_connection
 from queue_app.dispatch import workers
-from queue_app.lifecycle import operate, rebuild
+from queue_app.lifecycle import operate
+from queue_app.lifecycle.recovery import rebuild
 from queue_app.models import Attempt, DeadLetter, Job
 from tests import tasks
 from tests.acceptance.support import (

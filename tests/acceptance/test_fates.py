@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from queue_app import clock
-from queue_app.client import get_result
+from queue_app.domain.states import JobState
 from queue_app.lifecycle import operate
 from queue_app.models import Attempt, DeadLetter, Job, Worker
-from queue_app.states import JobState
+from queue_app.tasks.handle import get_result
 from tests import dtasks, tasks
 from tests.acceptance.support import (
     StartWorker,

@@ -11,7 +11,7 @@ from pathlib import Path
 import redis
 
 from queue_app.dispatch import connection, keys, listing, queues
-from queue_app.lifecycle import rebuild
+from queue_app.lifecycle.recovery import rebuild
 from queue_app.models import Attempt, Job
 from tests import tasks
 from tests.acceptance.support import StartWorker, kill, labels, lines, the_one, wait_for_end, wait_for_lines

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from queue_app.dispatch import connection, epochs, figures, workers
-from queue_app.lifecycle import dispatching
+from queue_app.dispatch import connection, epochs, queue_stats, workers
+from queue_app.lifecycle import push
 from queue_app.maintenance import history
 from queue_app.maintenance.leader import DUTIES
 from queue_app.models import Job, Worker
@@ -63,8 +63,8 @@ def test_killing_the_leader_moves_the_duties(worker: StartWorker) -> None:
     assert second[1] > first[1]
     everything_done_by(second[0])
     assert history.read(connection.client())["reap"].token == second[1]
-    wait_until(lambda: figures.kept(connection.client()), 60, "figures, once the rebuild is done")
-    ended = figures.count(connection.client(), ["default"])["default"].ended
+    wait_until(lambda: queue_stats.kept(connection.client()), 60, "figures, once the rebuild is done")
+    ended = queue_stats.count(connection.client(), ["default"])["default"].ended
     assert ended == {"succeeded": 5}, "what real children have counted"
 
 
@@ -109,7 +109,7 @@ def test_runmaintenance_does_the_duties_of_workers_that_do_not(
     wait_until(lambda: Worker.objects.count() == 2, 60, "both rows")
     assert not epochs.all_open(client) and workers.leader(client) is None
     with monkeypatch.context() as patched:
-        patched.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
+        patched.setattr(push, "push_quietly", lambda by_queue, made: set())
         job_id = tasks.noop.enqueue().id
     maintenance = runmaintenance()
     maintenance.wait_for("leading, token 1")
@@ -182,7 +182,7 @@ def test_a_process_killed_between_commit_and_push_loses_nothing(
         django.setup()
         from queue_app.lifecycle import dispatching
         from tests import tasks
-        dispatching.push_quietly = lambda by_queue, made: os.kill(os.getpid(), signal.SIGKILL)
+        push.push_quietly = lambda by_queue, made: os.kill(os.getpid(), signal.SIGKILL)
         tasks.noop.enqueue("lost")
     """
     ended = subprocess.run([sys.executable, "-c", code], env=worker_env, cwd=ROOT, capture_output=True)

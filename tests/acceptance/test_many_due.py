@@ -8,10 +8,11 @@ from collections.abc import Callable
 import pytest
 from django.db import connection as database
 
-from queue_app import clock, ids
+from queue_app import clock
 from queue_app.dispatch import connection, epochs
+from queue_app.domain import ids
+from queue_app.domain.states import JobState
 from queue_app.queries.queues import depths_of
-from queue_app.states import JobState
 from tests.integration.support import Child
 from tests.support.marks import committed, on_postgresql_alone
 from tests.support.waiting import wait_until

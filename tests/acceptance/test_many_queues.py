@@ -8,13 +8,14 @@ import psutil
 import pytest
 from django.db import connection as database
 
-from queue_app import clock, ids
+from queue_app import clock
 from queue_app.dispatch import connection, epochs, workers
+from queue_app.domain import ids
+from queue_app.domain.states import JobState
 from queue_app.maintenance import history
 from queue_app.maintenance.leader import DUTIES
 from queue_app.models import Queue
 from queue_app.queries import duties
-from queue_app.states import JobState
 from tests.support.marks import committed, on_postgresql_alone
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess

@@ -13,8 +13,8 @@ from django.db import connections
 from psycopg import sql
 
 from queue_app.dispatch import connection, listing
+from queue_app.domain.states import FINAL
 from queue_app.models import Attempt, Job
-from queue_app.states import FINAL
 from tests import atomic_tasks, tasks
 from tests.acceptance.support import StartWorker, attempts, labels, lines, pids, wait_for_end, wait_for_lines
 from tests.models import Effect

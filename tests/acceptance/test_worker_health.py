@@ -16,7 +16,7 @@ from django.db import connections
 from django.test import RequestFactory
 
 from queue_app import clock, health
-from queue_app.lifecycle import dispatching
+from queue_app.lifecycle import push
 from queue_app.models import Worker
 from queue_app.models.worker import WORKER_STATUSES
 from tests import tasks
@@ -70,7 +70,7 @@ def test_redis_is_away_and_returns(worker: StartWorker, redis_process: RedisServ
     redis_process.start()
     wait_for_status("alive")
     assert checked().startswith("healthy: ")
-    dispatching._retry_at = 0.0
+    push._retry_at = 0.0
     assert wait_for_end([tasks.noop.enqueue().id]) == ["succeeded"]
     assert process.stop() == 0
     assert checked().startswith("There is no worker on host")

@@ -11,7 +11,7 @@ import django
 from tests.architecture.imports import ROOT, modules
 
 #: These are the Tasks API's side of the product; everything else must do without one.
-OF_TASKS_API = {"queue_app.tasks_api", "queue_app.backend", "queue_app.results"}
+OF_TASKS_API = {"queue_app.tasks_api.compat", "queue_app.backend", "queue_app.tasks_api.results"}
 
 #: Hides installed packages from the import system, as if they were not there.
 HIDE = """
@@ -54,7 +54,7 @@ def test_the_packages_names_are_found_late() -> None:
         "except AttributeError as error:\n    print(error)"
     )
     assert done.stdout == (
-        "queue_app.declare queue_app.exceptions\nmodule 'queue_app' has no attribute 'tasc'\n"
+        "queue_app.tasks.task queue_app.exceptions\nmodule 'queue_app' has no attribute 'tasc'\n"
     ), done.stderr
 
 
@@ -100,7 +100,7 @@ def test_the_backend_is_built_before_the_apps_are_ready() -> None:
 import django
 from django.conf import settings
 settings.INSTALLED_APPS  # read, but nothing is set up
-from queue_app.tasks_api import task_backends
+from queue_app.tasks_api.compat import task_backends
 from django.apps import apps
 backend = task_backends["default"]
 import sys

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from queue_app.states import TRANSITIONS, AttemptState, DeadReason, JobState
+from queue_app.domain.states import TRANSITIONS, AttemptState, DeadReason, JobState
 from tests.architecture.imports import ROOT
 
 PAGE = ROOT / "docs" / "lifecycle.md"

@@ -9,7 +9,7 @@ import pytest
 
 from tests.architecture.imports import modules
 
-WRITERS = re.compile(r"queue_app\.(lifecycle|models\.bulk|migrations)(\..+)?")
+WRITERS = re.compile(r"queue_app\.(lifecycle|models\.sql|migrations)(\..+)?")
 #: `outcome.state` is the attempt's, a value that is still to be recorded.
 NOT_JOBS = {"outcome"}
 _SQL = re.compile(r"\b(UPDATE|INSERT\s+INTO|COPY|DELETE\s+FROM)\s+queue_app_job\b", re.IGNORECASE)

@@ -9,8 +9,8 @@ from django.contrib.auth.models import Group, Permission, User
 from django.db import transaction
 
 from queue_app import clock
-from queue_app.dispatch import connection, figures, workers
-from queue_app.dispatch.figures import Figures, Sample
+from queue_app.dispatch import connection, queue_stats, workers
+from queue_app.dispatch.queue_stats import Figures, Sample
 from queue_app.models import AuditEvent, Job, Queue, Schedule, Worker
 from tests import tasks
 from tests.factories import (
@@ -77,7 +77,7 @@ def add_rows(count: int) -> Rows:
     client = connection.client()
     for n in range(count):
         busy = {name: Figures(waiting=1, held=2, ended={"succeeded": 9}, run_ms=500) for name in names}
-        figures.keep(client, Sample(1e9 + 10 * n, 10.0, busy))
+        queue_stats.keep(client, Sample(1e9 + 10 * n, 10.0, busy))
     if workers.leader(client) is None:
         mandate_of(client, str(rows.workers[0].pk))
     return rows

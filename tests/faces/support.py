@@ -6,11 +6,11 @@ from typing import Any
 
 from django.test import TestCase
 
-from queue_app import ids
 from queue_app.dispatch import connection, queues, workers
-from queue_app.dispatch.body import Delivery
+from queue_app.domain import ids
+from queue_app.domain.delivery import Delivery
+from queue_app.domain.outcome import Outcome
 from queue_app.lifecycle import settle
-from queue_app.lifecycle.outcome import Outcome
 from queue_app.models import DeadLetter
 from tests import tasks
 from tests.factories import AttemptFactory, DeadLetterFactory, JobFactory

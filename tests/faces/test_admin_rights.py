@@ -10,8 +10,8 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import get_resolver, reverse
 
+from queue_app.domain.rights import Right
 from queue_app.models import AuditEvent, DeadLetter, Job, Queue, Schedule
-from queue_app.operations.actor import Right
 from queue_app.queries.payload import MASK
 from tests.faces.test_admin import one_of_each, url
 from tests.factories import JobFactory, QueueFactory, ScheduleFactory

@@ -14,8 +14,8 @@ from rest_framework.test import APIClient
 
 from queue_app import clock, signals
 from queue_app.dispatch import connection, keys, queues, workers
+from queue_app.domain.states import DeadReason, JobState
 from queue_app.models import DeadLetter, Job, Queue
-from queue_app.states import DeadReason, JobState
 from tests import tasks
 from tests.faces.conftest import basic
 from tests.faces.support import WORKER, claim, drain, jobs, poisoned, record
@@ -86,7 +86,7 @@ def test_options(api: APIClient) -> None:
 @committing
 def test_tasks_of_the_standard_go_through_their_backend(api: APIClient, standard: Any) -> None:
     from queue_app.backend import JobQueueBackend
-    from queue_app.tasks_api import signals as tasks_signals
+    from queue_app.tasks_api.compat import signals as tasks_signals
 
     heard: list[Any] = []
     tasks_signals().task_enqueued.connect(
@@ -238,7 +238,7 @@ def test_a_name_imports_nothing_outside_the_apps(api: APIClient) -> None:
 
 
 def test_tasks_of_other_backends_are_refused(api: APIClient, standard: Any, settings: Any) -> None:
-    from queue_app.tasks_api import ROOT
+    from queue_app.tasks_api.compat import ROOT
 
     settings.TASKS = {"default": {"BACKEND": f"{ROOT}.backends.immediate.ImmediateBackend", "QUEUES": []}}
     answer = submit(api, task="tests.dtasks.noop")

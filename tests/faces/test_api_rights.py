@@ -12,8 +12,8 @@ from rest_framework.test import APIClient
 
 from queue_app import clock
 from queue_app.api.errors import not_found
+from queue_app.domain.rights import Right
 from queue_app.models import AuditEvent, Job, Queue, Schedule
-from queue_app.operations.actor import Right
 from queue_app.queries.payload import MASK
 from tests.factories import (
     AuditEventFactory,

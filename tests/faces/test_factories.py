@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from queue_app import ids
+from queue_app.domain import ids
+from queue_app.domain.states import FINAL, TIMED, WAITING, JobState
 from queue_app.models import Attempt, DeadLetter, Job
-from queue_app.states import FINAL, TIMED, WAITING, JobState
 from tests.factories import AttemptFactory, DeadLetterFactory, JobFactory, QueueFactory, WorkerFactory
 
 pytestmark = pytest.mark.django_db

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from queue_app.dispatch import connection, unknown, workers
+from queue_app.dispatch import connection, set_aside, workers
 from queue_app.maintenance.leader import Leader
 from queue_app.maintenance.stats import STATS
 from tests.faces.support import WORKER, claim, jobs
@@ -17,21 +17,21 @@ from tests.support.servers import RedisServer
 pytestmark = pytest.mark.django_db
 
 
-def set_aside(*ids: str) -> None:
+def set_jobs_aside(*ids: str) -> None:
     holder = workers.holder(WORKER, 1)
-    assert unknown.park(connection.client(), "default", holder, "|tests.tasks.noop", ids) == len(ids)
+    assert set_aside.park(connection.client(), "default", holder, "|tests.tasks.noop", ids) == len(ids)
 
 
 def test_the_api_marks_them(api: Any, redis_process: RedisServer) -> None:
     aside, waits = jobs(2)
     claim(1)
-    set_aside(aside)
+    set_jobs_aside(aside)
     marks = {job["id"]: job["waiting_for_task"] for job in api.get("/api/v1/jobs/").json()["results"]}
     assert marks == {aside: True, waits: False}
     page = api.get(f"/api/v1/jobs/{aside}/").json()
     assert (page["waiting_for_task"], page["state"]) == (True, "queued")
     holder = workers.holder(WORKER, 2)
-    assert len(unknown.take(connection.client(), "default", "|tests.tasks.noop", holder, 1)[0]) == 1
+    assert len(set_aside.take(connection.client(), "default", "|tests.tasks.noop", holder, 1)[0]) == 1
     assert api.get(f"/api/v1/jobs/{aside}/").json()["waiting_for_task"] is False
     redis_process.kill()
     assert api.get(f"/api/v1/jobs/{aside}/").json()["waiting_for_task"] is False, "nobody can say"
@@ -41,7 +41,7 @@ def test_the_api_marks_them(api: Any, redis_process: RedisServer) -> None:
 def test_queues_and_stats_mean_the_same_by_waiting(api: Any) -> None:
     aside, *_ = jobs(3)
     claim(1)
-    set_aside(aside)
+    set_jobs_aside(aside)
     Leader("me", threading.Event(), duties=(STATS,)).step()
     depth = api.get("/api/v1/queues/default/").json()["depth"]
     (sample,) = api.get("/api/v1/stats/").json()["queues"]
@@ -52,7 +52,7 @@ def test_queues_and_stats_mean_the_same_by_waiting(api: Any) -> None:
 def test_a_cancelled_one_is_not_marked(api: Any) -> None:
     (aside,) = jobs(1)
     claim(1)
-    set_aside(aside)
+    set_jobs_aside(aside)
     assert api.post(f"/api/v1/jobs/{aside}/cancel/", {}).status_code == 200
     assert api.get(f"/api/v1/jobs/{aside}/").json()["waiting_for_task"] is False
 
@@ -60,7 +60,7 @@ def test_a_cancelled_one_is_not_marked(api: Any) -> None:
 def test_the_admin_marks_them(pages: Any) -> None:
     aside, _ = jobs(2)
     claim(1)
-    set_aside(aside)
+    set_jobs_aside(aside)
     text = "Queued, for a worker that knows its task"
     assert pages.get("/admin/queue_app/job/").content.decode().count(text) == 1
     assert text in pages.get(f"/admin/queue_app/job/{aside}/change/").content.decode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queue_app import ids
+from queue_app.domain import ids
 from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.drain import drain
 

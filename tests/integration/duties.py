@@ -11,12 +11,13 @@ import pytest
 from django.db import connection as database
 
 from queue_app import clock
-from queue_app.dispatch import connection, epochs, figures, workers
-from queue_app.lifecycle import dispatching, rebuild, recover
+from queue_app.dispatch import connection, epochs, queue_stats, workers
+from queue_app.domain.states import JobState
+from queue_app.lifecycle import push
+from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.maintenance.audit import AUDIT
 from queue_app.models import Job, Schedule
 from queue_app.queries.queues import depths_of
-from queue_app.states import JobState
 from tests import tasks
 from tests.factories import JobFactory, ScheduleFactory, id_at
 from tests.integration.support import Child, jobs, mandate_of
@@ -37,7 +38,7 @@ def _waiting() -> object:
 
 def _unpushed(patch: pytest.MonkeyPatch, task: Any = tasks.noop) -> None:
     with patch.context() as inner:
-        inner.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
+        inner.setattr(push, "push_quietly", lambda by_queue, made: set())
         jobs(3, task=task)
 
 
@@ -122,7 +123,7 @@ def _prune(patch: pytest.MonkeyPatch) -> Look:
 def _stats(patch: pytest.MonkeyPatch) -> Look:
     rebuild.at_once(connection.client())
     jobs(2)
-    return lambda: figures.kept(connection.client())
+    return lambda: queue_stats.kept(connection.client())
 
 
 def _audit(patch: pytest.MonkeyPatch) -> Look:

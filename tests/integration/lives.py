@@ -12,16 +12,18 @@ import pytest
 import redis
 from django.db import DatabaseError, close_old_connections, connections
 
-from queue_app import JobContext, clock, ids, task
+from queue_app import JobContext, clock, task
 from queue_app.dispatch import connection, epochs, keys, workers
-from queue_app.lifecycle import dispatching, rebuild, recover, release, settle
+from queue_app.domain import ids
+from queue_app.lifecycle import push, release, settle
+from queue_app.lifecycle.database import refresh
+from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.models import Attempt, DeadLetter, Job
-from queue_app.worker import recorder, waiting
-from queue_app.worker.child import Child
+from queue_app.worker.child import backoff, recorder
+from queue_app.worker.child.child import Child
+from queue_app.worker.child.slots import MainThread
 from queue_app.worker.config import QueueChoice, WorkerConfig
-from queue_app.worker.connections import refresh
-from queue_app.worker.shared import Board
-from queue_app.worker.slots import MainThread
+from queue_app.worker.shared_state import Board
 from tests.support.epochs import begin_epoch
 from tests.support.faults import Died, Stores
 
@@ -189,7 +191,7 @@ class World:
         """
         with self.stores.asleep(), pytest.MonkeyPatch.context() as patch:
             if not pushed:
-                patch.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
+                patch.setattr(push, "push_quietly", lambda by_queue, made: set())
             found = effect.using(**options).enqueue_many([((), {"failures": failures})] * count)
             self.committed += [result.id for result in found]
 
@@ -272,16 +274,16 @@ class World:
         self.client.flushall()
         begin_epoch()
         runs.clear()
-        dispatching._retry_at, dispatching._down_since, dispatching._announced = 0.0, None, (0, set())
+        push._retry_at, push._down_since, push._announced = 0.0, None, (0, set())
 
 
 @contextlib.contextmanager
 def impatient() -> Iterator[None]:
     """No pauses between tries."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (recorder, waiting):
+        for module in (recorder, backoff):
             patch.setattr(module, "FIRST_PAUSE", 0.001)
-        patch.setattr(dispatching, "BREAK", 0.0)
+        patch.setattr(push, "BREAK", 0.0)
         patch.setitem(
             connections["default"].settings_dict, "CONN_MAX_AGE", None
         )  # connecting takes most of the time

@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from queue_app.dispatch import queues, unknown
+from queue_app.dispatch import queues, set_aside
 from queue_app.dispatch.queues import DIRECT
 from tests.integration.queue_model import (
     LANES,
@@ -169,7 +169,7 @@ class Moves(Model):
         """A child does not know the task of some jobs."""
         ids = self.chosen(data, self.holder_of())
         mine = [i for i in ids if i in self.held[holder]]
-        assert unknown.park(self.client, QUEUE, holder, NEED, ids) == len(set(mine) - self.forbidden)
+        assert set_aside.park(self.client, QUEUE, holder, NEED, ids) == len(set(mine) - self.forbidden)
         for job_id in mine:
             self.held[holder].remove(job_id)
             if not self.vanishes(job_id):
@@ -180,12 +180,12 @@ class Moves(Model):
     def take_aside(self, holder: str, count: int) -> None:
         """A child that knows their task gets those that were set aside, the oldest first."""
         wanted = sorted(self.aside)[:count]
-        found, left = unknown.take(self.client, QUEUE, NEED, holder, count)
+        found, left = set_aside.take(self.client, QUEUE, NEED, holder, count)
         if self.paused:
             assert (found, left) == ([], 0)
             return
         assert [d.id for d in found] == wanted and left == len(self.aside) - len(wanted)
-        assert unknown.needs(self.client, [QUEUE]) == ({QUEUE: [NEED]} if left else {})
+        assert set_aside.needs(self.client, [QUEUE]) == ({QUEUE: [NEED]} if left else {})
         for job_id in wanted:
             self.aside.remove(job_id)
             self.held[holder].append(job_id)

@@ -10,13 +10,13 @@ import redis
 
 from queue_app import clock, signals
 from queue_app.dispatch import connection, queues, workers
-from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.holder import Holder
+from queue_app.domain.delivery import Delivery
+from queue_app.domain.outcome import Outcome
+from queue_app.domain.states import AttemptState, DeadReason
 from queue_app.lifecycle import settle, tokens
-from queue_app.lifecycle.outcome import Outcome
 from queue_app.maintenance.duty import Mandate
 from queue_app.models import Job
-from queue_app.states import AttemptState, DeadReason
 from tests import tasks
 
 WORKER = "0190a000-0000-7000-8000-00000000000a"

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from django.db import Error, IntegrityError, InternalError, OperationalError, connection, transaction
 
-from queue_app import ids as job_ids
 from queue_app import signals
+from queue_app.domain import ids as job_ids
+from queue_app.domain.outcome import Outcome
+from queue_app.domain.states import AttemptState
 from queue_app.lifecycle import settle
-from queue_app.lifecycle.outcome import Outcome
 from queue_app.models import Attempt, DeadLetter, Job
-from queue_app.states import AttemptState
 from tests import atomic_tasks
 from tests.integration.draining import run_due
 from tests.integration.support import Child, jobs, states, stores_heard
@@ -485,9 +485,9 @@ def test_a_connection_that_broke_while_idle_is_replaced_before_the_task_runs(
     connection.connection.close()
     connection.errors_occurred = False
     from queue_app.dispatch import workers
+    from queue_app.worker.child.runner import Runner
     from queue_app.worker.config import QueueChoice, WorkerConfig
-    from queue_app.worker.runner import Runner
-    from queue_app.worker.shared import Board
+    from queue_app.worker.shared_state import Board
 
     child = Child()
     config = WorkerConfig(worker_id=job_ids.new_text(), queues=QueueChoice.parse("default"))

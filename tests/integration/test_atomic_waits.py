@@ -10,15 +10,15 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from queue_app import conf, signals
-from queue_app.lifecycle import recover, settle
-from queue_app.lifecycle.outcome import Outcome, lost
+from queue_app.domain.outcome import Outcome, lost
+from queue_app.lifecycle import database, settle
+from queue_app.lifecycle.recovery import recover
 from queue_app.models import Attempt, Job
-from queue_app.worker import connections
+from queue_app.worker.child.claims import Hands
+from queue_app.worker.child.recorder import Recorder
+from queue_app.worker.child.runner import Runner
 from queue_app.worker.config import QueueChoice, WorkerConfig
-from queue_app.worker.hands import Hands
-from queue_app.worker.recorder import Recorder
-from queue_app.worker.runner import Runner
-from queue_app.worker.shared import Board
+from queue_app.worker.shared_state import Board
 from tests import atomic_tasks
 from tests.integration.support import OTHER_WORKER, WORKER, Child, jobs, states, succeeded
 from tests.models import Effect
@@ -222,6 +222,6 @@ def test_a_connection_closed_in_a_block_that_was_left_open_is_replaced() -> None
     connection.ensure_connection()
     transaction.atomic().__enter__()
     connection.close()  # Django waits for the end of the block with it
-    connections.tidy("tests.some")
+    database.tidy("tests.some")
     assert connection.get_autocommit() and not connection.in_atomic_block
     assert not Job.objects.exists()

@@ -7,7 +7,8 @@ import redis
 
 from queue_app import clock
 from queue_app.dispatch import connection, epochs, keys
-from queue_app.lifecycle import operate, rebuild
+from queue_app.lifecycle import operate
+from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance.audit import Audit
 from queue_app.maintenance.duty import Mandate
 from tests import tasks

@@ -11,8 +11,9 @@ from django.contrib.auth.models import Permission
 from django.db import IntegrityError, transaction
 from django.test import override_settings
 
-from queue_app import clock, ids
+from queue_app import clock
 from queue_app.dispatch import connection
+from queue_app.domain import ids
 from queue_app.exceptions import AppendOnly, Deposed
 from queue_app.lifecycle import prune
 from queue_app.maintenance.prune import Pruning

@@ -16,12 +16,14 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from queue_app import clock, ids
+from queue_app import clock
+from queue_app.domain import ids
 from queue_app.domain.envelope import LANE
-from queue_app.models import Attempt, DeadLetter, Job, bulk
-from queue_app.models.bulk import generic, postgresql
-from queue_app.models.bulk.rows import Ending, NewJobs, Start
-from queue_app.states import FINAL, TIMED, UNFINISHED, JobState
+from queue_app.domain.outcome import Ending
+from queue_app.domain.states import FINAL, TIMED, UNFINISHED, JobState
+from queue_app.models import Attempt, DeadLetter, Job, sql
+from queue_app.models.sql import generic, postgresql
+from queue_app.models.sql.rows import NewJobs, Start
 from tests.integration.support import OTHER_WORKER, WORKER
 
 pytestmark = pytest.mark.django_db
@@ -427,4 +429,4 @@ def test_same_starts_same_rows(data: st.DataObject) -> None:
 
 
 def test_each_vendor_gets_its_module() -> None:
-    assert bulk.for_vendor(connection) is vendors()[-1]
+    assert sql.for_vendor(connection) is vendors()[-1]

@@ -12,9 +12,10 @@ from django.db import transaction
 from queue_app import clock
 from queue_app.dispatch import connection, keys, queues, workers
 from queue_app.exceptions import StoreUnavailable
-from queue_app.lifecycle import dispatching, enqueue, operate, rebuild, recover, release
+from queue_app.lifecycle import enqueue, operate, push, release
+from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.models import Attempt, Job
-from queue_app.models.bulk.rows import NewJobs
+from queue_app.models.sql.rows import NewJobs
 from tests import tasks
 from tests.integration.support import Child, die, drain, failed, jobs, states
 from tests.support.marks import committed
@@ -162,10 +163,10 @@ def test_a_cancellation_that_was_rolled_back_leaves_the_job_to_the_sweep(
 def test_a_job_cancelled_between_its_commit_and_its_push_does_not_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    push = enqueue.push
+    push = enqueue.push_committed
     committed: list[list[NewJobs]] = []
     with monkeypatch.context() as patched:
-        patched.setattr(enqueue, "push", committed.append)
+        patched.setattr(enqueue, "push_committed", committed.append)
         (job_id,) = jobs(1)
     assert operate.cancel([job_id]).done == [job_id]
     push(committed[0])
@@ -176,7 +177,7 @@ def test_a_job_cancelled_while_the_sweep_looks_at_it_does_not_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
+        patched.setattr(push, "push_quietly", lambda by_queue, made: set())
         (job_id,) = jobs(1)
     client = Child().client
     restore = queues.restore

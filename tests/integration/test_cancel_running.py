@@ -16,18 +16,19 @@ from django.db import transaction
 
 from queue_app import clock
 from queue_app.dispatch import connection, epochs, keys, queues, workers
-from queue_app.dispatch.body import Delivery
-from queue_app.lifecycle import cancelling, operate, rebuild, recover, release, settle
-from queue_app.lifecycle import outcome as outcomes
-from queue_app.lifecycle.causes import Cause
-from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
-from queue_app.lifecycle.outcome import Outcome
+from queue_app.domain import outcome as outcomes
+from queue_app.domain.causes import Cause
+from queue_app.domain.delivery import Delivery
+from queue_app.domain.outcome import Outcome
+from queue_app.domain.states import AttemptState, DeadReason
+from queue_app.lifecycle import cancel, operate, release, settle
+from queue_app.lifecycle.recovery import rebuild, recover
+from queue_app.lifecycle.recovery.orphans import redeliver as redeliver_orphans
 from queue_app.maintenance.cancel import Pursuit
 from queue_app.models import Attempt, DeadLetter, Job
-from queue_app.models.bulk.rows import Start
-from queue_app.states import AttemptState, DeadReason
-from queue_app.worker.cancels import Cancels
-from queue_app.worker.shared import Board
+from queue_app.models.sql.rows import Start
+from queue_app.worker.keeper.interrupt_listener import Cancels
+from queue_app.worker.shared_state import Board
 from tests import tasks
 from tests.integration.support import OTHER_WORKER, WORKER, Child, drain, failed, jobs, mandate_of, states
 from tests.support.marks import committed
@@ -41,9 +42,9 @@ ID = "0199a5c0-0000-7000-8000-000000000001"
 
 def dropped(child: Child, deliveries: list[Delivery]) -> set[str]:
     """A child ends those of its unstarted deliveries whose jobs were cancelled: their ids."""
-    marked = cancelling.forbidden(child.client, deliveries)
-    ended = cancelling.end_unstarted({d.id: d.number for d in marked})
-    cancelling.let_go(child.client, child.holder, [d for d in marked if d.id in ended])
+    marked = cancel.forbidden(child.client, deliveries)
+    ended = cancel.end_unstarted({d.id: d.number for d in marked})
+    cancel.let_go(child.client, child.holder, [d for d in marked if d.id in ended])
     return ended
 
 
@@ -140,7 +141,7 @@ def test_a_retry_that_was_recorded_before_and_queued_after_the_request_does_not_
     assert operate.cancel([job_id]).requested == [job_id]
     settle.acknowledge(child.client, child.holder, [outcome], accepted)
     assert drain() == []
-    assert cancelling.pursue() == 1
+    assert cancel.pursue() == 1
     assert states([job_id]) == ["cancelled"] and Attempt.objects.count() == 1
 
 
@@ -253,7 +254,7 @@ def test_those_that_their_workers_hold_do_not_starve_the_others() -> None:
     child.claim(4)
     assert operate.cancel(ids).requested == ids
     queues.settle(child.client, "default", child.holder, ids[3:])  # its child let go of it unstarted
-    assert cancelling.pursue(limit=2) == 1
+    assert cancel.pursue(limit=2) == 1
     assert states(ids) == ["queued"] * 3 + ["cancelled"]
 
 
@@ -290,7 +291,7 @@ def test_a_running_job_that_nobody_holds_is_left_to_those_who_look_for_orphans()
     began = {"started_at": clock.now(), "last_attempted_at": clock.from_seconds(1e9)}
     Job.objects.update(state="running", worker_id=WORKER, **began)
     queues.settle(child.client, "default", child.holder, [delivery.id])
-    assert cancelling.pursue() == 0
+    assert cancel.pursue() == 0
     assert redeliver_orphans(child.client) == 1
     assert states([delivery.id]) == ["cancelled"] and drain() == []
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from django.db import connection, connections, transaction
 
-from queue_app.lifecycle import operate, rebuild, recover, release
+from queue_app.domain.states import DeadReason
+from queue_app.lifecycle import operate, release
+from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.models import Attempt, DeadLetter, Job
-from queue_app.states import DeadReason
 from tests import tasks
 from tests.integration.support import WORKER, Child, drain, failed, jobs
 from tests.support.marks import committed

@@ -9,8 +9,8 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from queue_app import clock
+from queue_app.domain.states import FINAL, TIMED, JobState
 from queue_app.models import Attempt, DeadLetter, Job
-from queue_app.states import FINAL, TIMED, JobState
 
 pytestmark = pytest.mark.django_db
 

@@ -15,9 +15,9 @@ import redis
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from queue_app.domain.outcome import succeeded
 from queue_app.lifecycle import claim as claiming
 from queue_app.lifecycle import queue_defaults, settle
-from queue_app.lifecycle.outcome import succeeded
 from tests import dtasks, tasks
 from tests.integration.support import WORKER, Child
 from tests.support.marks import committed

@@ -12,11 +12,11 @@ from django.db import OperationalError, connection, transaction
 
 from queue_app.dispatch import keys
 from queue_app.lifecycle import settle
-from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
+from queue_app.lifecycle.recovery.orphans import redeliver as redeliver_orphans
 from queue_app.models import Attempt, Job
-from queue_app.worker import outcome_writer, waiting
-from queue_app.worker.hands import Hands
-from queue_app.worker.recorder import Recorder
+from queue_app.worker.child import backoff, outcome_writer
+from queue_app.worker.child.claims import Hands
+from queue_app.worker.child.recorder import Recorder
 from tests import tasks
 from tests.integration.support import WORKER, Child, drain, jobs, states, succeeded
 from tests.support.marks import committed
@@ -34,7 +34,7 @@ def child() -> Child:
 @pytest.fixture
 def group(child: Child, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[str], Recorder]]:
     """Two jobs, and a recorder that has their outcomes and has not begun."""
-    monkeypatch.setattr(waiting, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(backoff, "FIRST_PAUSE", 0.01)
     ids = jobs(2)
     recorder = Recorder(WORKER, child.holder, hands=Hands(child.holder))
     for delivery in child.claim(2):
@@ -165,7 +165,7 @@ def test_a_full_disk_keeps_the_outcomes_until_there_is_room(
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA max_page_count = 1000000")
 
-    monkeypatch.setattr(waiting.time, "sleep", make_room)
+    monkeypatch.setattr(backoff.time, "sleep", make_room)
     met = errors_while(recorder.flush, monkeypatch)
     with connection.cursor() as cursor:
         cursor.execute("DROP TABLE filler")

@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 import redis
 
-from queue_app import clock, conf, ids
+from queue_app import clock, conf
 from queue_app.dispatch import connection, keys, queues, workers
+from queue_app.domain import ids
+from queue_app.domain.states import JobState
 from queue_app.exceptions import StoreUnavailable
-from queue_app.lifecycle import rebuild, release
+from queue_app.lifecycle import release
+from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance import duty
 from queue_app.maintenance.duty import Mandate
 from queue_app.maintenance.promote import Loading, Saying
 from queue_app.models import Job
-from queue_app.states import JobState
 from tests.integration.support import Child, drain, mandate_of, states
 from tests.support.marks import committed
 

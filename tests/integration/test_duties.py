@@ -14,7 +14,8 @@ from django.db import DatabaseError
 from queue_app import conf
 from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.exceptions import Deposed
-from queue_app.lifecycle import dispatching, rebuild, release, tokens
+from queue_app.lifecycle import push, release, tokens
+from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance import duty as duty_module
 from queue_app.maintenance import history
 from queue_app.maintenance.duty import Duty, Mandate, term
@@ -95,7 +96,7 @@ def test_a_deposed_leader_stops_in_the_middle(
 ) -> None:
     """It was frozen after a batch of its rebuild; meanwhile somebody else leads."""
     monkeypatch.setattr(release, "CHUNK", 10)
-    monkeypatch.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
+    monkeypatch.setattr(push, "push_quietly", lambda by_queue, made: set())
     ids = jobs(35)
     clean_redis.flushall()
     begin_epoch(to=epochs.FILLING)
@@ -398,7 +399,7 @@ def test_a_loss_of_the_data_takes_the_leadership_along(
     monkeypatch.setattr(release, "CHUNK", 10)
     client = connection.client()
     rebuild.at_once(client)
-    monkeypatch.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
+    monkeypatch.setattr(push, "push_quietly", lambda by_queue, made: set())
     ids = jobs(35)
     mandate = mandate_of(client, "a")
     assert not mandate.lost

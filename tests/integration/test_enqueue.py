@@ -11,7 +11,7 @@ from django.db import connection, transaction
 
 from queue_app import clock
 from queue_app.exceptions import InvalidArguments
-from queue_app.lifecycle import recover
+from queue_app.lifecycle.recovery import recover
 from queue_app.models import Job
 from tests import dtasks, tasks
 from tests.integration.support import Child, calls, drain, jobs, states
@@ -236,7 +236,7 @@ def test_one_wrong_call_and_none_is_enqueued(wrong: object, path: str) -> None:
 def test_a_database_that_refuses_one_chunk_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
     from django.db import DatabaseError
 
-    from queue_app import ids
+    from queue_app.domain import ids
     from queue_app.lifecycle import enqueue
 
     monkeypatch.setattr(enqueue, "CHUNK", 4)

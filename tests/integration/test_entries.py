@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from queue_app import clock, conf, ids
-from queue_app.dispatch.body import Delivery
+from queue_app import clock, conf
+from queue_app.domain import ids
+from queue_app.domain.delivery import Delivery
 from queue_app.domain.envelope import FIELDS, LANE
-from queue_app.lifecycle import dispatching
+from queue_app.domain.states import DISPATCHED, FINAL, JobState
+from queue_app.lifecycle import push
 from queue_app.models import Job
-from queue_app.models.bulk import generic
-from queue_app.states import DISPATCHED, FINAL, JobState
+from queue_app.models.sql import generic
 from tests.factories import JobFactory
 
 pytestmark = pytest.mark.django_db
@@ -72,8 +73,8 @@ def test_many_read_at_once_say_what_each_says(made: list[Job]) -> None:
     Job.objects.all().delete()
     Job.objects.bulk_create(made)
     wanted = [str(job.pk) for job in reversed(made)]
-    single = [dispatching.entry_of_row(Job.objects.get(pk=pk)) for pk in wanted]
-    many = dispatching.entries_of_waiting(wanted)
+    single = [push.entry_of_row(Job.objects.get(pk=pk)) for pk in wanted]
+    many = push.entries_of_waiting(wanted)
     plain = generic.read_waiting(connection, wanted, conf.get().BODY_LIMIT)
     assert [(job_id, at, said(raw)) for job_id, at, raw in many] == [
         (job_id, at, said(raw)) for job_id, at, raw in single
@@ -90,9 +91,9 @@ def test_many_read_at_once_say_what_each_says(made: list[Job]) -> None:
 @pytest.mark.parametrize("state", sorted(FINAL | {JobState.RUNNING, JobState.BLOCKED}))
 def test_what_does_not_wait_is_left_out(state: str) -> None:
     job = JobFactory(state=state)
-    assert dispatching.entries_of_waiting([str(job.pk)]) == []
+    assert push.entries_of_waiting([str(job.pk)]) == []
 
 
 def test_what_shall_be_cancelled_is_left_out() -> None:
     job = JobFactory(state=JobState.QUEUED, cancel_requested_at=clock.now())
-    assert dispatching.entries_of_waiting([str(job.pk), ids.new_text()]) == []
+    assert push.entries_of_waiting([str(job.pk), ids.new_text()]) == []

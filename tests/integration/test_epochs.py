@@ -11,7 +11,8 @@ from django.test import override_settings
 
 from queue_app.dispatch import connection, epochs, keys, listing, queues
 from queue_app.dispatch.connection import DataLost
-from queue_app.lifecycle import operate, rebuild, tokens
+from queue_app.lifecycle import operate, tokens
+from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance.rebuild import Rebuild
 from queue_app.models import Worker
 from tests import tasks

@@ -12,11 +12,13 @@ import pytest
 import redis
 from django.db import DatabaseError, Error, InternalError, OperationalError
 
-from queue_app import JobContext, clock, registry, task
+from queue_app import JobContext, clock, task
 from queue_app.dispatch import connection, epochs, keys, workers
 from queue_app.exceptions import StoreUnavailable, UnknownTask
-from queue_app.lifecycle import cancelling, operate, recover
+from queue_app.lifecycle import cancel, operate
+from queue_app.lifecycle.recovery import recover
 from queue_app.models import Attempt, DeadLetter, Job
+from queue_app.tasks import registry
 from tests.integration.lives import QUEUES, Finite, World, _Slots, runs
 from tests.integration.visits import everywhere, world_of
 from tests.models import Effect
@@ -94,7 +96,7 @@ class Wavering(World):
 
     def duties(self) -> None:
         super().duties()
-        cancelling.pursue()
+        cancel.pursue()
 
     def come_right(self) -> None:
         # A cancellation that was cut off keeps its job from starting for a while, which is over here.
@@ -261,7 +263,7 @@ def test_a_child_that_stops_while_the_record_is_away_begins_nothing_cancelled(
     child.board.request(0)
     child._stopping = True
     with monkeypatch.context() as patch:
-        patch.setattr(cancelling, "end_unstarted", away)
+        patch.setattr(cancel, "end_unstarted", away)
         child._runner.run_one(0, first)
     assert not runs and child._runner.hands.doubtful
     wavering.bury(child)

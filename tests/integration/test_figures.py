@@ -8,13 +8,14 @@ import pytest
 import redis
 
 from queue_app import clock
-from queue_app.dispatch import connection, figures, unknown
-from queue_app.dispatch.figures import Figures
-from queue_app.lifecycle import operate, rebuild
+from queue_app.dispatch import connection, queue_stats, set_aside
+from queue_app.dispatch.queue_stats import Figures
+from queue_app.domain.states import DeadReason
+from queue_app.lifecycle import operate
+from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance import stats
 from queue_app.models import Job
 from queue_app.queries.stats import over
-from queue_app.states import DeadReason
 from tests import tasks
 from tests.integration.support import Child, failed, jobs, mandate_of
 
@@ -30,16 +31,16 @@ def test_each_job_is_counted_in_one_place(clean_redis: redis.Redis) -> None:
     child = Child()
     parked = jobs(2)
     child.claim(2)
-    unknown.park(child.client, "default", child.holder, "|no.task", parked)
+    set_aside.park(child.client, "default", child.holder, "|no.task", parked)
     jobs(6)
     child.claim(3)
     tasks.noop.using(run_after=20).enqueue()
     tasks.noop.using(queue_name="mail").enqueue()
-    found = figures.count(connection.client(), ["default", "mail", "empty"])
+    found = queue_stats.count(connection.client(), ["default", "mail", "empty"])
     default = found["default"]
     assert (default.waiting, default.due_later, default.held, default.set_aside) == (3, 1, 3, 2)
     assert (found["mail"].waiting, found["mail"].held, found["empty"].waiting) == (1, 0, 0)
-    assert figures.count(connection.client(), []) == {}
+    assert queue_stats.count(connection.client(), []) == {}
 
 
 def test_ends_of_attempts_are_counted_once(clean_redis: redis.Redis) -> None:
@@ -49,7 +50,7 @@ def test_ends_of_attempts_are_counted_once(clean_redis: redis.Redis) -> None:
     child.end(*taken[:3])
     child.end(taken[3], make=lambda d: failed(d, dead_reason=DeadReason.EXHAUSTED))
     child.end(*taken[:3])  # refused: they have ended
-    ended = figures.count(child.client, ["default"])["default"].ended
+    ended = queue_stats.count(child.client, ["default"])["default"].ended
     assert ended == {"succeeded": 3, "failed": 1}
 
 
@@ -63,7 +64,7 @@ def test_the_duty_samples_all_queues_and_says_who_waits_longest(
     Job.objects.filter(pk=retry).update(enqueued_at=now - timedelta(seconds=40))
     monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 60)
     assert sample() >= 1
-    (kept,) = figures.kept(connection.client())
+    (kept,) = queue_stats.kept(connection.client())
     one = kept.queues["default"]
     assert one.waiting == 3 and one.oldest == pytest.approx(100, abs=5)
     assert kept.at == pytest.approx(clock.seconds(), abs=5)
@@ -75,23 +76,23 @@ def test_an_empty_queue_waits_for_nothing(clean_redis: redis.Redis) -> None:
     jobs(1)
     child.end(*child.claim(1))
     assert sample() >= 1
-    assert figures.kept(connection.client())[-1].queues == {}, "it is left out, whatever it did before"
+    assert queue_stats.kept(connection.client())[-1].queues == {}, "it is left out, whatever it did before"
 
 
 def test_no_sample_is_taken_of_an_emptied_redis(clean_redis: redis.Redis) -> None:
     jobs(2)
     clean_redis.flushall()
     assert sample() == 0
-    assert figures.kept(connection.client()) == []
+    assert queue_stats.kept(connection.client()) == []
 
 
 def test_samples_are_kept_for_an_hour_at_most(
     monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
-    monkeypatch.setattr(figures, "KEEP", 3)
+    monkeypatch.setattr(queue_stats, "KEEP", 3)
     for at in range(5):
-        figures.keep(connection.client(), figures.Sample(at, 1.0, {}))
-    assert [s.at for s in figures.kept(connection.client())] == [2, 3, 4]
+        queue_stats.keep(connection.client(), queue_stats.Sample(at, 1.0, {}))
+    assert [s.at for s in queue_stats.kept(connection.client())] == [2, 3, 4]
 
 
 def test_a_sample_of_another_release_is_read(clean_redis: redis.Redis) -> None:
@@ -99,7 +100,7 @@ def test_a_sample_of_another_release_is_read(clean_redis: redis.Redis) -> None:
     clean_redis.lpush(
         "{jq}:stats", f'{{"at": 7.0, "seconds": 9.0, "new": 1, "queues": {{"default": {default}}}}}'
     )
-    (one,) = figures.kept(connection.client())
+    (one,) = queue_stats.kept(connection.client())
     assert one.queues["default"].waiting == 4
 
 
@@ -123,7 +124,7 @@ def test_cancelled_jobs_wait_no_longer(clean_redis: redis.Redis) -> None:
     rebuild.at_once(connection.client())
     ids = jobs(3)
     operate.cancel(ids[:2])
-    assert figures.count(connection.client(), ["default"])["default"].waiting == 1
+    assert queue_stats.count(connection.client(), ["default"])["default"].waiting == 1
 
 
 def test_what_another_leader_saw_is_not_counted_again(
@@ -137,14 +138,14 @@ def test_what_another_leader_saw_is_not_counted_again(
     for leader in ("a", "b", "b"):
         clean_redis.delete("{jq}:leader")
         stats.STATS.run(mandate_of(client, leader))
-    assert [s.seconds for s in figures.kept(client)] == [0.0] * 3, "each leadership begins anew"
-    assert [s.queues["default"].ended for s in figures.kept(client)] == [{}] * 3
+    assert [s.seconds for s in queue_stats.kept(client)] == [0.0] * 3, "each leadership begins anew"
+    assert [s.queues["default"].ended for s in queue_stats.kept(client)] == [{}] * 3
 
 
 def test_only_the_busiest_of_very_many_queues_are_kept(
     monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
-    monkeypatch.setattr(figures, "MOST", 2)
+    monkeypatch.setattr(queue_stats, "MOST", 2)
     queues = {f"customer-{n}": Figures(waiting=n) for n in range(5)}
-    figures.keep(connection.client(), figures.Sample(1.0, 1.0, figures.busiest(queues)))
-    assert list(figures.kept(connection.client())[0].queues) == ["customer-4", "customer-3"]
+    queue_stats.keep(connection.client(), queue_stats.Sample(1.0, 1.0, queue_stats.busiest(queues)))
+    assert list(queue_stats.kept(connection.client())[0].queues) == ["customer-4", "customer-3"]

@@ -10,13 +10,14 @@ import pytest
 import redis
 
 from queue_app import clock, signals
-from queue_app.dispatch import connection, keys, queues, unknown
+from queue_app.dispatch import connection, keys, queues, set_aside
 from queue_app.dispatch.holder import Holder, raise_fence
 from queue_app.lifecycle import claim as claiming
-from queue_app.lifecycle import rebuild, recover, settle
+from queue_app.lifecycle import settle
+from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.models import Attempt, Job
-from queue_app.worker.hands import Hands
-from queue_app.worker.recorder import Recorder
+from queue_app.worker.child.claims import Hands
+from queue_app.worker.child.recorder import Recorder
 from tests import atomic_tasks, tasks
 from tests.integration.draining import run_due
 from tests.integration.lives import Finite
@@ -95,7 +96,7 @@ def test_what_arrives_late_is_refused(child: Child, hands: Hands, verb: str) -> 
         "claim": lambda: queues.claim(child.client, "default", late, 1),
         "settle": lambda: queues.settle(child.client, "default", late, [running.id]),
         "give_back": lambda: queues.give_back(child.client, "default", late, [running.id]),
-        "park": lambda: unknown.park(child.client, "default", late, "|no.task", [running.id]),
+        "park": lambda: set_aside.park(child.client, "default", late, "|no.task", [running.id]),
     }
     with pytest.raises(connection.Fenced):
         calls[verb]()

@@ -7,13 +7,14 @@ import os
 import pytest
 import redis
 
-from queue_app import clock, ids
+from queue_app import clock
 from queue_app.dispatch import connection, epochs, workers
-from queue_app.lifecycle import rebuild
+from queue_app.domain import ids
+from queue_app.lifecycle.recovery import rebuild
 from queue_app.worker.config import QueueChoice, WorkerConfig
-from queue_app.worker.keeper import Keeper
-from queue_app.worker.messages import Line
-from queue_app.worker.shared import Board
+from queue_app.worker.keeper.keeper import Keeper
+from queue_app.worker.pipes import Line
+from queue_app.worker.shared_state import Board
 from tests.integration.support import OTHER_WORKER, Child, jobs
 from tests.support.marks import committed
 

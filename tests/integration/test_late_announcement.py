@@ -5,9 +5,9 @@ from __future__ import annotations
 import redis
 
 from queue_app import clock
-from queue_app.dispatch import connection, keys, queues, unknown, workers
-from queue_app.dispatch.body import Delivery
-from queue_app.lifecycle import recover
+from queue_app.dispatch import connection, keys, queues, set_aside, workers
+from queue_app.domain.delivery import Delivery
+from queue_app.lifecycle.recovery import recover
 from queue_app.queries.queues import depths_of
 from tests.integration.support import OTHER_WORKER, Child, failed, jobs
 from tests.support.marks import committed
@@ -70,10 +70,10 @@ def test_what_was_set_aside_is_taken_once_by_whoever_knows_it() -> None:
     (job_id,) = jobs(1)
     child = Child(1)
     child.claim(1)
-    unknown.park(child.client, "default", child.holder, "|tests.tasks.noop", [job_id])
+    set_aside.park(child.client, "default", child.holder, "|tests.tasks.noop", [job_id])
     announce(child, job_id)
     assert child.held() == {job_id}
     knows = Child(2)
-    assert unknown.take(connection.client(), "default", "|tests.tasks.noop", knows.holder, 1) == ([], 0)
+    assert set_aside.take(connection.client(), "default", "|tests.tasks.noop", knows.holder, 1) == ([], 0)
     recover.give_up(child.client, child.holder, held_by(child))
     assert [d.id for d in knows.claim(10)] == [job_id] and not child.held()

@@ -10,8 +10,9 @@ import redis
 from django.db import transaction
 
 from queue_app.dispatch import connection, epochs, keys, queues
-from queue_app.lifecycle import dispatching, enqueue, operate, rebuild, release
+from queue_app.lifecycle import enqueue, operate, push, release
 from queue_app.lifecycle.enqueue import Batch
+from queue_app.lifecycle.recovery import rebuild
 from queue_app.models import Job
 from tests import tasks
 from tests.integration.support import Child, drain, jobs, states
@@ -25,14 +26,14 @@ pytestmark = committed
 def pushes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The pushes of this test, which do not take place before it says so."""
     found: list[Any] = []
-    monkeypatch.setattr(enqueue, "push", found.append)
+    monkeypatch.setattr(enqueue, "push_committed", found.append)
     return found
 
 
 def carry_out(pushes: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     for batches in pushes:
-        enqueue.push(batches)
+        enqueue.push_committed(batches)
 
 
 def restore(job_id: str) -> int:
@@ -141,7 +142,7 @@ def test_of_two_sweeps_one_pushes() -> None:
     client.delete("{jq:main}:default:body", "{jq:main}:default:ready:0:-", "{jq:main}:default:lanes:0")
     client.delete("{jq:main}:default:levels")
     found = queues.missing(client, {"default": [job_id]})
-    (entry,) = dispatching.entries_of_waiting([job_id])
+    (entry,) = push.entries_of_waiting([job_id])
     assert restore(job_id) == 1
     child = Child()
     child.end(*child.claim())
@@ -208,7 +209,7 @@ def test_clocks_are_compared_again_after_a_slow_answer(monkeypatch: pytest.Monke
 
 def test_a_process_whose_clock_was_set_goes_on_pushing() -> None:
     """The comparison of clocks is of an older time: it is made anew, and the job waits for its rows to be read once."""
-    client = connection.client(dispatching.PUSH_TIMEOUT)
+    client = connection.client(push.PUSH_TIMEOUT)
     jobs(1)
     own = connection.take(client)
     own.queue_app_knows = connection.Knows(own.queue_app_knows.run_id, own.queue_app_knows.clock - 3_600)

@@ -23,15 +23,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from queue_app import clock
 from queue_app.dispatch import connection, epochs, keys, queues, workers
-from queue_app.dispatch.body import Delivery
 from queue_app.dispatch.holder import Holder
-from queue_app.lifecycle import cancelling, operate, rebuild, recover, release
-from queue_app.lifecycle.outcome import Outcome
+from queue_app.domain.delivery import Delivery
+from queue_app.domain.outcome import Outcome
+from queue_app.domain.states import FINAL, WAITING, DeadReason
+from queue_app.lifecycle import cancel, operate, release
+from queue_app.lifecycle.database import refresh
+from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.models import Attempt, DeadLetter, Job, Worker
-from queue_app.states import FINAL, WAITING, DeadReason
-from queue_app.worker.connections import refresh
-from queue_app.worker.hands import Hands
-from queue_app.worker.recorder import Recorder
+from queue_app.worker.child.claims import Hands
+from queue_app.worker.child.recorder import Recorder
 from tests import tasks
 from tests.factories import WorkerFactory
 from tests.integration.lives import impatient
@@ -295,7 +296,7 @@ class Lifecycle(RuleBasedStateMachine):
                 clock.travel()
             release.load_due(client)
             release.say_queued(client)
-            cancelling.pursue()
+            cancel.pursue()
 
         self.do(fault, step)
 

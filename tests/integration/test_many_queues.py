@@ -10,10 +10,13 @@ import pytest
 import redis
 from django.db import connection as database
 
-from queue_app import clock, ids
-from queue_app.dispatch import connection, figures, keys, listing, queues, scripts, workers
-from queue_app.lifecycle import dispatching, rebuild, recover, sweep
-from queue_app.lifecycle.sweep import Recent
+from queue_app import clock
+from queue_app.dispatch import connection, keys, listing, queue_stats, queues, scripts, workers
+from queue_app.domain import ids
+from queue_app.domain.states import JobState
+from queue_app.lifecycle import push
+from queue_app.lifecycle.recovery import rebuild, recover, sweep
+from queue_app.lifecycle.recovery.sweep import Recent
 from queue_app.maintenance import idle
 from queue_app.maintenance.duty import Duty
 from queue_app.maintenance.idle import Idle
@@ -21,7 +24,6 @@ from queue_app.maintenance.leader import DUTIES
 from queue_app.maintenance.stats import Stats
 from queue_app.models import Job, Queue
 from queue_app.queries.queues import depths_of
-from queue_app.states import JobState
 from tests import tasks
 from tests.integration.support import WORKER, Child, drain, mandate_of
 from tests.support.faults import Stores
@@ -143,8 +145,8 @@ def test_holders_and_figures_of_many_queues_are_those_of_each() -> None:
     wanted = {name: [one.holder for one in (child, other) if one.held(name)] for name in names}
     assert found == {name: holders for name, holders in wanted.items() if holders}
     assert set(map(len, found.values())) == {1, 2}
-    counted = figures.count(client, names)
-    assert counted == {k: v for name in names for k, v in figures.count(client, [name]).items()}
+    counted = queue_stats.count(client, names)
+    assert counted == {k: v for name in names for k, v in queue_stats.count(client, [name]).items()}
     assert {name: one.held for name, one in counted.items() if one.held} == {
         name: held for name in names if (held := len(child.held(name)) + len(other.held(name)))
     }
@@ -331,7 +333,7 @@ def test_a_push_between_the_look_and_the_removal_is_not_overlooked(
 def test_states_of_jobs_are_not_touched_by_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of other states than `queued` are of no interest to the sweep."""
     with monkeypatch.context() as patched:
-        patched.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
+        patched.setattr(push, "push_quietly", lambda by_queue, made: set())
         tasks.noop.using(queue_name="b").enqueue()
     Job.objects.update(id=ids.floor(clock.seconds() - 20), state=JobState.RUNNING, started_at=clock.now())
     client = connection.client()

@@ -12,11 +12,12 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.test import RequestFactory
 
+from queue_app.domain.rights import Right
 from queue_app.exceptions import NotPermitted, StoreUnavailable
 from queue_app.lifecycle import operate
 from queue_app.models import AuditEvent, DeadLetter, Job, Queue, Schedule
 from queue_app.operations import audit, dead_letters, jobs, queues, schedules
-from queue_app.operations.actor import Actor, Right
+from queue_app.operations.actor import Actor
 from tests import tasks
 from tests.factories import JobFactory, QueueFactory, ScheduleFactory
 from tests.support.servers import RedisServer

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from queue_app import options, registry
+from queue_app.domain import options
 from queue_app.domain.envelope import dump_meta
 from queue_app.exceptions import InvalidArguments, InvalidOption
 from queue_app.models import Job
-from queue_app.models.task_options import options_of
-from queue_app.tasks import producer
+from queue_app.scheduling.task_options import options_of
+from queue_app.tasks import producer, registry
 from tests import dtasks, tasks
 from tests.integration.support import Child
 from tests.support.marks import committed

@@ -10,15 +10,16 @@ from django.db import connection as database
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
-from queue_app import clock, ids
+from queue_app import clock
 from queue_app.dispatch import connection
+from queue_app.domain import ids
+from queue_app.domain.states import JobState
 from queue_app.exceptions import Deposed
 from queue_app.lifecycle import prune, release
 from queue_app.maintenance import duty
 from queue_app.maintenance.duty import Mandate
 from queue_app.maintenance.prune import VAIN, Pruning
 from queue_app.models import Attempt, DeadLetter, Job, Queue, Worker
-from queue_app.states import JobState
 from tests.factories import JobFactory, WorkerFactory
 from tests.integration.support import mandate_of
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from queue_app import conf
 from queue_app.dispatch import keys, workers
-from queue_app.lifecycle import recover
+from queue_app.lifecycle.recovery import recover
 from queue_app.maintenance import reap
 from queue_app.models import Attempt
 from tests.integration.support import OTHER_WORKER, WORKER, Child, jobs

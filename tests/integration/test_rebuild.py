@@ -13,11 +13,13 @@ import pytest
 import redis
 from django.db import connection as database
 
-from queue_app import clock, ids
+from queue_app import clock
 from queue_app.dispatch import connection, epochs, keys, queues
 from queue_app.dispatch.connection import DataLost
+from queue_app.domain import ids
 from queue_app.exceptions import Deposed
-from queue_app.lifecycle import dispatching, rebuild, release
+from queue_app.lifecycle import push, release
+from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance import rebuild as module
 from queue_app.maintenance.duty import Duty, Mandate
 from queue_app.maintenance.leader import Leader
@@ -372,7 +374,7 @@ def test_enqueueing_into_a_full_redis_costs_nothing(
         jobs(1)
     finally:
         clean_redis.config_set("maxmemory", "0")
-    assert dispatching._retry_at == 0.0 and "Lost the redis" not in caplog.text
+    assert push._retry_at == 0.0 and "Lost the redis" not in caplog.text
 
 
 # keys of an older release

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from queue_app.dispatch import connection, epochs, keys, queues, workers
-from queue_app.lifecycle import rebuild
+from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance.rebuild import Rebuild
 from tests.factories import WorkerFactory
 from tests.integration.support import drain, jobs, mandate_of

@@ -8,11 +8,13 @@ import pytest
 from django.db import connection as database
 from django.test.utils import CaptureQueriesContext
 
-from queue_app import clock, conf, ids
+from queue_app import clock, conf
 from queue_app.dispatch import connection
-from queue_app.lifecycle import rebuild, release
+from queue_app.domain import ids
+from queue_app.domain.states import JobState
+from queue_app.lifecycle import release
+from queue_app.lifecycle.recovery import rebuild
 from queue_app.models import Job, Queue
-from queue_app.states import JobState
 from tests.support.marks import committed, on_postgresql_alone
 from tests.support.plans import explained
 

@@ -13,11 +13,12 @@ from django.test.utils import CaptureQueriesContext
 
 from queue_app import clock, conf
 from queue_app.dispatch import epochs, keys, queues
-from queue_app.dispatch.body import Delivery
-from queue_app.lifecycle import dispatching, operate, rebuild, recover, release
-from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
+from queue_app.domain.delivery import Delivery
+from queue_app.domain.states import JobState
+from queue_app.lifecycle import operate, push, release
+from queue_app.lifecycle.recovery import rebuild, recover
+from queue_app.lifecycle.recovery.orphans import redeliver as redeliver_orphans
 from queue_app.models import Attempt, Job, Queue
-from queue_app.states import JobState
 from tests import tasks
 from tests.integration.support import OTHER_WORKER, Child, drain, failed, jobs, states
 from tests.support.marks import committed
@@ -105,7 +106,7 @@ def test_rebuild_carries_large_payloads_retries_and_deaths(clean_redis: redis.Re
 def unpushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Three jobs whose process died between the commit and the push, some time ago."""
     with monkeypatch.context() as patched:
-        patched.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
+        patched.setattr(push, "push_quietly", lambda by_queue, made: set())
         ids = jobs(3)
     monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 60.0)
     return ids
@@ -120,7 +121,7 @@ def test_sweep_pushes_what_was_never_pushed(unpushed: list[str]) -> None:
 
 
 def test_sweep_leaves_young_rows_to_their_own_push(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
+    monkeypatch.setattr(push, "push_quietly", lambda by_queue, made: set())
     jobs(1)
     assert recover.sweep(Child().client) == (0, None)
 

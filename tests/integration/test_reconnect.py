@@ -6,8 +6,9 @@ import pytest
 import redis
 
 from queue_app.dispatch import connection, queues
-from queue_app.lifecycle import operate, rebuild
-from queue_app.worker import child as module
+from queue_app.lifecycle import operate
+from queue_app.lifecycle.recovery import rebuild
+from queue_app.worker.child import child as module
 from tests import tasks
 from tests.integration.draining import run_due
 from tests.integration.lives import Finite

@@ -9,12 +9,13 @@ import pytest
 from django.db import OperationalError
 
 from queue_app import signals
-from queue_app.dispatch.body import Delivery
-from queue_app.lifecycle import rebuild, settle
-from queue_app.lifecycle.outcome import Outcome
+from queue_app.domain.delivery import Delivery
+from queue_app.domain.outcome import Outcome
+from queue_app.lifecycle import settle
+from queue_app.lifecycle.recovery import rebuild
 from queue_app.models import Attempt, DeadLetter, Job
-from queue_app.worker.hands import Hands
-from queue_app.worker.recorder import Recorder
+from queue_app.worker.child.claims import Hands
+from queue_app.worker.child.recorder import Recorder
 from tests.integration.support import WORKER, Child, drain, jobs, states, stores_heard, succeeded
 from tests.support.marks import committed
 from tests.support.servers import PostgresqlServer, RedisServer

@@ -10,9 +10,9 @@ import redis
 from queue_app import clock, conf, signals
 from queue_app.dispatch import keys, workers
 from queue_app.dispatch.connection import Fenced
-from queue_app.fingerprint import fingerprint
-from queue_app.lifecycle import recover
-from queue_app.lifecycle.outcome import killed
+from queue_app.domain.fingerprint import fingerprint
+from queue_app.domain.outcome import killed
+from queue_app.lifecycle.recovery import recover
 from queue_app.models import Attempt, DeadLetter, Job
 from tests import tasks
 from tests.integration.support import OTHER_WORKER, WORKER, Child, drain, jobs, states, succeeded

@@ -8,13 +8,13 @@ import pytest
 from django.db import Error, InternalError, OperationalError, ProgrammingError, connection
 
 from queue_app.dispatch import listing
+from queue_app.domain.outcome import Outcome
 from queue_app.lifecycle import settle
-from queue_app.lifecycle.outcome import Outcome
 from queue_app.models import Attempt, DeadLetter, Job
-from queue_app.worker import waiting
+from queue_app.worker.child import backoff
+from queue_app.worker.child.runner import Runner
 from queue_app.worker.config import QueueChoice, WorkerConfig
-from queue_app.worker.runner import Runner
-from queue_app.worker.shared import Board
+from queue_app.worker.shared_state import Board
 from tests import atomic_tasks
 from tests.integration.draining import run_due
 from tests.integration.support import Child, states, stores_heard
@@ -29,7 +29,7 @@ pytestmark = committed
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(backoff, "FIRST_PAUSE", 0.01)
 
 
 def refusing(monkeypatch: pytest.MonkeyPatch, kind: type[Error], times: int) -> None:

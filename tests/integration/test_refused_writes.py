@@ -20,14 +20,15 @@ from django.db import (
 
 from queue_app import clock
 from queue_app.dispatch import keys, listing
-from queue_app.lifecycle import orphans, recover, settle
-from queue_app.lifecycle.outage import check_writes
-from queue_app.lifecycle.outcome import Outcome
+from queue_app.domain.outcome import Outcome
+from queue_app.domain.states import DeadReason
+from queue_app.lifecycle import settle
+from queue_app.lifecycle.recovery import orphans, recover
+from queue_app.lifecycle.store_health import check_writes
 from queue_app.models import Attempt, DeadLetter, Job
-from queue_app.states import DeadReason
-from queue_app.worker import waiting
-from queue_app.worker.hands import Hands
-from queue_app.worker.recorder import Recorder
+from queue_app.worker.child import backoff
+from queue_app.worker.child.claims import Hands
+from queue_app.worker.child.recorder import Recorder
 from tests.integration.support import WORKER, Child, failed, jobs, states, stores_heard, succeeded
 from tests.support.marks import committed
 from tests.support.refusals import read_only, refused
@@ -58,7 +59,7 @@ class Recording:
 
 @pytest.fixture
 def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording]:
-    monkeypatch.setattr(waiting, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(backoff, "FIRST_PAUSE", 0.01)
     made = Recording()
     yield made
     made.recorder.stop()

@@ -11,11 +11,11 @@ import pytest
 import redis
 from django.db import OperationalError
 
-from queue_app import ids
 from queue_app.dispatch import connection, workers
+from queue_app.domain import ids
 from queue_app.models import Worker
 from queue_app.worker.config import QueueChoice, WorkerConfig
-from queue_app.worker.registrar import Registrar
+from queue_app.worker.keeper.heartbeat import Registrar
 from tests.support.marks import committed
 from tests.support.waiting import wait_until
 

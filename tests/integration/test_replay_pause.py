@@ -12,9 +12,10 @@ from django.db import transaction
 
 from queue_app import clock, signals
 from queue_app.dispatch import keys, queues
-from queue_app.lifecycle import operate, rebuild
+from queue_app.domain.states import DeadReason, JobState
+from queue_app.lifecycle import operate
+from queue_app.lifecycle.recovery import rebuild
 from queue_app.models import Attempt, DeadLetter, Job, Queue
-from queue_app.states import DeadReason, JobState
 from tests import tasks
 from tests.integration.support import Child, die, drain, failed, jobs, states
 from tests.support.marks import committed

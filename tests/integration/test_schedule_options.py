@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from queue_app import clock, registry, tasks_api
+from queue_app import clock
 from queue_app.models import Job, Schedule
 from queue_app.scheduling import schedules, tick
+from queue_app.tasks import registry
+from queue_app.tasks_api import compat
 from tests.factories import ScheduleFactory
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +31,7 @@ def late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Any:
     )
     (tmp_path / "late.py").write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
-    dummy = {"BACKEND": f"{tasks_api.ROOT}.backends.dummy.DummyBackend"}
+    dummy = {"BACKEND": f"{compat.ROOT}.backends.dummy.DummyBackend"}
     ours = settings.TASKS["default"] | {"OPTIONS": {"max_attempts": 6, "timeout": 30}}
     settings.TASKS = {"default": ours, "elsewhere": dummy}
     settings.QUEUE_APP = settings.QUEUE_APP | {"TASK_MODULES": ["late"]}

@@ -12,10 +12,11 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from queue_app import clock, signals, tasks_api
+from queue_app import clock, signals
 from queue_app.exceptions import InvalidJob, InvalidOption
 from queue_app.models import Job, Schedule
 from queue_app.scheduling import schedules, tick
+from queue_app.tasks_api import compat
 from tests import dtasks, tasks
 from tests.factories import QueueFactory, ScheduleFactory
 
@@ -252,9 +253,7 @@ def test_one_that_is_broken_stops_no_other(
     values: dict[str, Any],
     said: str,
 ) -> None:
-    settings.TASKS = settings.TASKS | {
-        "elsewhere": {"BACKEND": f"{tasks_api.ROOT}.backends.dummy.DummyBackend"}
-    }
+    settings.TASKS = settings.TASKS | {"elsewhere": {"BACKEND": f"{compat.ROOT}.backends.dummy.DummyBackend"}}
     monkeypatch.setattr(
         dtasks, "elsewhere", dtasks.task(backend="elsewhere")(dtasks.noop.func), raising=False
     )
@@ -281,7 +280,7 @@ def test_one_that_the_projects_own_code_refuses_stops_no_other(at: At, heard: li
     refused = ScheduleFactory(task="tests.dtasks.noop")
     ScheduleFactory.create_batch(2)
     at("12:00:00")
-    enqueued = tasks_api.signals().task_enqueued
+    enqueued = compat.signals().task_enqueued
     enqueued.connect(refuse)
     try:
         assert tick.tick().jobs == 2

@@ -12,7 +12,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
-from queue_app.dispatch import connection, epochs, keys, listing, queues, unknown
+from queue_app.dispatch import connection, epochs, keys, listing, queues, set_aside
 from queue_app.domain.envelope import LANE
 from tests.integration.queue_model import HOLDERS, NEED, QUEUE, Job, Look, holders, holding
 from tests.integration.queue_moves import Moves
@@ -154,7 +154,7 @@ class Dispatch(Moves):
             lambda: listing.unknown(self.client, {QUEUE: ids}),
             lambda: queues.restore(self.client, {QUEUE: ([Job(ids[0], 0, LANE).entry(None)], "1")}),
             lambda: holding(self.client, ids, withdraw=True),
-            lambda: unknown.take(self.client, QUEUE, NEED, holder, 10),
+            lambda: set_aside.take(self.client, QUEUE, NEED, holder, 10),
         ):
             with pytest.raises(connection.DataLost):
                 call()

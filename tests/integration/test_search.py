@@ -13,14 +13,15 @@ from django.db.models import Q
 from django.test import Client
 from rest_framework.test import APIClient
 
-from queue_app import clock, ids
+from queue_app import clock
 from queue_app.admin import base
+from queue_app.domain import ids
+from queue_app.domain.states import UNFINISHED, JobState
 from queue_app.lifecycle import operate
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.models.conditions import conditions_of, replaced
 from queue_app.models.unfinished import unfinished
 from queue_app.queries import search, selection
-from queue_app.states import UNFINISHED, JobState
 from tests.faces.conftest import api, boss, pages  # noqa: F401 - fixtures
 from tests.factories import DeadLetterFactory, JobFactory, id_at
 

@@ -11,17 +11,19 @@ from typing import Any
 import pytest
 import redis
 
-from queue_app import conf, ids
+from queue_app import conf
 from queue_app.dispatch import connection, keys
-from queue_app.dispatch.body import Delivery
-from queue_app.lifecycle import operate, rebuild, recover
+from queue_app.domain import ids
+from queue_app.domain.delivery import Delivery
+from queue_app.lifecycle import operate
+from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.models import Attempt, Job
 from queue_app.queries.queues import depths_of
-from queue_app.worker import slots
+from queue_app.worker.child import slots
+from queue_app.worker.child.runner import Runner
+from queue_app.worker.child.slots import Patience, Threads
 from queue_app.worker.config import QueueChoice, WorkerConfig
-from queue_app.worker.runner import Runner
-from queue_app.worker.shared import Board
-from queue_app.worker.slots import Patience, Threads
+from queue_app.worker.shared_state import Board
 from tests import tasks
 from tests.integration.support import Child, failed, jobs, states
 from tests.support.marks import committed

@@ -14,15 +14,17 @@ from django.db import connection as database
 from django.db import transaction
 from django.test.utils import CaptureQueriesContext
 
-from queue_app import clock, conf, ids
+from queue_app import clock, conf
 from queue_app.dispatch import connection, keys, queues
+from queue_app.domain import ids
+from queue_app.domain.states import JobState
 from queue_app.exceptions import StoreUnavailable
-from queue_app.lifecycle import dispatching, recover, sweep, tokens
-from queue_app.lifecycle.sweep import Recent
+from queue_app.lifecycle import push, tokens
+from queue_app.lifecycle.recovery import recover, sweep
+from queue_app.lifecycle.recovery.sweep import Recent
 from queue_app.maintenance import leader, reconcile
 from queue_app.models import Job, Leadership
-from queue_app.models.bulk import postgresql_scans
-from queue_app.states import JobState
+from queue_app.models.sql import postgresql_scans
 from tests import tasks
 from tests.factories import JobFactory
 from tests.integration.support import drain, jobs, mandate_of
@@ -71,7 +73,7 @@ def lose(number: int = 1, at: float | None = None, queue: str = "default") -> li
         at: when their ids were made, if not now: their transaction was open since then.
     """
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(dispatching, "push_quietly", lambda by_queue, made: set())
+        patched.setattr(push, "push_quietly", lambda by_queue, made: set())
         if at is not None:
             made = ids.new_text
             patched.setattr(
@@ -146,10 +148,10 @@ def test_a_row_that_was_locked_when_it_was_looked_at_is_looked_at_again(
     recent, client = Recent(), connection.client()
     locked, free, *more = lose(6)  # more than are read at first
     travel(6)
-    entries = dispatching.entries_of_waiting
+    entries = push.entries_of_waiting
     with monkeypatch.context() as patched:
         patched.setattr(
-            dispatching,
+            push,
             "entries_of_waiting",
             lambda ids: [entry for entry in entries(ids) if entry[0] not in (locked, more[-1])],
         )
@@ -165,7 +167,7 @@ def test_a_row_that_was_locked_when_it_was_looked_at_is_looked_at_again(
 def test_one_that_stays_locked_is_left_to_the_walk(
     travel: Callable[[float], None], monkeypatch: pytest.MonkeyPatch, looked: list[str]
 ) -> None:
-    monkeypatch.setattr(dispatching, "entries_of_waiting", lambda ids: [])
+    monkeypatch.setattr(push, "entries_of_waiting", lambda ids: [])
     recent, client = Recent(), connection.client()
     (locked,) = lose()
     travel(6)

@@ -19,8 +19,8 @@ from django.utils import timezone
 
 from queue_app.backend import JobQueueBackend
 from queue_app.models import Job
-from queue_app.tasks_api import ROOT as API
-from queue_app.tasks_api import (
+from queue_app.tasks_api.compat import ROOT as API
+from queue_app.tasks_api.compat import (
     InvalidTask,
     TaskResultDoesNotExist,
     TaskResultStatus,

@@ -18,12 +18,12 @@ from django.utils import timezone
 
 from queue_app import JobContext
 from queue_app.backend import JobQueueBackend
+from queue_app.domain.states import JobState
 from queue_app.exceptions import UnknownTask
 from queue_app.lifecycle import operate
 from queue_app.models import Job, Queue
-from queue_app.states import JobState
-from queue_app.tasks_api import ROOT as API
-from queue_app.tasks_api import (
+from queue_app.tasks_api.compat import ROOT as API
+from queue_app.tasks_api.compat import (
     InvalidTask,
     TaskContext,
     TaskResult,

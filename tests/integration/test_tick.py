@@ -18,7 +18,7 @@ from queue_app import clock
 from queue_app.dispatch import connection as redis_connection
 from queue_app.dispatch import epochs, keys
 from queue_app.exceptions import Deposed
-from queue_app.lifecycle import rebuild
+from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance import tick as duty
 from queue_app.maintenance.leader import LOOK, Leader
 from queue_app.models import Job, Schedule

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import redis
 
-from queue_app.dispatch import connection, keys, queues, unknown
+from queue_app.dispatch import connection, keys, queues, set_aside
 from queue_app.dispatch.holder import raise_fence
-from queue_app.lifecycle import operate, recover, release
+from queue_app.lifecycle import operate, release
+from queue_app.lifecycle.recovery import recover
 from queue_app.models import Job
 from queue_app.queries.jobs import waiting_for_task
 from queue_app.queries.queues import depths_of
@@ -22,13 +23,13 @@ NEED = "|tests.tasks.noop"
 def park(*ids: str, child: Child | None = None) -> int:
     child = child or Child()
     child.claim(100)
-    return unknown.park(child.client, "default", child.holder, NEED, ids)
+    return set_aside.park(child.client, "default", child.holder, NEED, ids)
 
 
 def take(count: int = 100, child: Child | None = None) -> list[str]:
     """The ids that a child gets that knows the task."""
     child = child or Child(7)
-    found, _ = unknown.take(child.client, "default", NEED, child.holder, count)
+    found, _ = set_aside.take(child.client, "default", NEED, child.holder, count)
     assert {delivery.id for delivery in found} <= child.held()
     return [delivery.id for delivery in found]
 
@@ -40,7 +41,7 @@ def test_they_wait_in_no_lane_and_are_taken_in_order(clean_redis: redis.Redis) -
     assert child.held() == set() and drain() == []
     assert depths_of(["default"]) == {"default": {"waiting": 0, "due_later": 0, "set_aside": 3}}
     (young,) = jobs(1)
-    assert unknown.needs(child.client, ["default", "other"]) == {"default": [NEED]}
+    assert set_aside.needs(child.client, ["default", "other"]) == {"default": [NEED]}
     assert take() == ids, "the oldest first"
     assert not clean_redis.exists(keys.unknown("default"), keys.unknown_of("default", NEED))
     assert take() == [] and drain() == [young]
@@ -50,12 +51,12 @@ def test_as_many_are_taken_as_are_wanted() -> None:
     ids = jobs(5)
     park(*ids)
     child = Child(7)
-    found, left = unknown.take(child.client, "default", NEED, child.holder, 2)
+    found, left = set_aside.take(child.client, "default", NEED, child.holder, 2)
     assert ([d.id for d in found], left) == (ids[:2], 3)
     assert child.end(*found) == set(ids[:2]), "they are held and acknowledged like others"
-    found, left = unknown.take(child.client, "default", NEED, child.holder, 9)
+    found, left = set_aside.take(child.client, "default", NEED, child.holder, 9)
     assert ([d.id for d in found], left) == (ids[2:], 0)
-    assert unknown.needs(child.client, ["default"]) == {}
+    assert set_aside.needs(child.client, ["default"]) == {}
 
 
 def test_no_other_child_can_claim_them_on_their_way() -> None:
@@ -71,7 +72,7 @@ def test_none_are_taken_while_the_queue_is_paused() -> None:
     park(*ids)
     child = Child(7)
     queues.pause(child.client, "default", True)
-    assert unknown.take(child.client, "default", NEED, child.holder, 9) == ([], 0)
+    assert set_aside.take(child.client, "default", NEED, child.holder, 9) == ([], 0)
     queues.pause(child.client, "default", False)
     assert take() == ids
 
@@ -89,7 +90,7 @@ def test_a_fence_keeps_out_a_call_that_comes_too_late() -> None:
 def test_what_a_child_does_not_hold_is_not_set_aside(clean_redis: redis.Redis) -> None:
     (job_id,) = jobs(1)
     child = Child()
-    assert unknown.park(child.client, "default", child.holder, NEED, [job_id]) == 0
+    assert set_aside.park(child.client, "default", child.holder, NEED, [job_id]) == 0
     assert not clean_redis.exists(keys.unknown("default"))
     assert drain() == [job_id]
 
@@ -98,7 +99,7 @@ def test_who_is_set_aside_can_be_asked() -> None:
     aside, waits, _ = jobs(3)
     child = Child()
     first, second, third = child.claim(3)
-    unknown.park(child.client, "default", child.holder, NEED, [aside])
+    set_aside.park(child.client, "default", child.holder, NEED, [aside])
     queues.give_back(child.client, "default", child.holder, [waits])
     child.end(third)
     assert {str(pk) for pk in waiting_for_task(Job.objects.all())} == {aside}
@@ -126,7 +127,7 @@ def test_when_all_were_cancelled_nothing_is_wanted_any_more(clean_redis: redis.R
 
 def test_no_sweep_delivers_them(monkeypatch: pytest.MonkeyPatch) -> None:
     from queue_app import clock
-    from queue_app.lifecycle.sweep import Recent
+    from queue_app.lifecycle.recovery.sweep import Recent
 
     ids = jobs(2)
     park(*ids)
@@ -153,6 +154,6 @@ def test_what_was_cancelled_in_the_hands_of_a_child_is_not_set_aside(clean_redis
     child = Child()
     child.claim(2)
     assert operate.cancel(ids[:1]).requested == ids[:1]
-    assert unknown.park(child.client, "default", child.holder, NEED, ids) == 1
+    assert set_aside.park(child.client, "default", child.holder, NEED, ids) == 1
     assert take() == ids[1:]
     assert not child.held()

@@ -17,13 +17,13 @@ from django.test.utils import CaptureQueriesContext
 
 from queue_app import clock, conf
 from queue_app.dispatch import connection, epochs, keys, workers
-from queue_app.lifecycle import rebuild, recover, witnesses
-from queue_app.lifecycle.orphans import redeliver as redeliver_orphans
+from queue_app.domain.states import JobState
+from queue_app.lifecycle.recovery import rebuild, recover, witnesses
+from queue_app.lifecycle.recovery.orphans import redeliver as redeliver_orphans
 from queue_app.maintenance import reap
 from queue_app.models import Attempt, DeadLetter, Job, Worker
-from queue_app.states import JobState
 from queue_app.worker.config import QueueChoice, WorkerConfig
-from queue_app.worker.registrar import Registrar
+from queue_app.worker.keeper.heartbeat import Registrar
 from tests.factories import WorkerFactory
 from tests.integration.support import OTHER_WORKER, WORKER, Child, jobs, mandate_of, states
 from tests.support.marks import committed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from queue_app.dispatch.body import encode
+from queue_app.domain.delivery import encode
 from queue_app.domain.envelope import LANE, Envelope
 
 PLAIN: dict[str, Any] = {

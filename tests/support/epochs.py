@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import redis
 
-from queue_app import ids
 from queue_app.dispatch import connection, epochs, keys
+from queue_app.domain import ids
 
 
 def begin_epoch(

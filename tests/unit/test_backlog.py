@@ -9,7 +9,7 @@ from django.test import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queue_app.worker.backlog import BATCH_SECONDS, Backlog
+from queue_app.worker.child.prefetch import BATCH_SECONDS, Backlog
 
 
 def grown(backlog: Backlog, rounds: int) -> list[int]:

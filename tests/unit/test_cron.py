@@ -11,7 +11,7 @@ from cronsim import CronSim
 from hypothesis import given
 from hypothesis import strategies as some
 
-from queue_app import cron
+from queue_app.domain import cron
 from queue_app.exceptions import InvalidOption
 
 MINUTE = timedelta(minutes=1)

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from queue_app import Task, registry, task
+from queue_app import Task, task
 from queue_app.exceptions import InvalidOption, InvalidTaskDefinition, QueueAppError, UnknownTask
+from queue_app.tasks import registry
 from tests import tasks
 
 

@@ -12,16 +12,16 @@ import pytest
 from django.test import override_settings
 
 from queue_app import signals
-from queue_app.context import JobContext
-from queue_app.dispatch.body import Delivery
+from queue_app.domain.delivery import Delivery
 from queue_app.domain.error_text import MESSAGE_LIMIT, TRACEBACK_LIMIT, clean, trace
+from queue_app.domain.outcome import Outcome, killed
+from queue_app.domain.retry import RetryPolicy, policy_from
+from queue_app.domain.states import AttemptState, DeadReason, JobState
 from queue_app.exceptions import Cancelled, Discard, HardTimeout, InvalidOption, Retry, Snooze, SoftTimeout
-from queue_app.lifecycle.outcome import Outcome, killed
-from queue_app.registry import Declared
-from queue_app.retry import RetryPolicy, policy_from
-from queue_app.states import AttemptState, DeadReason, JobState
-from queue_app.worker import executor as executor_module
-from queue_app.worker.executor import Executor, hard_limit, soft_limit
+from queue_app.tasks.context import JobContext
+from queue_app.tasks.registry import Declared
+from queue_app.worker.child import executor as executor_module
+from queue_app.worker.child.executor import Executor, hard_limit, soft_limit
 from tests.support.bodies import body
 
 STEADY = RetryPolicy(base=10, factor=1, jitter="none")

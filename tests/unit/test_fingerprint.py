@@ -6,7 +6,7 @@ import traceback
 
 import pytest
 
-from queue_app.fingerprint import LENGTH, fingerprint
+from queue_app.domain.fingerprint import LENGTH, fingerprint
 
 
 def raised(depth: int, value: str) -> str:

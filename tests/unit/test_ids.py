@@ -8,7 +8,8 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queue_app import clock, ids
+from queue_app import clock
+from queue_app.domain import ids
 
 
 def test_ids_are_uuids_of_version_7_in_order() -> None:

@@ -19,10 +19,10 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from queue_app import signals
-from queue_app.dispatch.body import Delivery
-from queue_app.lifecycle.outcome import Outcome
-from queue_app.logformat import one_line
-from queue_app.states import AttemptState
+from queue_app.domain.delivery import Delivery
+from queue_app.domain.outcome import Outcome
+from queue_app.domain.states import AttemptState
+from queue_app.observability.log_format import one_line
 from tests.support.bodies import body
 
 FORGED = "2026-11-24 12:00:00,000 ERROR   queue_app: all is lost"

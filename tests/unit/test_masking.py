@@ -22,8 +22,8 @@ from redis.retry import Retry
 from jobqueue_project import environment
 from queue_app import conf
 from queue_app.dispatch import connection, embedded
+from queue_app.domain.masking import masked, without_secrets
 from queue_app.exceptions import StoreUnavailable
-from queue_app.masking import masked, without_secrets
 
 #: Letters that no message has of itself, so that a secret that is found has come out of the URL.
 MARK = "zqx"

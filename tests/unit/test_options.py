@@ -12,10 +12,12 @@ from django.test import override_settings
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from queue_app import clock, options
+from queue_app import clock
+from queue_app.domain import options
+from queue_app.domain.names import PRIORITIES, check_queue, priority_of
 from queue_app.exceptions import InvalidOption
 from queue_app.models import Queue
-from queue_app.names import PRIORITIES, check_queue, priority_of
+from queue_app.tasks import spec
 
 NOW = 1_800_000_000.25
 
@@ -193,8 +195,8 @@ def task(**fields: Any) -> SimpleNamespace:
 
 
 def test_a_plain_task_has_no_options_and_passes() -> None:
-    options.check(task())
-    options.check(task(max_attempts=5, timeout=30, hard_timeout=60.5, backoff={"base": 1}))
+    spec.check(task())
+    spec.check(task(max_attempts=5, timeout=30, hard_timeout=60.5, backoff={"base": 1}))
 
 
 @pytest.mark.parametrize(
@@ -215,19 +217,19 @@ def test_a_plain_task_has_no_options_and_passes() -> None:
 )
 def test_a_wrong_option_is_named(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidOption) as caught:
-        options.check(task(**fields))
+        spec.check(task(**fields))
     assert said in str(caught.value)
 
 
 def test_an_atomic_task_is_no_coroutine() -> None:
     async def send() -> None: ...
 
-    options.check(task(atomic=False, func=send))
-    options.check(task(atomic=True, func=len))
+    spec.check(task(atomic=False, func=send))
+    spec.check(task(atomic=True, func=len))
     with pytest.raises(
         InvalidOption, match=r"send' is atomic=True and a coroutine function; .* write it as a pl"
     ):
-        options.check(task(atomic=True, func=send))
+        spec.check(task(atomic=True, func=send))
 
 
 def test_an_unknown_option_is_answered() -> None:

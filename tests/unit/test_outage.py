@@ -15,7 +15,7 @@ from django.db import (
     ProgrammingError,
 )
 
-from queue_app.lifecycle.outage import explain, is_outage
+from queue_app.lifecycle.store_health import explain, is_outage
 
 REFUSING = [InternalError, ProgrammingError, NotSupportedError, DatabaseError]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from queue_app.lifecycle.causes import Cause
-from queue_app.lifecycle.outcome import Outcome, ending, lost
-from queue_app.states import TRANSITIONS, AttemptState, DeadReason, JobState, S
+from queue_app.domain.causes import Cause
+from queue_app.domain.outcome import Outcome, ending, lost
+from queue_app.domain.states import TRANSITIONS, AttemptState, DeadReason, JobState, S
 from tests.unit.test_executor import delivery
 
 A = AttemptState

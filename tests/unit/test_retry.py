@@ -11,9 +11,9 @@ from django.test import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
+from queue_app.domain.retry import Decision, RetryPolicy, decide, default_policy, policy_from, when
+from queue_app.domain.states import DeadReason
 from queue_app.exceptions import Discard, InvalidOption, Retry, Snooze, SoftTimeout
-from queue_app.retry import Decision, RetryPolicy, decide, default_policy, policy_from, when
-from queue_app.states import DeadReason
 
 NOW = 1_800_000_000.0
 LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from queue_app import task
+from queue_app.domain.states import AttemptState
 from queue_app.exceptions import Cancelled, InvalidOption
-from queue_app.sensitive import MASK, hidden
-from queue_app.states import AttemptState
-from queue_app.worker.executor import Executor
+from queue_app.tasks.sensitive import MASK, hidden
+from queue_app.worker.child.executor import Executor
 from tests.unit.test_executor import Expired, Sink, declared, delivery
 
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from queue_app.domain.serialization import dump, dump_arguments, dump_trusted, load, normalize
 from queue_app.exceptions import InvalidArguments, PayloadTooLarge
-from queue_app.serialization import dump, dump_arguments, dump_trusted, load, normalize
 
 LIMIT = 10**6
 

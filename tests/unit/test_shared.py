@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queue_app.worker.messages import Birth, Death, Line, as_values
-from queue_app.worker.shared import Board, Running
+from queue_app.worker.pipes import Birth, Death, Line, as_values
+from queue_app.worker.shared_state import Board, Running
 
 ID = "0199a5c0-0000-7000-8000-000000000001"
 

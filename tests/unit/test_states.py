@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from queue_app.states import (
+from queue_app.domain.states import (
     FINAL,
     TIMED,
     TRANSITIONS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from queue_app.dispatch.figures import Figures, Sample
+from queue_app.dispatch.queue_stats import Figures, Sample
 from queue_app.queries.stats import within
 from tests.support.marks import on_sqlite_alone
 

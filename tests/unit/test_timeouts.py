@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from queue_app.exceptions import Cancelled, SoftTimeout
-from queue_app.worker.async_loop import AsyncLoop
-from queue_app.worker.timeouts import InMainThread, Interrupts, InThreads
+from queue_app.worker.child.async_loop import AsyncLoop
+from queue_app.worker.child.timeouts import InMainThread, Interrupts, InThreads
 from tests.support.waiting import wait_until
 
 # Not by the signal that these tests are about.

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from queue_app.lifecycle.outcome import Outcome, lost
-from queue_app.states import AttemptState, DeadReason
-from queue_app.worker.messages import Death
-from queue_app.worker.verdicts import cause_of
+from queue_app.domain.outcome import Outcome, lost
+from queue_app.domain.states import AttemptState, DeadReason
+from queue_app.worker.keeper.verdicts import cause_of
+from queue_app.worker.pipes import Death
 from tests.unit.test_executor import delivery
 
 ID, OTHER = "some-id", "other-id"

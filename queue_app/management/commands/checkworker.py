@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from queue_app import clock
 from queue_app.management.starting import check_stores
 from queue_app.models import Worker
-from queue_app.models.bulk import write_alias
+from queue_app.models.sql import write_alias
 from queue_app.worker.forking import is_alive
 
 #: What a status means, for people.

@@ -8,9 +8,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 
+from queue_app.domain.names import check_queue
 from queue_app.exceptions import InvalidOption, StoreUnavailable
-from queue_app.models.bulk import write_alias
-from queue_app.names import check_queue
+from queue_app.models.sql import write_alias
 from queue_app.operations import dead_letters
 from queue_app.operations.actor import Actor
 from queue_app.operations.audit import REASON

@@ -12,10 +12,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
-from queue_app import __version__, checks, conf, ids, registry
+from queue_app import __version__, checks, conf
 from queue_app.dispatch import connection, workers
+from queue_app.domain import ids
 from queue_app.maintenance.leader import Leader
 from queue_app.management.starting import check_stores
+from queue_app.tasks import registry
 from queue_app.worker import title
 
 

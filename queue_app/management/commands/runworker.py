@@ -11,10 +11,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
-from queue_app import __version__, checks, conf, ids, registry
+from queue_app import __version__, checks, conf
 from queue_app.dispatch import connection
+from queue_app.domain import ids
 from queue_app.exceptions import InvalidOption
 from queue_app.management.starting import check_stores, warn_of_rights
+from queue_app.tasks import registry
 from queue_app.worker.config import QueueChoice, WorkerConfig
 
 
@@ -112,7 +114,7 @@ class Command(BaseCommand):
         if alias is None:
             return str(options["queues"])
         try:
-            from queue_app.tasks_api import InvalidTaskBackend, task_backends
+            from queue_app.tasks_api.compat import InvalidTaskBackend, task_backends
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
         try:
@@ -134,7 +136,7 @@ class Command(BaseCommand):
         for alias, params in (getattr(settings, "TASKS", None) or {}).items():
             if isinstance(params, dict) and params.get("BACKEND") == checks.BACKEND:
                 try:
-                    from queue_app.tasks_api import task_backends
+                    from queue_app.tasks_api.compat import task_backends
                 except ImproperlyConfigured as error:
                     raise CommandError(str(error)) from None
                 for message in task_backends[alias].check():

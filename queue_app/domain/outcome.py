@@ -1,0 +1,288 @@
+"""What came of running a delivery: a value that knows no database and no Redis. Made here and nowhere else."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from queue_app import clock, conf
+from queue_app.domain import retry
+from queue_app.domain.causes import Cause
+from queue_app.domain.delivery import Delivery
+from queue_app.domain.error_text import class_path, message, trace
+from queue_app.domain.fingerprint import fingerprint
+from queue_app.domain.retry import Decision, RetryPolicy
+from queue_app.domain.states import AttemptState, DeadReason, JobState
+from queue_app.exceptions import Discard, HardTimeout, Retry, Snooze, SoftTimeout
+
+logger = logging.getLogger(__name__)
+
+SUCCEEDED = AttemptState.SUCCEEDED
+
+
+@dataclass(slots=True)
+class Ending:
+    """How an attempt ended and what that makes of its job. Times are epoch seconds.
+
+    Attributes:
+        number: the attempt; the write counts only if the row's last ended attempt is `number - 1` (the fence).
+        job_state, run_after, failures, deaths, suspect: what the job row says afterwards.
+        result, progress: JSON text or None.
+        dead_reason, fingerprint: set when the job goes to the dead letters.
+    """
+
+    id: str
+    task: str
+    queue: str
+    number: int
+    job_state: str
+    attempt_state: str
+    started_at: float | None
+    finished_at: float
+    failures: int
+    deaths: int
+    run_after: float | None = None
+    result: str | None = None
+    progress: str | None = None
+    error_class: str = ""
+    error: str = ""
+    traceback: str = ""
+    dead_reason: str = ""
+    fingerprint: str = ""
+    suspect: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How an attempt ended.
+
+    Attributes:
+        started_at, finished_at: epoch seconds.
+        result: JSON text of the return value; None for None.
+        error_class, error, traceback: of the exception, or the cause of a loss.
+        run_at: epoch seconds of the next attempt, where there is one.
+        counts: whether the attempt counts as a failure.
+        dead_reason: why there is no further attempt.
+        suspect: its process died, and it may have been the cause: the next attempt is to run alone in its process.
+        overruled: its job was to be cancelled, so that it ended whatever the attempt came to. Known once recorded.
+        exception: the exception itself, for receivers of the finishing signal.
+        carrier: what the Tasks API's signals are sent with (its TaskResult), or None.
+        ending: the row values as they were last written; None before.
+    """
+
+    delivery: Delivery
+    state: AttemptState
+    started_at: float | None
+    finished_at: float
+    result: str | None = None
+    error_class: str = ""
+    error: str = ""
+    traceback: str = ""
+    run_at: float | None = None
+    counts: bool = True
+    dead_reason: DeadReason | None = None
+    suspect: bool = False
+    overruled: bool = False
+    progress: str | None = None
+    exception: BaseException | None = None
+    carrier: Any = field(default=None, repr=False)
+    ending: Ending | None = field(default=None, init=False, repr=False)
+
+    def overrule(self) -> None:
+        """Nothing follows this attempt: its job is cancelled."""
+        self.overruled, self.run_at, self.dead_reason = True, None, None
+
+    def as_failure(self, error: str) -> Outcome:
+        """The same attempt as a failure after which nothing follows, without any value that the task has given."""
+        return replace(
+            self,
+            state=AttemptState.FAILED,
+            result=None,
+            progress=None,
+            error_class="",
+            error=error,
+            traceback="",
+            run_at=None,
+            dead_reason=DeadReason.NOT_RETRYABLE,
+        )
+
+    def become(self, other: Outcome) -> None:
+        """Take over all that another outcome of the same delivery says."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(other, name))
+
+    @property
+    def job_state(self) -> JobState:
+        """The state that the job goes to."""
+        if self.state == AttemptState.SUCCEEDED:
+            return JobState.SUCCEEDED
+        if self.overruled or self.state == AttemptState.CANCELLED:
+            return JobState.CANCELLED
+        if self.dead_reason is not None:
+            return JobState.FAILED
+        if self.run_at is None:
+            return JobState.QUEUED
+        return JobState.SCHEDULED if self.state == AttemptState.SNOOZED else JobState.RETRYING
+
+
+def succeeded(delivery: Delivery, started: float, result: str | None, carrier: Any = None) -> Outcome:
+    """The outcome of an attempt that returned; `result` is JSON text, None for None."""
+    return Outcome(delivery, SUCCEEDED, started, clock.seconds(), result, carrier=carrier)
+
+
+def failed(
+    policy: RetryPolicy | None,
+    delivery: Delivery,
+    started: float,
+    error: BaseException,
+    *,
+    carrier: Any = None,
+    caller: str = "",
+) -> Outcome:
+    """The outcome of an attempt that ended with this exception: failed, snoozed or timed out.
+
+    Args:
+        policy: the task's; None for that of the settings.
+        caller: see `error_text.trace`.
+    """
+    now = clock.seconds()
+    decision = decide(policy, delivery, error, now)
+    state = AttemptState.FAILED
+    if isinstance(error, Snooze):
+        state = AttemptState.SNOOZED
+    elif isinstance(error, SoftTimeout | HardTimeout):
+        state = AttemptState.TIMED_OUT
+    return Outcome(
+        delivery,
+        state,
+        started,
+        now,
+        error_class=class_path(error),
+        error=message(error),
+        traceback="" if state is AttemptState.SNOOZED else trace(error, caller),
+        run_at=decision.run_at,
+        counts=decision.counts,
+        dead_reason=decision.reason,
+        exception=error,
+        carrier=carrier,
+    )
+
+
+def killed(policy: RetryPolicy | None, delivery: Delivery, started: float | None, seconds: float) -> Outcome:
+    """The outcome of an attempt whose process was killed at its hard limit."""
+    now = clock.seconds()
+    error = HardTimeout(f"Killed after {seconds:.1f} s, its hard time limit.")
+    decision = decide(policy, delivery, error, now)
+    return Outcome(
+        delivery,
+        AttemptState.TIMED_OUT,
+        started,
+        now,
+        error_class=class_path(error),
+        error=str(error),
+        run_at=decision.run_at,
+        dead_reason=decision.reason,
+    )
+
+
+def cancelled(
+    delivery: Delivery,
+    started: float | None,
+    error: BaseException,
+    *,
+    carrier: Any = None,
+    caller: str = "",
+) -> Outcome:
+    """The outcome of an attempt that was interrupted, or killed, because its job was cancelled."""
+    return Outcome(
+        delivery,
+        AttemptState.CANCELLED,
+        started,
+        clock.seconds(),
+        error_class=class_path(error),
+        error=message(error),
+        traceback=trace(error, caller) if error.__traceback__ else "",
+        counts=False,
+        exception=error,
+        carrier=carrier,
+    )
+
+
+def lost(delivery: Delivery, cause: Cause) -> Outcome:
+    """The outcome of an attempt whose process died. It does not use up the job's attempts; but a job that keeps
+    killing its process is quarantined (P9)."""
+    poison = cause.counts and delivery.deaths + 1 >= conf.get().POISON_AFTER
+    return Outcome(
+        delivery,
+        AttemptState.LOST,
+        (cause.running or {}).get(delivery.id, delivery.claimed_at),
+        clock.seconds(),
+        error_class="" if cause.blameless else "queue_app.exceptions.ProcessDied",
+        error=cause.words(delivery),
+        counts=cause.counts,
+        dead_reason=DeadReason.POISON if poison else None,
+        suspect=delivery.suspect or not cause.blameless,
+    )
+
+
+def decide(policy: RetryPolicy | None, delivery: Delivery, error: BaseException, now: float) -> Decision:
+    """What follows a failed attempt; a task's own backoff function that fails is logged and replaced by the
+    settings' policy."""
+    arguments: dict[str, Any] = {
+        "failures": delivery.failures,
+        "max_attempts": delivery.max_attempts,
+        "now": now,
+    }
+    try:
+        return retry.decide(policy, error, **arguments)
+    except Exception:
+        logger.exception(
+            "The backoff of %s failed for job %s; the default one is used.", delivery.task, delivery.id
+        )
+        plain = RuntimeError() if isinstance(error, Retry | Snooze | Discard) else error
+        return retry.decide(None, plain, **arguments)
+
+
+def ending(outcome: Outcome) -> Ending:
+    """The row values of an outcome."""
+    d = outcome.delivery
+    if outcome.state is SUCCEEDED:  # by far the most frequent: spare it the questions
+        return Ending(
+            d.id,
+            d.task,
+            d.queue,
+            d.number,
+            "succeeded",
+            "succeeded",
+            outcome.started_at,
+            outcome.finished_at,
+            d.failures,
+            d.deaths,
+            None,
+            outcome.result,
+            outcome.progress,
+        )
+    failed = outcome.counts and outcome.state in (AttemptState.FAILED, AttemptState.TIMED_OUT)
+    return Ending(
+        id=d.id,
+        task=d.task,
+        queue=d.queue,
+        number=d.number,
+        job_state=outcome.job_state.value,
+        attempt_state=outcome.state.value,
+        started_at=outcome.started_at,
+        finished_at=outcome.finished_at,
+        failures=d.failures + failed,
+        deaths=d.deaths + (outcome.state == AttemptState.LOST and outcome.counts),
+        run_after=outcome.run_at,
+        progress=outcome.progress,
+        error_class=outcome.error_class[:255],
+        error=outcome.error,
+        traceback=outcome.traceback,
+        dead_reason=outcome.dead_reason.value if outcome.dead_reason else "",
+        fingerprint=fingerprint(d.task, outcome.error_class, outcome.error, outcome.traceback)
+        if outcome.dead_reason
+        else "",
+        suspect=outcome.suspect,
+    )

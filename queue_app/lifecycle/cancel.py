@@ -1,0 +1,191 @@
+"""Cancelling: what waits ends at once; what a child holds is asked to end, and nothing of it starts again.
+
+`cancel_requested_at` says that a job shall end. Whatever its attempt then comes to, the guarded write of outcomes makes
+the job `cancelled` unless it succeeded (models/bulk); and whoever queues jobs leaves it out. What is left between, the
+duty ends: a job given back unstarted, a request that got lost with Redis's data.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import partial
+from uuid import UUID
+
+import redis
+from django.db import transaction
+
+from queue_app import clock
+from queue_app.dispatch import connection, queues, workers
+from queue_app.domain.delivery import Delivery
+from queue_app.domain.states import ATTEMPTABLE, WAITING, JobState
+from queue_app.lifecycle import push
+from queue_app.lifecycle.release import Check, unchecked
+from queue_app.models import Job, Worker
+from queue_app.models.sql import write_alias
+
+logger = logging.getLogger(__name__)
+
+#: Rows that the duty locks at once.
+CHUNK = 500
+
+
+def end_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
+    """Cancel unfinished jobs, whose rows the caller has locked in a transaction of its own.
+
+    Those that no child has claimed are taken out of Redis and end now, so that a claim and a cancellation cannot both
+    win. Of the others it is noted that they shall end; their workers hear of it when the transaction has committed.
+    During a rebuild every job is only marked: it is not known what runs.
+
+    Returns:
+        Those that ended, and those that were asked to end.
+
+    Raises:
+        Unavailable (see dispatch.connection): it is not known which jobs have been claimed.
+    """
+    using = write_alias()
+    waiting: dict[str, list[Job]] = defaultdict(list)
+    ended: list[Job] = []
+    asked: list[Job] = []
+    for job in jobs:
+        if job.state in WAITING:
+            waiting[job.queue].append(job)
+        else:
+            asked.append(job)
+    for queue, part in waiting.items():
+        found = [str(job.pk) for job in part]
+        try:
+            held = set(queues.withdraw(connection.client(), queue, found))
+        except connection.DataLost:
+            # It is not known what runs. Without a living worker nothing does, and tombstones keep it so.
+            if Worker.objects.using(using).living().exists():
+                held = set(found)
+            else:
+                queues.forbid(connection.client(), queue, found)
+                held = set()
+        for job in part:
+            (asked if str(job.pk) in held else ended).append(job)
+    rows, now = Job.objects.using(using), clock.now()
+    if ended:
+        rows.filter(pk__in=[job.pk for job in ended]).update(state=JobState.CANCELLED, finished_at=now)
+    if asked:
+        rows.filter(pk__in=[job.pk for job in asked], cancel_requested_at=None).update(
+            cancel_requested_at=now
+        )
+        by_queue = push.ids_by_queue((job.pk, job.queue) for job in asked)
+        transaction.on_commit(partial(_tell, by_queue), using=using)
+    return ended, asked
+
+
+def _tell(by_queue: dict[str, list[str]]) -> None:
+    """After the commit: nothing of these jobs is queued again, and the workers that hold them shall interrupt them.
+
+    When Redis is away now, the duty does it later.
+    """
+    by_worker: dict[str, list[str]] = defaultdict(list)
+    try:
+        client = connection.client(push.PUSH_TIMEOUT)
+        for queue, ids in by_queue.items():
+            for job_id, held in queues.forbid(client, queue, ids).items():
+                by_worker[workers.owner(held.holder)].append(job_id)
+        for worker_id, ids in by_worker.items():
+            workers.interrupt(client, worker_id, ids)
+    except connection.Unavailable as error:
+        push.redis_failed(error)
+
+
+def pursue(*, limit: int = CHUNK, check: Check = unchecked) -> int:
+    """Ask again where jobs that shall end have not, and end those that no child holds any more.
+
+    Args:
+        limit: rows in one batch.
+        check: called before each batch.
+
+    Returns:
+        How many have ended.
+
+    Raises:
+        Unavailable (see dispatch.connection): Redis cannot be reached.
+    """
+    count, behind = pursue_some(limit=limit, check=check)
+    while behind is not None:
+        found, behind = pursue_some(behind, limit=limit, check=check)
+        count += found
+    return count
+
+
+def pursue_some(
+    after: UUID | None = None, *, limit: int = CHUNK, check: Check = unchecked
+) -> tuple[int, UUID | None]:
+    """One batch of `pursue`.
+
+    Args:
+        after: go on behind this id, and so behind those that their workers still hold; None: from the oldest on.
+
+    Returns:
+        How many have ended, and the id to go on behind; None when the end was reached.
+    """
+    using = write_alias()
+    asked = Job.objects.using(using).cancelling().order_by("id")
+    rest = asked if after is None else asked.filter(pk__gt=after)
+    found = list(rest.values_list("pk", flat=True)[:limit])
+    if not found:
+        return 0, None
+    check()
+    with transaction.atomic(using=using):
+        rows = asked.filter(pk__in=found).select_for_update().only("state", "queue")
+        ended, _ = end_or_request(rows)
+    return len(ended), found[-1] if len(found) == limit else None
+
+
+def forbidden(client: redis.Redis, deliveries: Iterable[Delivery]) -> list[Delivery]:
+    """Those of a child's deliveries, none of which has begun, that may not begin as far as Redis knows: their jobs were
+    cancelled. Unless the record says otherwise (`end_unstarted`).
+
+    Raises:
+        Unavailable (see dispatch.connection): it is not known.
+    """
+    found = list(deliveries)
+    by_queue = push.ids_by_queue((delivery.id, delivery.queue) for delivery in found)
+    marked = {job_id for queue, ids in by_queue.items() for job_id in queues.forbidden(client, queue, ids)}
+    return [delivery for delivery in found if delivery.id in marked]
+
+
+def let_go(client: redis.Redis, holder: str, ended: Iterable[Delivery]) -> None:
+    """Tell Redis that a child holds these no longer.
+
+    Raises:
+        Unavailable (see dispatch.connection): it may know, or not.
+    """
+    by_queue = push.ids_by_queue((delivery.id, delivery.queue) for delivery in ended)
+    for queue, ids in by_queue.items():
+        queues.settle(client, queue, holder, ids)
+
+
+def end_unstarted(numbers: dict[str, int]) -> set[str]:
+    """End jobs that shall end and of which no attempt is under way. Their holder must then let go of them.
+
+    Args:
+        numbers: id → the attempt that did not begin; if the record expects another one, another delivery has the job.
+
+    Returns:
+        The ids of those that were cancelled, now or before.
+    """
+    using = write_alias()
+    with transaction.atomic(using=using):
+        rows = Job.objects.using(using).select_for_update().filter(pk__in=list(numbers)).order_by("pk")
+        found = list(rows.only("state", "attempt", "cancel_requested_at"))
+        ended = [
+            job.pk
+            for job in found
+            if job.cancel_requested_at is not None
+            and job.state in ATTEMPTABLE
+            and job.attempt + 1 == numbers[str(job.pk)]
+        ]
+        Job.objects.using(using).filter(pk__in=ended).update(
+            state=JobState.CANCELLED, finished_at=clock.now()
+        )
+    if ended:
+        logger.info("%d claimed jobs were cancelled before they began.", len(ended))
+    return {str(pk) for pk in ended} | {str(job.pk) for job in found if job.state == JobState.CANCELLED}

@@ -1,0 +1,235 @@
+"""A child: claims, runs, hands outcomes to its recorder, until it is told to stop or should be replaced."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import redis
+from django.db import Error
+
+from queue_app import clock
+from queue_app.dispatch import connection, queues, workers
+from queue_app.dispatch.holder import Holder
+from queue_app.lifecycle import claim as claiming
+from queue_app.lifecycle import database, push
+from queue_app.lifecycle.recovery import recover
+from queue_app.worker import title
+from queue_app.worker.child.runner import Runner, resident_mb
+from queue_app.worker.child.slots import MainThread, Threads
+from queue_app.worker.config import WorkerConfig
+from queue_app.worker.shared_state import Board
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two tries to claim while Redis is away: first, and at most; jittered.
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
+#: Seconds between two tries to claim after Redis lost its data, about.
+LOST_PAUSE = 0.2
+
+
+class _Woken(BaseException):
+    """Ends a blocking wait when a signal arrives."""
+
+
+class Child:
+    """One child process.
+
+    Args:
+        index: its place on the board.
+        serial: its number among all children that this worker ever had.
+    """
+
+    def __init__(self, config: WorkerConfig, board: Board, index: int, serial: int) -> None:
+        self._config = config
+        self._board = board
+        self._index = index
+        self._holder = Holder(workers.holder(config.worker_id, serial))
+        self._runner = Runner(config, board, index, self._holder, self._told)
+        self._stopping = False
+        self._interruptible = False
+        self._enlisted = False
+
+    def run(self) -> int:
+        """Work until told to stop, or until the child should be replaced.
+
+        Returns:
+            The exit code, 0.
+        """
+        signal.signal(signal.SIGTERM, self._told_to_stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the supervisor held it back until now
+        signal.signal(signal.SIGUSR1, self._told_to_cancel)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the whole group
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        title.set_title(f"queue_app child {self._index} [{self._config.queues}]")
+        # The recorder needs the interpreter's lock after every round trip: the default of 5 ms is too long for it.
+        sys.setswitchinterval(0.001)
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)  # a claim makes thousands of short-lived objects: look less often
+        database.begin()
+        self._runner.recorder.start()
+        slots: MainThread | Threads
+        if self._config.slots == 1:
+            slots = MainThread(self._runner, self._told)
+        else:
+            slots = Threads(self._runner, self._told, self._config.slots)
+        self._board.up(self._index, clock.seconds())
+        self._serve(slots)
+        self._runner.give_back()
+        slots.stop()
+        self._runner.stop()
+        return 0
+
+    def _told(self) -> bool:
+        return self._stopping
+
+    def _told_to_stop(self, signum: int, frame: FrameType | None) -> None:
+        self._stopping = True
+        if self._interruptible:
+            self._interruptible = False  # TERM to the whole group comes twice: only the first may raise
+            raise _Woken
+
+    def _told_to_cancel(self, signum: int, frame: FrameType | None) -> None:
+        """By the keeper: the board says which jobs. Raises in the midst of the one that runs in this thread."""
+        waiting, self._interruptible = self._interruptible, False  # no TERM shall break this off
+        try:
+            self._runner.interrupt()
+        finally:
+            self._interruptible = waiting and not self._stopping
+        if waiting and self._stopping:
+            raise _Woken
+
+    def _serve(self, slots: MainThread | Threads) -> None:
+        pause = FIRST_PAUSE
+        while not self._done():
+            if not self._runner.recorder.able.wait(1.0):
+                continue  # the database is away: what was claimed now could not be recorded
+            count = slots.want()
+            if self._stopping:
+                return
+            try:
+                claimed = self._claim(count)
+            except connection.DataLost:
+                # Of several queues, some may have been claimed from. Claims begin again within seconds.
+                self._runner.hands.doubt(self._config.queues.names)
+                self._sleep(LOST_PAUSE * (0.5 + random.random()))
+                continue
+            except connection.Unavailable as error:
+                push.redis_failed(error)
+                # What was claimed may have been lost on the way.
+                self._runner.hands.doubt(self._config.queues.names)
+                self._sleep(pause * (0.5 + random.random()))
+                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            pause = FIRST_PAUSE
+            push.redis_answered()
+            if claimed.deliveries:
+                slots.run(claimed.deliveries)
+            else:
+                if slots.idle():
+                    self._runner.recorder.rest()
+                self._wait(claimed)
+
+    def _done(self) -> bool:
+        if self._stopping:
+            return True
+        if self._config.max_jobs is not None and self._runner.jobs >= self._config.max_jobs:
+            return True
+        return self._config.max_memory is not None and resident_mb() > self._config.max_memory
+
+    def _claim(self, count: int) -> claiming.Claimed:
+        client = connection.client()
+        if not self._enlisted:
+            workers.enlist(client, self._config.worker_id, self._config.queues.names)
+            self._enlisted = True
+        if self._config.max_jobs is not None:
+            count = max(1, min(count, self._config.max_jobs - self._runner.jobs))
+        hands = self._runner.hands
+        self._runner.heed_losses()
+        with hands.lock:
+            if hands.doubtful:
+                self._put_right(client)
+            told = self._runner.told
+            taken = self._runner.strangers.take(client, count)
+            claimed = claiming.claim(client, self._config.queues.order(), self._holder, count, taken)
+            self._board.claimed(self._index, clock.seconds(), self._runner.jobs)
+            if any(d.number > 1 or d.args is None for d in claimed.deliveries):
+                self._complete(claimed)
+            if self._config.slots > 1:
+                # Given up for dead, and given back by a reaper: what still runs here lets go of it when it has ended.
+                running = self._runner.is_running
+                claimed.deliveries = [d for d in claimed.deliveries if not running(d.id)]
+            self._runner.take(claimed.deliveries, told)
+        return claimed
+
+    def _put_right(self, client: redis.Redis) -> None:
+        try:
+            database.refresh()
+            self._runner.hands.put_right(client)
+        except Error as error:
+            logger.warning("The database cannot be read (%s); what is held is looked at later.", error)
+            database.refresh(close=True)
+
+    def _complete(self, claimed: claiming.Claimed) -> None:
+        client = connection.client()
+        try:
+            database.refresh()
+            strange = [d for d in claimed.deliveries if d.unreadable]
+            if strange:
+                recover.give_up(client, self._holder, strange)
+                claimed.deliveries = [d for d in claimed.deliveries if not d.unreadable]
+            gone = claiming.complete(claimed.deliveries)
+        except Error as error:
+            logger.warning("The database cannot be read (%s); what was claimed is given back.", error)
+            database.refresh(close=True)
+            self._runner.backlog.extend(claimed.deliveries)
+            self._runner.give_back()
+            claimed.deliveries = []
+            self._sleep(1.0)
+            return
+        for d in gone:
+            queues.settle(client, d.queue, self._holder, [d.id])
+        claimed.deliveries = [d for d in claimed.deliveries if d not in gone]
+
+    def _wait(self, claimed: claiming.Claimed) -> None:
+        """Block until a bell rings, the next delayed job is due, or 5 s have passed."""
+        seconds = connection.LONGEST_WAIT
+        if claimed.next_due is not None:
+            seconds = min(seconds, claimed.next_due - claimed.at)
+        if seconds < 0.001:
+            return
+        names = list(self._config.queues.names)
+        client = connection.client(connection.LONGEST_WAIT + 10)  # a pool of its own: see below
+        try:
+            self._interrupted(lambda: queues.wait(client, names, seconds))
+        except connection.Unavailable as error:
+            push.redis_failed(error)
+        if self._stopping:
+            # A token may have been taken just now: pass it on; the connection may be in the middle of an answer.
+            try:
+                client.connection_pool.disconnect()
+                for name in names:
+                    queues.ring(connection.client(), name)
+            except connection.Unavailable as error:
+                push.redis_failed(error)
+
+    def _sleep(self, seconds: float) -> None:
+        self._interrupted(lambda: time.sleep(seconds))
+
+    def _interrupted(self, wait: Callable[[], object]) -> None:
+        """Wait, unless and until told to stop."""
+        try:
+            try:
+                self._interruptible = True
+                if not self._stopping:
+                    wait()
+            finally:
+                self._interruptible = False
+        except _Woken:
+            self._interruptible = False  # the signal may have come within the `finally`

@@ -1,0 +1,74 @@
+"""A COMMIT whose answer is lost: was the transaction of an atomic job committed?
+
+It is settled by writing, under the same guard, that the attempt failed: either this counts, and then the transaction is
+not there and never will be; or the attempt is found there, and it is.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from django.db import Error
+
+from queue_app.domain import outcome as outcomes
+from queue_app.domain.causes import Cause
+from queue_app.domain.error_text import class_path, message
+from queue_app.domain.outcome import Outcome
+from queue_app.lifecycle import database, settle
+from queue_app.lifecycle.store_health import explain, is_outage
+from queue_app.worker.child.backoff import Waiting, Watched
+
+logger = logging.getLogger(__name__)
+
+
+def lost(outcome: Outcome, error: Exception) -> Outcome:
+    """The attempt, if it is not there. It counts as no failure; but a job that breaks its connection each time must not
+    go round for ever, hence a death like that of its process."""
+    return _lost(outcome, error, f"the connection was lost before its commit: {message(error).strip()}")
+
+
+def refused(outcome: Outcome, error: Exception, *, in_outage: bool) -> Outcome:
+    """The attempt, if the database has refused to take it: made again, without a failure. Unless there is an outage for
+    all, the task may have spoilt its transaction, and may do so each time: then it is a death."""
+    return _lost(outcome, error, f"the database refused its outcome: {explain(error)}", blameless=in_outage)
+
+
+def _lost(outcome: Outcome, error: Exception, why: str, *, blameless: bool = False) -> Outcome:
+    delivery = outcome.delivery
+    running = {delivery.id: outcome.started_at or outcome.finished_at}
+    found = outcomes.lost(delivery, Cause(why, running, blameless=blameless))
+    found.error_class = class_path(error)
+    found.suspect = False  # its process lives
+    return found
+
+
+def resolve(
+    recorder: Watched, worker_id: str, outcome: Outcome, instead: Outcome
+) -> tuple[Outcome, bool | None]:
+    """Find out whether `outcome` is committed; asked for as long as it takes.
+
+    A transaction that is still open somewhere has the job's row locked, so that the write below waits for its end.
+
+    Args:
+        instead: what holds if it is not.
+
+    Returns:
+        `outcome` and True if it is; `instead` and True if that is recorded now; `outcome` and False if the job is
+        another delivery's by now; `instead` and None if the database refuses it: the recorder has to deal with it.
+    """
+    waiting = Waiting(recorder)
+    while True:
+        try:
+            undone = settle.record([instead], worker_id) or settle.recorded([instead], worker_id)
+            done = not undone and settle.recorded([outcome], worker_id)
+            break
+        except Error as error:
+            if not is_outage(error):
+                logger.exception("Whether job %s was committed is left to the recorder.", outcome.delivery.id)
+                return instead, None
+            database.refresh(close=True)
+            waiting.failed(error)
+    waiting.over()
+    if done:
+        logger.warning("Job %s was committed.", outcome.delivery.id)
+    return (instead if undone else outcome), bool(done or undone)

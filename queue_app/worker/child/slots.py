@@ -1,0 +1,170 @@
+"""Where a child's jobs run: in the main thread, or in as many threads as it has slots."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from queue_app.domain.delivery import Delivery
+from queue_app.lifecycle import database
+from queue_app.worker.child.runner import Runner
+
+#: Seconds between two looks at whether the child was told to stop, while all slots are busy.
+LOOK = 0.25
+#: Seconds that a suspect is waited for at first, until all slots are free; and most for which it is put off after that.
+PATIENCE, LONGEST_PUT_OFF = 1.0, 60.0
+
+
+class Patience:
+    """How long a child with several slots waits until it is empty for a suspect: a second at first, then for as long as
+    this has taken already. So another child with room soon gets it. A child whose long jobs overlap is empty for it at
+    last, and works half of the time until then."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+
+    def of(self, job_id: str, now: float) -> float:
+        """Seconds to wait from `now` on, on the monotonic clock."""
+        if len(self._since) > 1_000:  # others have run them
+            self._since.clear()
+        return max(PATIENCE, now - self._since.setdefault(job_id, now))
+
+    def over(self, job_id: str) -> None:
+        """It was run here."""
+        self._since.pop(job_id, None)
+
+
+class MainThread:
+    """One slot: no thread, no lock, no hand-over."""
+
+    def __init__(self, runner: Runner, stopping: Callable[[], bool]) -> None:
+        self._runner = runner
+        self._stopping = stopping
+
+    def want(self) -> int:
+        """How many jobs to claim now."""
+        return self._runner.backlog.size
+
+    def run(self, deliveries: list[Delivery]) -> None:
+        """Run these; what is left when told to stop stays in the backlog."""
+        runner, stopping = self._runner, self._stopping
+        runner.backlog.extend(deliveries)
+        runner.recorder.watch()
+        started, count = time.monotonic(), 0
+        while not stopping():
+            delivery = runner.backlog.take()
+            if delivery is None:
+                break
+            runner.run_one(0, delivery)
+            count += 1
+        runner.backlog.ran(count, time.monotonic() - started)
+
+    def idle(self) -> bool:
+        """Whether nothing runs."""
+        return True
+
+    def stop(self) -> None:
+        """Nothing runs any more."""
+
+
+class Threads:
+    """Several slots, each a thread with database connections of its own."""
+
+    def __init__(self, runner: Runner, stopping: Callable[[], bool], count: int) -> None:
+        self._runner = runner
+        self._stopping = stopping
+        self._condition = threading.Condition()
+        self._idle = 0
+        self._closing = False
+        self._patience = Patience()
+        self._threads = [
+            threading.Thread(target=self._work, args=(n,), name=f"slot-{n}", daemon=True)
+            for n in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def want(self) -> int:
+        """How many jobs to claim now: at least one for each idle slot. Waits until there is one."""
+        with self._condition:
+            while not self._stopping() and (self._idle == 0 or self._runner.backlog):
+                self._condition.wait(LOOK)
+            return max(self._idle, self._runner.backlog.size)
+
+    def run(self, deliveries: list[Delivery]) -> None:
+        """Hand these to the slots, and come back when all have been started. A suspect comes after them, alone."""
+        suspects = [d for d in deliveries if d.suspect]
+        if suspects:
+            deliveries = [d for d in deliveries if not d.suspect]
+            self._runner.return_to_queue(suspects[1:])  # other children may have room for them
+        runner = self._runner
+        started = time.monotonic()
+        runner.recorder.watch()
+        with self._condition:
+            runner.backlog.extend(deliveries)
+            self._condition.notify_all()
+            while runner.backlog and not self._stopping():
+                self._condition.wait(LOOK)
+        if deliveries:
+            runner.backlog.ran(len(deliveries), time.monotonic() - started)
+        if suspects:
+            self._run_alone(suspects[0])
+
+    def _run_alone(self, delivery: Delivery) -> None:
+        """Run a suspect when nothing else runs here. Only this thread hands out jobs, so nothing is started beside it;
+        if it cannot be run before the others have taken too long, it is left to another child, or another time."""
+        runner = self._runner
+        began = time.monotonic()
+        patience = self._patience.of(delivery.id, began)
+        runner.keep_free(True)
+        try:
+            with self._condition:
+                while not self._stopping() and not self._is_idle():
+                    left = began + patience - time.monotonic()
+                    if left <= 0:
+                        break
+                    self._condition.wait(min(left, LOOK))
+                free = self._is_idle()
+                if free or self._stopping():  # told to stop, no slot takes it: it is given back
+                    runner.backlog.extend([delivery])
+                    self._condition.notify_all()
+                while free and not self._stopping() and (runner.backlog or not self._is_idle()):
+                    self._condition.wait(LOOK)
+            if not free and not self._stopping():
+                runner.put_off(delivery, min(patience, LONGEST_PUT_OFF))
+            elif free:
+                self._patience.over(delivery.id)
+        finally:
+            runner.keep_free(False)
+
+    def _is_idle(self) -> bool:
+        return self._idle == len(self._threads)
+
+    def idle(self) -> bool:
+        """Whether nothing runs."""
+        with self._condition:
+            return self._is_idle()
+
+    def stop(self) -> None:
+        """Wait for what runs; nothing new is started."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, number: int) -> None:
+        while True:
+            with self._condition:
+                self._idle += 1
+                self._condition.notify_all()
+                while not self._closing and not (self._runner.backlog and not self._stopping()):
+                    self._condition.wait()
+                self._idle -= 1
+                if self._closing:
+                    break
+                delivery = self._runner.backlog.take()
+            if delivery is not None:
+                self._runner.run_one(number, delivery)
+        database.refresh(close=True)

@@ -1,0 +1,127 @@
+"""Strangers: jobs whose task this child's code does not know. They are never failed for that (P10)."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Sequence
+
+import redis
+from django.conf import settings
+
+from queue_app.dispatch import connection, set_aside
+from queue_app.dispatch.holder import Holder
+from queue_app.domain.delivery import Delivery
+from queue_app.exceptions import UnknownTask
+from queue_app.tasks import registry
+from queue_app.tasks.registry import Declared
+from queue_app.worker.child.claims import Hands
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at what other children did not know; the first is before the first claim.
+LOOK = 5.0
+#: Seconds after which a task that was not known is looked for again: its module may have failed at first.
+AGAIN = 60.0
+
+
+class Strangers:
+    """What one child does not know, and what it knows that others do not.
+
+    Args:
+        hands: what the child has claimed.
+        holder: the name under which the child holds jobs.
+        queues: that it serves.
+    """
+
+    def __init__(self, hands: Hands, holder: Holder, queues: Sequence[str]) -> None:
+        self._hands = hands
+        self._holder = holder
+        self._queues = queues
+        self._aliases = frozenset(getattr(settings, "TASKS", None) or {"default": {}})
+        self._unknown: dict[str, float] = {}  # need → when to look for it again
+        self._look_at = 0.0
+        self._pending: list[tuple[str, str]] = []  # queue and need of what it knows and others have set aside
+
+    def known(self, delivery: Delivery) -> Declared | None:
+        """The task of a delivery if this child has met it before; else ask `resolve`. Asked for each job."""
+        declared = registry.known_task(delivery.task)
+        if delivery.backend and delivery.backend not in self._aliases:
+            return None
+        return declared
+
+    def resolve(self, delivery: Delivery) -> Declared | None:
+        """The task of a delivery, after its module was imported if need be; that may take long, hang, or end this
+        process. None after the job was set aside for a worker that knows it."""
+        task, backend = delivery.task, delivery.backend
+        need = set_aside.need_of(task, backend)
+        if self._unknown.get(need, 0.0) > time.monotonic():
+            self._park(delivery, need)
+            return None
+        try:
+            if not self._has(backend):
+                raise UnknownTask(f"TASKS has no backend {backend!r} here.")
+            declared = registry.look_up(task)
+        except UnknownTask as error:
+            self._unknown[need] = time.monotonic() + AGAIN
+            logger.warning("Job %s waits for a worker that knows its task. %s", delivery.id, error)
+            self._park(delivery, need)
+            return None
+        self._unknown.pop(need, None)
+        self._look_at = 0.0  # others may have set aside more of these
+        return declared
+
+    def _has(self, backend: str) -> bool:
+        return not backend or backend in self._aliases
+
+    def _park(self, delivery: Delivery, need: str) -> None:
+        with self._hands.letting_go([delivery]):
+            set_aside.park(connection.client(), delivery.queue, self._holder, need, [delivery.id])
+
+    def take(self, client: redis.Redis, count: int) -> list[Delivery]:
+        """Claim what others have set aside and this child knows; and a single job of each task that it may know. That
+        one shows it when it is run: nothing is imported here, where no job could be blamed for it. Called before a
+        claim; whether there is any is asked now and then.
+
+        Args:
+            count: most jobs to claim.
+
+        Raises:
+            Unavailable (see dispatch.connection): Redis cannot be reached, or has lost its data.
+        """
+        taken: list[Delivery] = []
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._pending = []
+            for queue, needs in set_aside.needs(client, self._queues).items():
+                for need in needs:
+                    self._look_at_need(queue, need)
+            self._look_at = now + LOOK * (0.75 + random.random() / 2)
+        while self._pending and len(taken) < count:
+            queue, need = self._pending[-1]
+            trial = not self._knows(need)
+            wanted = 1 if trial else count - len(taken)
+            found, left = set_aside.take(client, queue, need, self._holder, wanted)
+            taken += found
+            if trial or not left:
+                self._pending.pop()
+        return taken
+
+    def _knows(self, need: str) -> bool:
+        task, backend = set_aside.parts_of(need)
+        return self._has(backend) and registry.loaded_task(task) is not None
+
+    def _look_at_need(self, queue: str, need: str) -> None:
+        task, backend = set_aside.parts_of(need)
+        if self._knows(need):
+            self._unknown.pop(need, None)
+            logger.info("Jobs have waited for a worker that knows %s.", task)
+        elif self._unknown.get(need, 0.0) > time.monotonic():
+            return
+        elif not self._has(backend) or not registry.may_know(task):
+            self._unknown[need] = time.monotonic() + AGAIN
+            return
+        else:
+            logger.info("Jobs have waited for a worker that knows %s; one of them is tried.", task)
+        self._pending.append((queue, need))

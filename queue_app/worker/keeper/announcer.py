@@ -1,0 +1,117 @@
+"""The announcer: looks whether Redis has lost its data, and lets it know again what a worker's children run."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+
+import redis
+from django.db import Error
+
+from queue_app.dispatch import connection, epochs, workers
+from queue_app.dispatch.epochs import Epoch
+from queue_app.lifecycle import database
+from queue_app.lifecycle.recovery import recover
+from queue_app.worker.shared_state import Board
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at whether Redis has lost its data; and while it has, until it is known what runs.
+LOOK, LOOK_AGAIN = 1.0, 0.2
+
+
+class Announcer:
+    """Announces what one worker runs.
+
+    Args:
+        places: asked for the living children: serial → place on the board.
+        hurry: called when Redis may have forgotten the worker.
+    """
+
+    def __init__(
+        self, worker_id: str, board: Board, places: Callable[[], dict[int, int]], hurry: Callable[[], object]
+    ) -> None:
+        self._worker_id = worker_id
+        self._board = board
+        self._places = places
+        self._hurry = hurry
+        self._epochs_are_lost = False
+        #: Shard → its epochs that were seen, in their order → writes counted, as last seen.
+        self._counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
+
+    def look(self) -> float:
+        """If Redis lost its data or went back in time, also if that was made good while this process was held up or
+        before it was started: announce what runs.
+
+        Returns:
+            Seconds until the next look.
+        """
+        try:
+            client = connection.client()
+            found = epochs.read(client)
+            self._end_epochs_that_fell(client, found)
+        except connection.Unavailable:
+            return LOOK
+        if any(epoch.lost for epoch in found.values()):
+            if not self._epochs_are_lost:
+                self._epochs_are_lost = True
+                self._mistrust()
+            self._hurry()
+            return LOOK_AGAIN  # stale data have to be dropped before anything is announced
+        self._epochs_are_lost = False
+        names = "|".join(epoch.name for epoch in found.values())
+        if not self._board.has_seen_epochs(names):
+            self._hurry()
+            if not self._announce():
+                return LOOK_AGAIN
+            try:
+                for shard, epoch in found.items():
+                    epochs.announce(client, shard, epoch.name, self._worker_id)
+            except connection.Unavailable:
+                return LOOK_AGAIN
+            self._board.see_epochs(names)
+        return LOOK
+
+    def _end_epochs_that_fell(self, client: redis.Redis, found: dict[str, Epoch]) -> None:
+        """Where the server's life has no name, its data went back in time if in the same epoch fewer writes are counted
+        than before, or if an earlier epoch is there again."""
+        for shard, epoch in found.items():
+            if epoch.life != epochs.UNNAMED:
+                continue
+            counts = self._counts[shard]
+            was = counts.setdefault(epoch.name, epoch.writes)
+            if epoch.writes < was or epoch.name != next(reversed(counts)):
+                epochs.end(client, shard, epoch)
+            else:
+                counts[epoch.name] = epoch.writes
+
+    def _mistrust(self) -> None:
+        for place in self._places().values():
+            self._board.mistrust(place)
+
+    def _announce(self) -> bool:
+        """Let Redis know what the living children run before anybody pushes it again; what they have not begun, they
+        leave to those who claim it then.
+
+        Returns:
+            Whether both stores have answered.
+        """
+        said = self._board.has_seen_any_epochs
+        if said:
+            self._mistrust()
+        try:
+            database.refresh()
+            for serial, place in self._places().items():
+                running = [(r.id, r.number, r.started_at) for r in self._board.running(place)]
+                if running:
+                    name = workers.holder(self._worker_id, serial)
+                    recover.announce_running(connection.client(), name, running)
+                    said = True
+        except (Error, *connection.Unavailable) as error:
+            logger.warning("What is running could not be announced to Redis: %s", connection.said(error))
+            database.refresh(close=True)
+            return False
+        if said:
+            self._mistrust()  # once more: what a child has dropped in between is held in its name
+        return True

@@ -1,0 +1,139 @@
+"""The registrar: the worker's leases and its place in Redis's list of workers, and its row in the record."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+import threading
+from typing import Any
+
+from django.db import Error
+from django.db.models.functions import Now
+
+from queue_app import clock, conf, signals
+from queue_app.dispatch import connection, workers
+from queue_app.lifecycle import database, push
+from queue_app.lifecycle.store_health import explain
+from queue_app.models import Worker
+from queue_app.models.sql import write_alias
+from queue_app.tasks import registry
+from queue_app.worker.config import WorkerConfig
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two tries to send a heartbeat while Redis is away, about: all workers try again, and not in step.
+AGAIN = 0.5
+
+
+class Registrar:
+    """Registers one worker.
+
+    Args:
+        pid: of the worker's main process; None: it is the parent of this one.
+
+    The heartbeat has a thread to itself: a database that hangs, or the lock of a SQLite file, must not cost the lease.
+    """
+
+    def __init__(self, config: WorkerConfig, pid: int | None = None) -> None:
+        self._config = config
+        self._pid = os.getppid() if pid is None else pid
+        self._row_written = False
+        self._row_failed = False
+        self._answered_at = 0.0
+        self._hurry = threading.Event()
+        self._leaving = False
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Send heartbeats from now on; the first one is sent before this returns."""
+        self._beat()
+        self._thread.start()
+
+    def hurry(self) -> None:
+        """Redis has forgotten this worker: send a heartbeat at once."""
+        self._hurry.set()
+
+    def _run(self) -> None:
+        period = conf.get().LEASE / 5
+        taken = True
+        while not self._leaving:
+            # One that did not get through is made up for as soon as it can be: others judge by it.
+            self._hurry.wait(period if taken else AGAIN * (0.5 + random.random()))
+            self._hurry.clear()
+            if not self._leaving:
+                taken = self._beat()
+
+    def _beat(self) -> bool:
+        try:
+            workers.beat(connection.client(), self._config.worker_id, self._config.queues.names)
+            push.redis_answered()
+        except connection.Unavailable as error:
+            push.redis_failed(error)
+            return False
+        self._answered_at = clock.seconds()
+        return True
+
+    def write(self, last_claim: float, busy: bool) -> None:
+        """Renew the row; what fails is tried again next time, and said once for each outage.
+
+        Args:
+            last_claim: when a child could last claim, epoch seconds.
+            busy: no child had reason to: then it counts when Redis has last answered here.
+        """
+        if busy:
+            last_claim = max(last_claim, self._answered_at)
+        try:
+            database.refresh()
+            self._write(last_claim)
+            self._row_failed = False
+        except Error as error:
+            say = logger.debug if self._row_failed else logger.warning
+            say("The worker's row could not be written: %s", explain(error))
+            self._row_failed = True
+            database.refresh(close=True)
+
+    def _write(self, last_claim: float) -> None:
+        # By the clock of the database, as other hosts compare it with that (recover.reap).
+        values: dict[str, Any] = {"heartbeat_at": Now(), "stopped_at": None}
+        if last_claim:
+            values["last_claim_at"] = clock.from_seconds(last_claim)
+        rows = Worker.objects.using(write_alias())
+        if self._row_written and rows.filter(pk=self._config.worker_id).update(**values):
+            return
+        rows.update_or_create(
+            pk=self._config.worker_id,
+            defaults=values,
+            create_defaults={
+                **values,
+                "hostname": socket.gethostname(),
+                "pid": self._pid,
+                "queues": str(self._config.queues),
+                "processes": self._config.processes,
+                "slots": self._config.slots,
+                "release": conf.get().RELEASE,
+                "tasks": registry.known(),
+            },
+        )
+        if not self._row_written:
+            self._row_written = True
+            signals.worker_started.send_robust(sender=None, worker_id=self._config.worker_id)
+
+    def leave(self) -> None:
+        """The worker has stopped: say so in both stores, as far as they are there."""
+        self._leaving = True
+        self._hurry.set()
+        self._thread.join(timeout=1.0)  # Redis may hang; what it is told then lasts for a lease
+        try:
+            workers.remove(connection.client(), self._config.worker_id)
+        except connection.Unavailable as error:
+            push.redis_failed(error)
+        try:
+            database.refresh()
+            Worker.objects.using(write_alias()).filter(pk=self._config.worker_id).update(
+                stopped_at=clock.now()
+            )
+        except Error as error:
+            logger.warning("The worker's row could not be written: %s", explain(error))
+        signals.worker_stopped.send_robust(sender=None, worker_id=self._config.worker_id)

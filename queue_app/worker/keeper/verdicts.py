@@ -1,0 +1,82 @@
+"""What a child's death means for the jobs that it ran: the keeper's words for what the supervisor saw."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from queue_app import conf
+from queue_app.domain.causes import Cause, Verdict
+from queue_app.domain.delivery import Delivery
+from queue_app.domain.outcome import Outcome, cancelled, killed, lost
+from queue_app.domain.retry import RetryPolicy
+from queue_app.exceptions import Cancelled, UnknownTask
+from queue_app.tasks import registry
+from queue_app.tasks.registry import Declared
+from queue_app.worker.pipes import Death
+
+logger = logging.getLogger(__name__)
+
+
+def cause_of(death: Death) -> Cause:
+    """Why a child died, for `recover.take_back`."""
+    text = death.cause or "ended"
+    return Cause(
+        text=text,
+        running=death.running,
+        verdicts={job_id: _timed_out(seconds) for job_id, seconds in death.timed_out.items()}
+        | {job_id: _unwilling(seconds) for job_id, seconds in death.cancelled.items()}
+        | {job_id: _hung(text, death.running) for job_id in death.hung},
+        blameless=death.blameless,
+        importing=frozenset(death.importing),
+    )
+
+
+def _timed_out(seconds: float) -> Verdict:
+    def judge(delivery: Delivery, started: float | None) -> Outcome:
+        return killed(_policy(delivery.task), delivery, started, seconds)
+
+    return judge
+
+
+def _unwilling(seconds: float) -> Verdict:
+    def judge(delivery: Delivery, started: float | None) -> Outcome:
+        error = Cancelled(f"The job was cancelled, and killed after {seconds:.1f} s as it did not end.")
+        return cancelled(delivery, started, error)
+
+    return judge
+
+
+def _hung(text: str, running: dict[str, float]) -> Verdict:
+    """The import of its task's module did not end."""
+
+    def judge(delivery: Delivery, started: float | None) -> Outcome:
+        cause = Cause(text, running=running, importing=frozenset([delivery.id]))
+        found = lost(delivery, cause)
+        found.error += f", which takes longer than IMPORT_TIMEOUT ({conf.get().IMPORT_TIMEOUT:g} s)"
+        return found
+
+    return judge
+
+
+def _policy(name: str) -> RetryPolicy | None:
+    """The task's retry policy; None if it has none, or it cannot be had at once. Its child has imported its module, and
+    this process may have to as well; heartbeats must not wait for that, so it is done in a thread."""
+    found: list[Declared] = []
+
+    def look_up() -> None:
+        try:
+            found.append(registry.look_up(name))
+        except UnknownTask as error:
+            logger.warning("The default retry policy serves a job of %s: %s", name, error)
+
+    if (known := registry.loaded_task(name)) is not None:
+        return known.policy
+    thread = threading.Thread(target=look_up, name="import", daemon=True)
+    thread.start()
+    thread.join(conf.get().LEASE / 4)
+    if thread.is_alive():
+        logger.warning(
+            "The default retry policy serves a job of %s: the keeper still imports its module.", name
+        )
+    return found[0].policy if found else None
