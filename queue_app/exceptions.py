@@ -62,7 +62,7 @@ class NotPermitted(QueueAppError, PermissionDenied):
         self.right = right
 
 
-class Deposed(QueueAppError):
+class LeadershipLost(QueueAppError):
     """This process no longer leads: another one does the duties now."""
 
 

@@ -47,7 +47,7 @@ def seen(holder: str, queue: str) -> str:
     return holder.seen.get(keys.shard_of(queue), "") if isinstance(holder, Holder) and holder.seen else ""
 
 
-def raise_fence(client: redis.Redis, queue: str, holder: str) -> None:
+def revoke_calls(client: redis.Redis, queue: str, holder: str) -> None:
     """Keep out all calls of this child that have been made before. If it lives, its next ones carry the new number."""
     own = holder.fences.get(queue, 0) if isinstance(holder, Holder) else 0
     names = [keys.epoch_of(queue), keys.fence_of(queue, holder)]

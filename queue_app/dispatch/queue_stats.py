@@ -24,7 +24,7 @@ MOST = 200
 
 
 @dataclass(slots=True)
-class Figures:
+class QueueStats:
     """A queue at one moment.
 
     Attributes:
@@ -45,24 +45,24 @@ class Figures:
     ended: dict[str, int] = field(default_factory=dict)
     run_ms: int = 0
 
-    def size_since(self, before: Figures) -> int:
+    def size_since(self, before: QueueStats) -> int:
         """How much there is, and has ended from `before` on; 0: the queue is idle."""
         ended, earlier = sum(self.ended.values()), sum(before.ended.values())
         ended -= earlier if earlier <= ended else 0
         return self.waiting + self.due_later + self.held + self.set_aside + ended
 
-    def since(self, before: Figures) -> Figures:
+    def since(self, before: QueueStats) -> QueueStats:
         """The same, with what has ended from `before` on. Numbers that have become less began anew: Redis had lost
         them."""
         if sum(self.ended.values()) < sum(before.ended.values()):
-            before = Figures()
+            before = QueueStats()
         left = {state: number - before.ended.get(state, 0) for state, number in self.ended.items()}
         ended = {state: number for state, number in left.items() if number > 0}
         return replace(self, ended=ended, run_ms=max(0, self.run_ms - before.run_ms))
 
 
-_FIELDS = {f.name for f in fields(Figures)}
-_NOTHING = Figures()
+_FIELDS = {f.name for f in fields(QueueStats)}
+_NOTHING = QueueStats()
 
 
 @dataclass(slots=True)
@@ -76,21 +76,23 @@ class Sample:
 
     at: float
     seconds: float
-    queues: dict[str, Figures]
+    queues: dict[str, QueueStats]
 
 
-def count(client: redis.Redis, queues: Sequence[str]) -> dict[str, Figures]:
+def count(client: redis.Redis, queues: Sequence[str]) -> dict[str, QueueStats]:
     """The figures of these queues now, `oldest` left out; one round trip. Many are asked for in parts (listing.py)."""
     return {queue: _figures_of(one) for queue, one in listing.counts(client, queues).items()}
 
 
-def _figures_of(one: Count) -> Figures:
+def _figures_of(one: Count) -> QueueStats:
     ended = dict(one.ended)
     run_ms = ended.pop("run_ms", 0)
-    return Figures(one.waiting, one.due_later, one.held, one.set_aside, None, ended, run_ms)
+    return QueueStats(one.waiting, one.due_later, one.held, one.set_aside, None, ended, run_ms)
 
 
-def busiest(queues: Mapping[str, Figures], before: Mapping[str, Figures] | None = None) -> dict[str, Figures]:
+def busiest(
+    queues: Mapping[str, QueueStats], before: Mapping[str, QueueStats] | None = None
+) -> dict[str, QueueStats]:
     """The `MOST` queues with the most going on, those first, with what has ended since `before`; idle ones left out."""
     before = before or {}
     sizes = {name: one.size_since(before.get(name, _NOTHING)) for name, one in queues.items()}
@@ -98,7 +100,7 @@ def busiest(queues: Mapping[str, Figures], before: Mapping[str, Figures] | None 
     return {name: queues[name].since(before.get(name, _NOTHING)) for name in names if sizes[name]}
 
 
-def keep(client: redis.Redis, sample: Sample) -> None:
+def save(client: redis.Redis, sample: Sample) -> None:
     """Add a sample to those that are kept."""
     text = json.dumps(asdict(sample), separators=(",", ":"))
     pipe = client.pipeline(transaction=False)
@@ -107,7 +109,7 @@ def keep(client: redis.Redis, sample: Sample) -> None:
     pipe.execute()
 
 
-def kept(client: redis.Redis, count: int = KEEP) -> list[Sample]:
+def load(client: redis.Redis, count: int = KEEP) -> list[Sample]:
     """The latest samples, oldest first; fields of another release are left out."""
     texts: Iterable[Any] = client.lrange(keys.stats(), 0, count - 1)
     found = []
@@ -118,5 +120,5 @@ def kept(client: redis.Redis, count: int = KEEP) -> list[Sample]:
     return found[::-1]
 
 
-def _figures(values: dict[str, Any]) -> Figures:
-    return Figures(**{name: value for name, value in values.items() if name in _FIELDS})
+def _figures(values: dict[str, Any]) -> QueueStats:
+    return QueueStats(**{name: value for name, value in values.items() if name in _FIELDS})

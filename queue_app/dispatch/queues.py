@@ -224,7 +224,7 @@ def withdraw(client: redis.Redis, queue: str, ids: Sequence[str]) -> dict[str, H
     return _held(_find(client, {queue: ids}, "withdraw"))
 
 
-def forbid(client: redis.Redis, queue: str, ids: Sequence[str]) -> dict[str, Held]:
+def mark_cancelled(client: redis.Redis, queue: str, ids: Sequence[str]) -> dict[str, Held]:
     """Let none of these start from now on: withdraw those that wait, and mark those that children hold, so that they
     are not queued again.
 
@@ -234,7 +234,7 @@ def forbid(client: redis.Redis, queue: str, ids: Sequence[str]) -> dict[str, Hel
     return _held(_find(client, {queue: ids}, "forbid"))
 
 
-def forbidden(client: redis.Redis, queue: str, ids: Sequence[str]) -> list[str]:
+def marked_cancelled(client: redis.Redis, queue: str, ids: Sequence[str]) -> list[str]:
     """Those of `ids` that were withdrawn or marked; for a child that holds them and has not started them."""
     found: list[str] = []
     for start in range(0, len(ids), CHUNK):
@@ -310,7 +310,7 @@ def hold(client: redis.Redis, queue: str, holder: str, at: float, bodies: dict[s
     scripts.hold(client, names, args)
 
 
-def note(client: redis.Redis, queues: Iterable[str]) -> None:
+def remember(client: redis.Redis, queues: Iterable[str]) -> None:
     """List queues by name, for operators' pages and for recovery; also when Redis is full."""
     scripts.note(client, [keys.queues()], list(queues))
 
@@ -320,7 +320,7 @@ def known(client: redis.Redis) -> set[str]:
     return {str(name) for name in client.smembers(keys.queues())}
 
 
-def discharge(client: redis.Redis, queue: str, holder: str) -> None:
+def unregister(client: redis.Redis, queue: str, holder: str) -> None:
     """Forget a holder; what it held of this queue must have been taken back before."""
     client.srem(keys.holders(queue), holder)
 

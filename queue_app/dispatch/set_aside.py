@@ -17,30 +17,30 @@ from queue_app.domain.delivery import Delivery
 CHUNK = 1_000
 
 
-def need_of(task: str, backend: str) -> str:
+def requirement_of(task: str, backend: str) -> str:
     """What a child must know to run a job."""
     return f"{backend}|{task}"
 
 
-def parts_of(need: str) -> tuple[str, str]:
+def parts_of(requirement: str) -> tuple[str, str]:
     """The task and the backend of a need."""
-    backend, _, task = need.partition("|")
+    backend, _, task = requirement.partition("|")
     return task, backend
 
 
-def park(client: redis.Redis, queue: str, holder: str, need: str, ids: Sequence[str]) -> int:
+def put(client: redis.Redis, queue: str, holder: str, requirement: str, ids: Sequence[str]) -> int:
     """Set jobs aside that `holder` has claimed.
 
     Returns:
         How many were still held by it.
     """
     names = [keys.epoch_of(queue), keys.body(queue), keys.held(queue, holder)]
-    names += [keys.unknown(queue), keys.unknown_of(queue, need), keys.fence_of(queue, holder)]
+    names += [keys.unknown(queue), keys.unknown_of(queue, requirement), keys.fence_of(queue, holder)]
     names.append(keys.cancelled(queue))
-    return int(scripts.set_aside(client, names, [need, fence(holder, queue), *ids]))
+    return int(scripts.set_aside(client, names, [requirement, fence(holder, queue), *ids]))
 
 
-def needs(client: redis.Redis, queues: Iterable[str]) -> dict[str, list[str]]:
+def requirements(client: redis.Redis, queues: Iterable[str]) -> dict[str, list[str]]:
     """What is needed in these queues: queue → needs, sorted; queues without any left out. One round trip."""
     names = list(queues)
     pipe = client.pipeline(transaction=False)
@@ -49,7 +49,9 @@ def needs(client: redis.Redis, queues: Iterable[str]) -> dict[str, list[str]]:
     return {queue: sorted(found) for queue, found in zip(names, pipe.execute(), strict=True) if found}
 
 
-def take(client: redis.Redis, queue: str, need: str, holder: str, count: int) -> tuple[list[Delivery], int]:
+def take(
+    client: redis.Redis, queue: str, requirement: str, holder: str, count: int
+) -> tuple[list[Delivery], int]:
     """Claim jobs of a need for `holder`, oldest first; none while their queue is paused.
 
     Args:
@@ -62,29 +64,29 @@ def take(client: redis.Redis, queue: str, need: str, holder: str, count: int) ->
     Raises:
         DataLost, Fenced: the call was refused, nothing was claimed (see dispatch.connection).
     """
-    names = [keys.epoch_of(queue), keys.body(queue), keys.unknown(queue), keys.unknown_of(queue, need)]
+    names = [keys.epoch_of(queue), keys.body(queue), keys.unknown(queue), keys.unknown_of(queue, requirement)]
     names += [keys.held(queue, holder), keys.paused(queue), keys.holders(queue), keys.fence_of(queue, holder)]
-    args = [need, min(count, CHUNK), holder, fence(holder, queue)]
+    args = [requirement, min(count, CHUNK), holder, fence(holder, queue)]
     answer = scripts.take_aside(client, names, args, seen(holder, queue))
     at = float(answer[0])
     found = [Delivery(queue, answer[i], answer[i + 1], at) for i in range(2, len(answer), 2)]
     return found, int(answer[1])
 
 
-def parked(client: redis.Redis, wanted: Mapping[str, Mapping[str, str]]) -> set[str]:
+def waiting_for_requirement(client: redis.Redis, wanted: Mapping[str, Mapping[str, str]]) -> set[str]:
     """Those of the wanted jobs that are set aside; one round trip, and another if there are any in their queues.
 
     Args:
         wanted: queue → id → need.
     """
-    there = needs(client, wanted)
+    there = requirements(client, wanted)
     asked: list[str] = []
     pipe = client.pipeline(transaction=False)
     for queue, needed in there.items():
-        for job_id, need in wanted[queue].items():
-            if need in needed:
+        for job_id, requirement in wanted[queue].items():
+            if requirement in needed:
                 asked.append(job_id)
-                pipe.zscore(keys.unknown_of(queue, need), job_id)
+                pipe.zscore(keys.unknown_of(queue, requirement), job_id)
     return (
         {job_id for job_id, at in zip(asked, pipe.execute(), strict=True) if at is not None}
         if asked

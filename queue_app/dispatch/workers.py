@@ -44,7 +44,7 @@ def now(client: redis.Redis) -> float:
     return seconds + micros / 1_000_000
 
 
-def enlist(client: redis.Redis, worker_id: str, queues: Sequence[str] = ()) -> None:
+def register(client: redis.Redis, worker_id: str, queues: Sequence[str] = ()) -> None:
     """List a worker that is not listed yet: its lease begins now. A child does so before its first claim, which may
     come before the keeper's first heartbeat."""
     scripts.beat(client, [keys.workers(), keys.queues()], [worker_id, 0, *queues])

@@ -86,7 +86,7 @@ class Outcome:
     overruled: bool = False
     progress: str | None = None
     exception: BaseException | None = None
-    carrier: Any = field(default=None, repr=False)
+    task_result: Any = field(default=None, repr=False)
     ending: Ending | None = field(default=None, init=False, repr=False)
 
     def overrule(self) -> None:
@@ -126,9 +126,9 @@ class Outcome:
         return JobState.SCHEDULED if self.state == AttemptState.SNOOZED else JobState.RETRYING
 
 
-def succeeded(delivery: Delivery, started: float, result: str | None, carrier: Any = None) -> Outcome:
+def succeeded(delivery: Delivery, started: float, result: str | None, task_result: Any = None) -> Outcome:
     """The outcome of an attempt that returned; `result` is JSON text, None for None."""
-    return Outcome(delivery, SUCCEEDED, started, clock.seconds(), result, carrier=carrier)
+    return Outcome(delivery, SUCCEEDED, started, clock.seconds(), result, task_result=task_result)
 
 
 def failed(
@@ -137,7 +137,7 @@ def failed(
     started: float,
     error: BaseException,
     *,
-    carrier: Any = None,
+    task_result: Any = None,
     caller: str = "",
 ) -> Outcome:
     """The outcome of an attempt that ended with this exception: failed, snoozed or timed out.
@@ -165,7 +165,7 @@ def failed(
         counts=decision.counts,
         dead_reason=decision.reason,
         exception=error,
-        carrier=carrier,
+        task_result=task_result,
     )
 
 
@@ -191,7 +191,7 @@ def cancelled(
     started: float | None,
     error: BaseException,
     *,
-    carrier: Any = None,
+    task_result: Any = None,
     caller: str = "",
 ) -> Outcome:
     """The outcome of an attempt that was interrupted, or killed, because its job was cancelled."""
@@ -205,7 +205,7 @@ def cancelled(
         traceback=trace(error, caller) if error.__traceback__ else "",
         counts=False,
         exception=error,
-        carrier=carrier,
+        task_result=task_result,
     )
 
 

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 CHUNK = 500
 
 
-def end_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
+def cancel_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
     """Cancel unfinished jobs, whose rows the caller has locked in a transaction of its own.
 
     Those that no child has claimed are taken out of Redis and end now, so that a claim and a cancellation cannot both
@@ -62,7 +62,7 @@ def end_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
             if Worker.objects.using(using).living().exists():
                 held = set(found)
             else:
-                queues.forbid(connection.client(), queue, found)
+                queues.mark_cancelled(connection.client(), queue, found)
                 held = set()
         for job in part:
             (asked if str(job.pk) in held else ended).append(job)
@@ -87,7 +87,7 @@ def _tell(by_queue: dict[str, list[str]]) -> None:
     try:
         client = connection.client(push.PUSH_TIMEOUT)
         for queue, ids in by_queue.items():
-            for job_id, held in queues.forbid(client, queue, ids).items():
+            for job_id, held in queues.mark_cancelled(client, queue, ids).items():
                 by_worker[workers.owner(held.holder)].append(job_id)
         for worker_id, ids in by_worker.items():
             workers.interrupt(client, worker_id, ids)
@@ -95,7 +95,7 @@ def _tell(by_queue: dict[str, list[str]]) -> None:
         push.redis_failed(error)
 
 
-def pursue(*, limit: int = CHUNK, check: Check = unchecked) -> int:
+def retry_requests(*, limit: int = CHUNK, check: Check = unchecked) -> int:
     """Ask again where jobs that shall end have not, and end those that no child holds any more.
 
     Args:
@@ -118,7 +118,7 @@ def pursue(*, limit: int = CHUNK, check: Check = unchecked) -> int:
 def pursue_some(
     after: UUID | None = None, *, limit: int = CHUNK, check: Check = unchecked
 ) -> tuple[int, UUID | None]:
-    """One batch of `pursue`.
+    """One batch of `retry_requests`.
 
     Args:
         after: go on behind this id, and so behind those that their workers still hold; None: from the oldest on.
@@ -135,11 +135,11 @@ def pursue_some(
     check()
     with transaction.atomic(using=using):
         rows = asked.filter(pk__in=found).select_for_update().only("state", "queue")
-        ended, _ = end_or_request(rows)
+        ended, _ = cancel_or_request(rows)
     return len(ended), found[-1] if len(found) == limit else None
 
 
-def forbidden(client: redis.Redis, deliveries: Iterable[Delivery]) -> list[Delivery]:
+def marked_cancelled(client: redis.Redis, deliveries: Iterable[Delivery]) -> list[Delivery]:
     """Those of a child's deliveries, none of which has begun, that may not begin as far as Redis knows: their jobs were
     cancelled. Unless the record says otherwise (`end_unstarted`).
 
@@ -148,7 +148,9 @@ def forbidden(client: redis.Redis, deliveries: Iterable[Delivery]) -> list[Deliv
     """
     found = list(deliveries)
     by_queue = push.ids_by_queue((delivery.id, delivery.queue) for delivery in found)
-    marked = {job_id for queue, ids in by_queue.items() for job_id in queues.forbidden(client, queue, ids)}
+    marked = {
+        job_id for queue, ids in by_queue.items() for job_id in queues.marked_cancelled(client, queue, ids)
+    }
     return [delivery for delivery in found if delivery.id in marked]
 
 

@@ -17,7 +17,7 @@ from queue_app.dispatch import queues
 from queue_app.domain.names import check_queue
 from queue_app.domain.states import JobState
 from queue_app.lifecycle import push, queue_defaults, release
-from queue_app.lifecycle.cancel import end_or_request
+from queue_app.lifecycle.cancel import cancel_or_request
 from queue_app.models import DeadLetter, Job, Queue
 from queue_app.models.sql import write_alias
 from queue_app.models.unfinished import unfinished
@@ -86,7 +86,7 @@ def _cancel_some(part: list[UUID], answer: Answer) -> None:
             answer.refused[str(job.pk)] = f"It is {job.state} already."
         else:
             unfinished.append(job)
-    ended, asked = end_or_request(unfinished)
+    ended, asked = cancel_or_request(unfinished)
     _refuse_missing(part, rows, answer)
     answer.done += [str(job.pk) for job in ended]
     answer.requested += [str(job.pk) for job in asked]

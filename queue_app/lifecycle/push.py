@@ -134,7 +134,7 @@ def announce(client: Any, names: Iterable[str]) -> None:
         _announced = (os.getpid(), set())
     new = [name for name in names if name not in _announced[1]]
     if new:
-        queues.note(client, new)
+        queues.remember(client, new)
         _announced[1].update(new)
 
 

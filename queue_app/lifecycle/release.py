@@ -234,7 +234,7 @@ def restore_quietly(found: Iterable[tuple[UUID | str, str]]) -> None:
         logger.warning("Committed jobs could not be read, and are left to the sweep: %s", str(error).strip())
 
 
-def say_queued(client: redis.Redis, *, check: Check = unchecked) -> int:
+def promote_due(client: redis.Redis, *, check: Check = unchecked) -> int:
     """Let rows that wait for a time that has come say `queued`; under load most are run before this sees them.
 
     Args:
@@ -254,7 +254,7 @@ def say_queued(client: redis.Redis, *, check: Check = unchecked) -> int:
 def say_some(
     client: redis.Redis, until: datetime, after: Place | None = None, *, check: Check = unchecked
 ) -> tuple[int, Place | None]:
-    """A part of `say_queued`, soonest first. Rows that Redis does not know are loaded before: once they say `queued`,
+    """A part of `promote_due`, soonest first. Rows that Redis does not know are loaded before: once they say `queued`,
     the only thing that finds them is the slow walk through the backlog.
 
     Args:

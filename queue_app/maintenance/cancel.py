@@ -6,7 +6,7 @@ from functools import partial
 from uuid import UUID
 
 from queue_app.lifecycle import cancel
-from queue_app.maintenance.duty import Duty, Mandate, Walk
+from queue_app.maintenance.duty import Duty, LeaderTerm, Walk
 
 
 class Pursuit:
@@ -15,15 +15,15 @@ class Pursuit:
     def __init__(self) -> None:
         self._walk: Walk[UUID] = Walk()
 
-    def run(self, mandate: Mandate) -> int:
+    def run(self, term: LeaderTerm) -> int:
         """Go on with the walk, or begin one.
 
         Returns:
             How many jobs ended.
         """
-        if mandate.lost:
+        if term.lost:
             return 0  # until the rebuild it is not known which child holds what
-        return self._walk.go_on(mandate, partial(cancel.pursue_some, check=mandate.check))
+        return self._walk.go_on(term, partial(cancel.pursue_some, check=term.check))
 
 
 CANCEL = Duty("cancel", 5.0, Pursuit().run, "ends what was cancelled and has not ended")

@@ -13,7 +13,7 @@ import redis
 from queue_app import conf
 from queue_app.dispatch import workers
 from queue_app.dispatch.epochs import WHOLE, Epoch
-from queue_app.exceptions import Deposed
+from queue_app.exceptions import LeadershipLost
 
 #: Seconds after which a run leaves the rest to the next one, which comes at once: other duties wait behind it.
 SECONDS = 2.0
@@ -21,14 +21,14 @@ SECONDS = 2.0
 P = TypeVar("P")
 
 
-def term() -> float:
+def term_seconds() -> float:
     """Seconds for which one renewal lets a leader lead: so much shorter than the lease that, with the time until
     another one asks, its duties have moved within the lease."""
     return conf.get().LEASE * 2 / 3
 
 
 @dataclass(slots=True)
-class Mandate:
+class LeaderTerm:
     """The right to do duties, for as long as the leadership of this token lasts.
 
     Attributes:
@@ -85,9 +85,9 @@ class Mandate:
         """
         self._heed_stop()
         asked = time.monotonic()
-        leads, self._epochs = workers.renew(self.client, self.leader_id, term(), self.token)
+        leads, self._epochs = workers.renew(self.client, self.leader_id, term_seconds(), self.token)
         if not leads:
-            raise Deposed()
+            raise LeadershipLost()
         self.renewed = asked
 
     def keep(self) -> None:
@@ -98,12 +98,12 @@ class Mandate:
             As `check`.
         """
         self._heed_stop()
-        if time.monotonic() - self.renewed >= term() / 3:
+        if time.monotonic() - self.renewed >= term_seconds() / 3:
             self.check()
 
     def _heed_stop(self) -> None:
         if self.stop.is_set():
-            raise Deposed("This process was told to stop.")
+            raise LeadershipLost("This process was told to stop.")
 
 
 @dataclass(slots=True)
@@ -116,7 +116,7 @@ class Walk(Generic[P]):
 
     behind: P | None = None
 
-    def go_on(self, mandate: Mandate, step: Callable[[P | None], tuple[int, P | None]]) -> int:
+    def go_on(self, term: LeaderTerm, step: Callable[[P | None], tuple[int, P | None]]) -> int:
         """Walk on until the end, or until the run has had its time.
 
         Args:
@@ -127,15 +127,15 @@ class Walk(Generic[P]):
             How many were touched.
 
         Raises:
-            As `Mandate.keep`, and as `step`.
+            As `LeaderTerm.keep`, and as `step`.
         """
         count = 0
         while True:
-            mandate.keep()
+            term.keep()
             touched, self.behind = step(self.behind)
             count += touched
-            mandate.unfinished = self.behind is not None
-            if self.behind is None or mandate.over:
+            term.unfinished = self.behind is not None
+            if self.behind is None or term.over:
                 return count
 
 
@@ -146,16 +146,16 @@ class Duty:
     Attributes:
         name: one word.
         interval: least seconds between the beginnings of two runs.
-        run: does it once, and returns how many rows or jobs it touched. It must ask `Mandate.check` before each batch
-            of writes and `Mandate.keep` in every loop, end soon when `Mandate.over`, be harmless when repeated, and may
-            be left in the middle.
+        run: does it once, and returns how many rows or jobs it touched. It must call `LeaderTerm.check` before each
+            batch of writes and `LeaderTerm.keep` in every loop, and end soon when `LeaderTerm.over`. To repeat it must
+            be harmless, as it may be left in the middle.
         doc: what it does, for people.
         urgent: it is looked at between the runs of all others, which may each take `SECONDS`.
     """
 
     name: str
     interval: float
-    run: Callable[[Mandate], int]
+    run: Callable[[LeaderTerm], int]
     doc: str
     urgent: bool = False
 

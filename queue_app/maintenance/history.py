@@ -15,7 +15,7 @@ import redis
 
 from queue_app import clock, conf
 from queue_app.dispatch import workers
-from queue_app.maintenance.duty import Duty, Mandate
+from queue_app.maintenance.duty import Duty, LeaderTerm
 
 
 @dataclass
@@ -57,9 +57,9 @@ class History:
         patience = 2 * duty.longest + 2 * conf.get().LEASE
         return clock.seconds() - self.good_at > patience
 
-    def note(self, mandate: Mandate, host: str, at: float, seconds: float, count: int, error: str) -> None:
+    def note(self, term: LeaderTerm, host: str, at: float, seconds: float, count: int, error: str) -> None:
         """A run has ended."""
-        self.leader, self.host, self.token = mandate.leader_id, host, mandate.token
+        self.leader, self.host, self.token = term.leader_id, host, term.token
         self.at, self.seconds, self.count = at, round(seconds, 6), count
         self.runs += 1
         self.total += count

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from queue_app.dispatch import listing, workers
-from queue_app.maintenance.duty import Mandate
+from queue_app.maintenance.duty import LeaderTerm
 from queue_app.models import Queue
 from queue_app.models.sql import write_alias
 
@@ -21,7 +21,7 @@ class Idle:
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
 
-    def forget(self, mandate: Mandate, idle: set[str]) -> int:
+    def forget(self, term: LeaderTerm, idle: set[str]) -> int:
         """Forget those that have been idle for long, unless a worker serves them or an operator has said something of
         them.
 
@@ -36,11 +36,11 @@ class Idle:
         old = [name for name, since in self._since.items() if now - since >= AFTER]
         if not old:
             return 0
-        served = {name for worker in workers.listed(mandate.client) for name in worker.queues}
+        served = {name for worker in workers.listed(term.client) for name in worker.queues}
         rows = Queue.objects.using(write_alias()).values_list("name", flat=True)
         stay = served.union(*(rows.filter(name__in=part) for part in listing.parts(old)))
         # Their time begins anew, so that they are not asked about each time.
         self._since |= {name: now for name in old if name in stay}
         gone = [name for name in old if name not in stay][:MOST]
-        mandate.check()
-        return listing.forget(mandate.client, gone)
+        term.check()
+        return listing.forget(term.client, gone)

@@ -16,7 +16,7 @@ from django.db import Error
 
 from queue_app import clock, conf
 from queue_app.dispatch import connection, workers
-from queue_app.exceptions import Deposed
+from queue_app.exceptions import LeadershipLost
 from queue_app.lifecycle import database, push, tokens
 from queue_app.lifecycle.store_health import is_outage
 from queue_app.maintenance import (
@@ -32,7 +32,7 @@ from queue_app.maintenance import (
     summarize,
     tick,
 )
-from queue_app.maintenance.duty import Duty, Mandate, term
+from queue_app.maintenance.duty import Duty, LeaderTerm, term_seconds
 from queue_app.maintenance.history import History
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ DUTIES: tuple[Duty, ...] = (
     cancel.CANCEL,
     tick.TICK,
     promote.LOAD,
-    promote.SAY,
+    promote.PROMOTE,
     reconcile.SWEEP,
     reconcile.BACKLOG,
     reconcile.ORPHANS,
@@ -141,19 +141,19 @@ class Leader:
             Unavailable (see dispatch.connection): Redis is away.
         """
         client = connection.client()
-        mandate = self._lead(client)
-        if mandate is None:
+        term = self._lead(client)
+        if term is None:
             return
         try:
             for duty in self._duties:
-                mandate.keep()
+                term.keep()
                 for one in (*self._urgent, duty):
                     if time.monotonic() >= self._due.get(one.name, 0.0):
-                        self._do(one, mandate)
-        except Deposed:
+                        self._do(one, term)
+        except LeadershipLost:
             if self._stop.is_set():
                 return
-            logger.warning("%s", Deposed())
+            logger.warning("%s", LeadershipLost())
             self._lead_no_more()
             return  # what is known of the duties is for the new leader to write
         self._write(client)
@@ -167,26 +167,26 @@ class Leader:
             self._unwritten.clear()
             self._news, self._write_at = False, now + KEEP
 
-    def _lead(self, client: redis.Redis) -> Mandate | None:
+    def _lead(self, client: redis.Redis) -> LeaderTerm | None:
         """Stay the leader, or become it if no other process leads: the mandate, if so."""
         if self._token:
-            mandate = Mandate(client, self._id, self._token, self._stop)
+            term = LeaderTerm(client, self._id, self._token, self._stop)
             try:
-                mandate.check()
-                return mandate
-            except Deposed:
+                term.check()
+                return term
+            except LeadershipLost:
                 if self._stop.is_set():
                     return None
                 self._lead_no_more()
         return self._begin(client)
 
-    def _begin(self, client: redis.Redis) -> Mandate | None:
+    def _begin(self, client: redis.Redis) -> LeaderTerm | None:
         leader = workers.leader(client)
         if leader is not None and leader[0] != self._id:
             return None
         database.refresh()
         token = tokens.next_token()
-        if not workers.lead(client, self._id, term(), token):
+        if not workers.lead(client, self._id, term_seconds(), token):
             return None
         # The duties go on where the leader before left off, and are all due. What is known here besides is of a time
         # before Redis lost its data.
@@ -196,13 +196,13 @@ class Leader:
         self._write_at = 0.0
         self._token = token
         self._changed(token)
-        return Mandate(client, self._id, token, self._stop)
+        return LeaderTerm(client, self._id, token, self._stop)
 
     def _lead_no_more(self) -> None:
         self._token = 0
         self._changed(0)
 
-    def _do(self, duty: Duty, mandate: Mandate) -> None:
+    def _do(self, duty: Duty, term: LeaderTerm) -> None:
         """One run. What goes wrong is kept with the duty, and logged when it is new; the other duties go on unless
         Redis is away.
 
@@ -213,12 +213,12 @@ class Leader:
         found = self._histories.setdefault(duty.name, History())
         self._unwritten.add(duty.name)
         at, began, count, error = clock.seconds(), time.monotonic(), 0, ""
-        mandate.begin()
+        term.begin()
         self._due[duty.name] = began + duty.interval + duty.jitter * random.random()
         try:
             database.refresh()
-            count = duty.run(mandate)
-            if mandate.unfinished:
+            count = duty.run(term)
+            if term.unfinished:
                 self._due[duty.name] = 0.0
                 self._more |= count > 0 or duty.urgent
         except (connection.DataLost, connection.Full) as refused:
@@ -228,17 +228,17 @@ class Leader:
             self._due[duty.name] = min(self._due[duty.name], began + REFUSED)
         except connection.Unavailable as lost:
             said = connection.explain_publicly(lost)  # the API shows it
-            found.note(mandate, self._host, at, time.monotonic() - began, 0, said)
+            found.note(term, self._host, at, time.monotonic() - began, 0, said)
             self._news = True
             raise
-        except Deposed:
+        except LeadershipLost:
             raise
         except Exception as failed:
             error = f"{type(failed).__name__}: {failed}".strip()
             self._log(duty, found, failed, error)
             database.refresh(close=isinstance(failed, Error))
         self._news |= bool(count or error or found.failing)
-        found.note(mandate, self._host, at, time.monotonic() - began, count, error)
+        found.note(term, self._host, at, time.monotonic() - began, count, error)
 
     @staticmethod
     def _log(duty: Duty, found: History, failed: Exception, error: str) -> None:

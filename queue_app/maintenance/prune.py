@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from queue_app.lifecycle import prune
-from queue_app.maintenance.duty import Duty, Mandate
+from queue_app.maintenance.duty import Duty, LeaderTerm
 
 #: Parts with nothing to delete, one after the other, that one run looks at.
 VAIN = 5
@@ -17,7 +17,7 @@ class Pruning:
     def __init__(self) -> None:
         self._behind: UUID | None = None
 
-    def run(self, mandate: Mandate) -> int:
+    def run(self, term: LeaderTerm) -> int:
         """Walk on, batch by batch, while there is something to delete and time is left.
 
         Returns:
@@ -25,15 +25,15 @@ class Pruning:
         """
         count, vain = 0, 0
         while vain < VAIN:
-            mandate.keep()
-            found, self._behind = prune.some(self._behind, check=mandate.check)
+            term.keep()
+            found, self._behind = prune.some(self._behind, check=term.check)
             count += found
             if self._behind is None:
-                count += prune.workers(check=mandate.check) + prune.audit_events(check=mandate.check)
+                count += prune.workers(check=term.check) + prune.audit_events(check=term.check)
                 break
             vain = 0 if found else vain + 1
-            if mandate.over:
-                mandate.unfinished = count > 0
+            if term.over:
+                term.unfinished = count > 0
                 break
         return count
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from queue_app import conf
 from queue_app.dispatch.workers import Listed
 from queue_app.lifecycle.recovery import recover
-from queue_app.maintenance.duty import Duty, Mandate
+from queue_app.maintenance.duty import Duty, LeaderTerm
 
 #: Seconds between two looks.
 INTERVAL = 2.0
@@ -67,25 +67,25 @@ class Reap:
     def __init__(self) -> None:
         self._suspects = Suspects()
 
-    def run(self, mandate: Mandate) -> int:
+    def run(self, term: LeaderTerm) -> int:
         """Bury the silent.
 
         Returns:
             How many workers were buried.
         """
-        if mandate.lost:
+        if term.lost:
             return 0  # what is held there is stale; the rebuild comes first
         self._suspects.look()
         count = recover.reap(
-            mandate.client,
-            mandate.leader_id,
+            term.client,
+            term.leader_id,
             self._suspects.silent,
-            check=mandate.check,
-            keep=mandate.keep,
-            over=lambda: mandate.over,
+            check=term.check,
+            keep=term.keep,
+            over=lambda: term.over,
             unlisted=self._suspects.is_time_for_unlisted(),
         )
-        mandate.unfinished = count > 0 and mandate.over
+        term.unfinished = count > 0 and term.over
         return count
 
 

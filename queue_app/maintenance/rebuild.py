@@ -14,7 +14,7 @@ from queue_app.dispatch import epochs, keys
 from queue_app.dispatch.epochs import Epoch
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.lifecycle.recovery.rebuild import Refill
-from queue_app.maintenance.duty import Duty, Mandate
+from queue_app.maintenance.duty import Duty, LeaderTerm
 
 logger = logging.getLogger(__name__)
 
@@ -43,80 +43,80 @@ class Rebuild:
         self._layout_cursor: int | None = None
         self._layout_of: str | None = None  # name of the epoch for which the layout was looked at
 
-    def run(self, mandate: Mandate) -> int:
+    def run(self, term: LeaderTerm) -> int:
         """Take the next steps of a rebuild, if one is needed.
 
         Returns:
             How many jobs were put back.
         """
-        epochs_now = mandate.epochs
+        epochs_now = term.epochs
         if all(epoch.phase == epochs.WHOLE and not epoch.lost for epoch in epochs_now.values()):
-            self._bind(mandate, epochs_now)
-            self._drop_old_layout(mandate, epochs_now)
+            self._bind(term, epochs_now)
+            self._drop_old_layout(term, epochs_now)
             return 0
-        mandate.unfinished = True
+        term.unfinished = True
         if lost := {shard: epoch for shard, epoch in epochs_now.items() if epoch.lost}:
-            self._begin(mandate, lost)
+            self._begin(term, lost)
             return 0
         if closed := {shard: epoch for shard, epoch in epochs_now.items() if epoch.phase == epochs.CLOSED}:
-            self._open(mandate, closed)
+            self._open(term, closed)
             return 0
-        return self._fill(mandate, {s: e for s, e in epochs_now.items() if e.phase == epochs.FILLING})
+        return self._fill(term, {s: e for s, e in epochs_now.items() if e.phase == epochs.FILLING})
 
-    def _begin(self, mandate: Mandate, lost: dict[str, Epoch]) -> None:
-        life, now = epochs.life_of_server(mandate.client), time.monotonic()
+    def _begin(self, term: LeaderTerm, lost: dict[str, Epoch]) -> None:
+        life, now = epochs.life_of_server(term.client), time.monotonic()
         if now - self._ended.get(life, -TURNS) < TURNS:  # connections lead to several servers by turns
             life = epochs.UNNAMED
         self._ended.update({epoch.life: now for epoch in lost.values() if epoch.life != life})
         for shard, epoch in lost.items():
             # With an epoch, if of another life, the data are as they were at some moment.
             torn = not epoch.life
-            dropped = rebuild.begin(mandate.client, shard, life, mandate.check, unreachable=torn)
+            dropped = rebuild.begin(term.client, shard, life, term.check, unreachable=torn)
             if epoch.life or dropped:
                 logger.warning(
                     "Redis lost its data or went back in time; %d stale jobs were dropped.", dropped
                 )
-        mandate.check()
+        term.check()
 
-    def _bind(self, mandate: Mandate, epochs_now: dict[str, Epoch]) -> None:
+    def _bind(self, term: LeaderTerm, epochs_now: dict[str, Epoch]) -> None:
         """Let epochs without a life have the server's, once it has been the same for a while."""
         unnamed = {shard: epoch for shard, epoch in epochs_now.items() if epoch.life == epochs.UNNAMED}
         (life, since, looked), now = self._life, time.monotonic()
         if not unnamed or now - looked < LIFE_LOOK:
             return
-        found = epochs.life_of_server(mandate.client)
+        found = epochs.life_of_server(term.client)
         if found != life or now - looked > 3 * LIFE_LOOK:
             since = now
         self._life = (found, since, now)
         if found == epochs.UNNAMED or now - since < STABLE:
             return
-        mandate.check()
+        term.check()
         for shard, epoch in unnamed.items():
-            if epochs.bind(mandate.client, shard, epoch, found):
+            if epochs.bind(term.client, shard, epoch, found):
                 logger.info("All connections have led to one Redis for a while: its life is named again.")
-        mandate.check()
+        term.check()
 
-    def _open(self, mandate: Mandate, closed: dict[str, Epoch]) -> None:
+    def _open(self, term: LeaderTerm, closed: dict[str, Epoch]) -> None:
         """Let claims begin when all living workers have announced what they run, or have had the time for it."""
         now = time.monotonic()
         for shard, epoch in closed.items():
             since = self._closed_at.setdefault(epoch.name, now)
-            silent = rebuild.silent_workers(mandate.client, shard, epoch.name)
+            silent = rebuild.silent_workers(term.client, shard, epoch.name)
             if silent and now - since < rebuild.limit_of_announcing():
                 continue
             if silent:
                 logger.warning("%d workers did not announce in time what they run.", len(silent))
-            mandate.check()
+            term.check()
             del self._closed_at[epoch.name]
-            epochs.open_claims(mandate.client, shard, epoch)
-        mandate.check()
+            epochs.open_claims(term.client, shard, epoch)
+        term.check()
 
-    def _fill(self, mandate: Mandate, filling: dict[str, Epoch]) -> int:
+    def _fill(self, term: LeaderTerm, filling: dict[str, Epoch]) -> int:
         names = tuple(epoch.name for epoch in filling.values())
         refill, self._refill = self._refill, None  # if this fails, it begins anew
         if refill is None or self._refilling != names:
             refill, self._refilling = Refill(set(filling)), names
-        count = refill.run(mandate.client, SLICE, mandate.check)
+        count = refill.run(term.client, SLICE, term.check)
         self._restored += count
         if not refill.done:
             self._refill = refill
@@ -125,27 +125,27 @@ class Rebuild:
             logger.warning(
                 "Redis is full: the other waiting jobs are put back as room is made. Raise its maxmemory."
             )
-        mandate.check()
+        term.check()
         for shard, epoch in filling.items():
-            epochs.complete(mandate.client, shard, epoch)
+            epochs.complete(term.client, shard, epoch)
         if self._restored:
             logger.warning("Redis had lost its data: %d waiting jobs were put back.", self._restored)
         self._restored = 0
-        mandate.check()
+        term.check()
         return count
 
-    def _drop_old_layout(self, mandate: Mandate, epochs_now: dict[str, Epoch]) -> None:
+    def _drop_old_layout(self, term: LeaderTerm, epochs_now: dict[str, Epoch]) -> None:
         """Remove keys of older layouts, some at a time."""
         name = "|".join(epoch.name for epoch in epochs_now.values())
         if self._layout_of == name:
             return
-        client: redis.Redis = mandate.client
+        client: redis.Redis = term.client
         if self._layout_cursor is None and client.get(keys.layout()) == LAYOUT:
             self._layout_of = name
             return
         until, cursor = time.monotonic() + SLICE / 2, self._layout_cursor or 0
         while time.monotonic() < until:
-            mandate.check()
+            term.check()
             cursor, old = epochs.drop_old_keys(client, cursor)
             if old:
                 logger.info("%d keys that an older release left in Redis were removed.", old)
@@ -154,7 +154,7 @@ class Rebuild:
                 client.set(keys.layout(), LAYOUT)
                 return
         self._layout_cursor = cursor
-        mandate.unfinished = True
+        term.unfinished = True
 
 
 #: Quick to begin: claims wait for it.

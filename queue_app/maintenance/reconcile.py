@@ -8,7 +8,7 @@ from uuid import UUID
 
 from queue_app.lifecycle.recovery import orphans, rebuild, recover
 from queue_app.lifecycle.recovery.sweep import Recent
-from queue_app.maintenance.duty import Duty, Mandate, Walk
+from queue_app.maintenance.duty import Duty, LeaderTerm, Walk
 
 logger = logging.getLogger(__name__)
 
@@ -23,23 +23,19 @@ class Sweep:
         self._recent = Recent()
         self._token = 0
 
-    def run(self, mandate: Mandate) -> int:
+    def run(self, term: LeaderTerm) -> int:
         """Push new rows that were committed but never pushed.
 
         Returns:
             How many jobs were missing.
         """
-        if mandate.lost:
+        if term.lost:
             return 0  # the rebuild comes first, and does the same
-        if (
-            mandate.token > self._token + 1 or mandate.token < self._token
-        ):  # another process may have led since
+        if term.token > self._token + 1 or term.token < self._token:  # another process may have led since
             self._recent.forget()
-        self._token = mandate.token
-        count = self._recent.run(
-            mandate.client, check=mandate.check, keep=mandate.keep, over=lambda: mandate.over
-        )
-        mandate.unfinished = self._recent.unfinished
+        self._token = term.token
+        count = self._recent.run(term.client, check=term.check, keep=term.keep, over=lambda: term.over)
+        term.unfinished = self._recent.unfinished
         return _said(count)
 
 
@@ -49,17 +45,17 @@ class Backlog:
     def __init__(self) -> None:
         self._behind: recover.Place | None = None
 
-    def run(self, mandate: Mandate) -> int:
+    def run(self, term: LeaderTerm) -> int:
         """Push older rows that were never pushed, or that Redis has lost.
 
         Returns:
             How many jobs were missing.
         """
-        if mandate.lost:
+        if term.lost:
             return 0
-        rebuild.sync_pauses(mandate.client, mandate.check)
+        rebuild.sync_pauses(term.client, term.check)
         count, self._behind = recover.sweep(
-            mandate.client, limit=PART, after=self._behind, check=mandate.check, keep=mandate.keep
+            term.client, limit=PART, after=self._behind, check=term.check, keep=term.keep
         )
         return _said(count)
 
@@ -76,16 +72,16 @@ class Orphans:
     def __init__(self) -> None:
         self._walk: Walk[UUID] = Walk()
 
-    def run(self, mandate: Mandate) -> int:
+    def run(self, term: LeaderTerm) -> int:
         """Deliver those again that no child holds.
 
         Returns:
             How many there were.
         """
-        if mandate.lost:
+        if term.lost:
             return 0  # their holders have not been announced again
-        step = partial(orphans.redeliver_some, mandate.client, check=mandate.check)
-        return self._walk.go_on(mandate, step)
+        step = partial(orphans.redeliver_some, term.client, check=term.check)
+        return self._walk.go_on(term, step)
 
 
 #: With SWEEP_GRACE, and the time until the leader looks again, less than 10 s.

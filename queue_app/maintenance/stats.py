@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from queue_app import clock
 from queue_app.dispatch import listing, queue_stats, queues
-from queue_app.dispatch.queue_stats import Figures, Sample
-from queue_app.maintenance.duty import Duty, Mandate
+from queue_app.dispatch.queue_stats import QueueStats, Sample
+from queue_app.maintenance.duty import Duty, LeaderTerm
 from queue_app.maintenance.idle import Idle
 from queue_app.models import sql
 
@@ -19,41 +19,41 @@ class Stats:
 
     def __init__(self) -> None:
         self._reign: tuple[int, tuple[str, ...]] = (0, ())
-        self._before: dict[str, Figures] = {}
+        self._before: dict[str, QueueStats] = {}
         self._at = 0.0
         self._idle = Idle()
 
-    def run(self, mandate: Mandate) -> int:
+    def run(self, term: LeaderTerm) -> int:
         """Take a sample.
 
         Returns:
             How many queues were looked at.
         """
-        if not mandate.whole:  # what is not put back yet would seem to be gone
-            mandate.unfinished = True
+        if not term.whole:  # what is not put back yet would seem to be gone
+            term.unfinished = True
             return 0
-        found: dict[str, Figures] = {}
-        names = queues.known(mandate.client)
+        found: dict[str, QueueStats] = {}
+        names = queues.known(term.client)
         for part in listing.parts(sorted(names)):
-            mandate.keep()
-            found |= queue_stats.count(mandate.client, part)
+            term.keep()
+            found |= queue_stats.count(term.client, part)
         now = clock.seconds()
         # Of the time in which another process led, or Redis had lost its data, nothing is known here.
-        reign = (mandate.token, tuple(epoch.name for epoch in mandate.epochs.values()))
+        reign = (term.token, tuple(epoch.name for epoch in term.epochs.values()))
         seconds = max(0.0, now - self._at) if reign == self._reign else 0.0
         before = self._before if seconds else found
         chosen = queue_stats.busiest(found, before)
         _add_oldest(chosen, now)
-        mandate.check()
-        queue_stats.keep(mandate.client, Sample(now, round(seconds, 3), chosen))
+        term.check()
+        queue_stats.save(term.client, Sample(now, round(seconds, 3), chosen))
         self._reign, self._before, self._at = reign, found, now
-        nothing = Figures()
+        nothing = QueueStats()
         busy = {name for name, one in found.items() if one.size_since(before.get(name, nothing))}
-        self._idle.forget(mandate, names - busy)
+        self._idle.forget(term, names - busy)
         return len(names)
 
 
-def _add_oldest(chosen: dict[str, Figures], now: float) -> None:
+def _add_oldest(chosen: dict[str, QueueStats], now: float) -> None:
     database = sql.write_connection()
     waiting = [name for name, one in chosen.items() if one.waiting]
     since = sql.for_vendor(database).oldest_waiting(database, waiting, FIRST) if waiting else {}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from queue_app.maintenance.duty import Duty, Mandate
+from queue_app.maintenance.duty import Duty, LeaderTerm
 from queue_app.models import summaries
 from queue_app.models.sql import write_connection
 
 
-def run(mandate: Mandate) -> int:
+def run(term: LeaderTerm) -> int:
     """Keep up the index.
 
     Returns:
         How many summaries were made.
     """
-    mandate.check()
+    term.check()
     return summaries.refresh(write_connection())
 
 

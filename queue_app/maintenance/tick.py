@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queue_app.maintenance.duty import Duty, Mandate
+from queue_app.maintenance.duty import Duty, LeaderTerm
 from queue_app.scheduling import tick
 
 
@@ -12,7 +12,7 @@ class Ticks:
     def __init__(self) -> None:
         self._behind: tick.Place | None = None
 
-    def run(self, mandate: Mandate) -> int:
+    def run(self, term: LeaderTerm) -> int:
         """Enqueue what is due of all schedules.
 
         Returns:
@@ -20,8 +20,8 @@ class Ticks:
         """
         # Whether Redis has lost its data is not asked: what is written here are rows, as any enqueue writes them, and
         # those that are pushed before the rebuild are pushed once, as it leaves out what Redis knows.
-        done = tick.tick(self._behind, check=mandate.check)
-        mandate.unfinished, self._behind = done.unfinished, done.behind
+        done = tick.tick(self._behind, check=term.check)
+        term.unfinished, self._behind = done.unfinished, done.behind
         return done.jobs
 
 

@@ -19,10 +19,10 @@ def waiting_for_task(jobs: Iterable[Job]) -> set[UUID]:
     wanted: dict[str, dict[str, str]] = {}
     for job in jobs:
         if job.state in WAITING:
-            wanted.setdefault(job.queue, {})[str(job.pk)] = set_aside.need_of(job.task, job.backend)
+            wanted.setdefault(job.queue, {})[str(job.pk)] = set_aside.requirement_of(job.task, job.backend)
     if not wanted:
         return set()
     try:
-        return {UUID(job_id) for job_id in set_aside.parked(connection.client(), wanted)}
+        return {UUID(job_id) for job_id in set_aside.waiting_for_requirement(connection.client(), wanted)}
     except connection.Unavailable:
         return set()

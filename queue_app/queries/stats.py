@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from queue_app.dispatch import connection, queue_stats
-from queue_app.dispatch.queue_stats import Figures, Sample
+from queue_app.dispatch.queue_stats import QueueStats, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Line:
     """
 
     name: str
-    now: Figures
+    now: QueueStats
     ended: dict[str, int]
     per_second: dict[str, float] | None
     mean_run: float | None
@@ -58,7 +58,7 @@ def over(seconds: float, timeout: float = 5.0) -> Rates:
     """
     with connection.asked(timeout) as client:
         # One each ten seconds; each change of the leader makes one more.
-        samples = queue_stats.kept(client, int(seconds / 5) + 5)
+        samples = queue_stats.load(client, int(seconds / 5) + 5)
     return within(samples, seconds)
 
 
@@ -81,7 +81,7 @@ def _line(name: str, samples: list[Sample], span: float) -> Line:
     total, run_ms = sum(ended.values()), sum(one.run_ms for one in figures)
     return Line(
         name=name,
-        now=samples[-1].queues.get(name, Figures()),
+        now=samples[-1].queues.get(name, QueueStats()),
         ended=dict(ended),
         per_second={state: round(number / span, 3) for state, number in sorted(ended.items())}
         if span

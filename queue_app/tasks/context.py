@@ -8,7 +8,7 @@ from queue_app.domain import serialization
 from queue_app.exceptions import InvalidOption
 
 
-class Attendant(Protocol):
+class AttemptMonitor(Protocol):
     """Who looks after an attempt: takes its latest progress to the record, and knows whether it was cancelled."""
 
     def progress(self, delivery: Any, text: str) -> None: ...
@@ -24,7 +24,7 @@ class JobContext:
         task_result: the job's result object (of the Tasks API, where the job came through it).
     """
 
-    def __init__(self, delivery: Any, task_result: Any, attendant: Attendant | None) -> None:
+    def __init__(self, delivery: Any, task_result: Any, attendant: AttemptMonitor | None) -> None:
         self._delivery = delivery
         self._attendant = attendant
         self.task_result = task_result

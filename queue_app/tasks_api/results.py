@@ -24,7 +24,7 @@ from queue_app.models import Job
 from queue_app.models.sql import write_alias
 from queue_app.signals import attempts_finished
 from queue_app.tasks import registry
-from queue_app.tasks.context import Attendant, JobContext
+from queue_app.tasks.context import AttemptMonitor, JobContext
 from queue_app.tasks.handle import FAILED_ATTEMPTS
 from queue_app.tasks_api.compat import (
     InvalidTask,
@@ -196,7 +196,7 @@ def of_delivery(d: Delivery, worker_id: str, started_at: float, *, task: Any = N
 class TaskJobContext(JobContext, TaskContext):  # type: ignore[misc]
     """The context of a job that came through the Tasks API: the standard's, with what ours knows besides."""
 
-    def __init__(self, delivery: Delivery, task_result: Any, attendant: Attendant | None) -> None:
+    def __init__(self, delivery: Delivery, task_result: Any, attendant: AttemptMonitor | None) -> None:
         TaskContext.__init__(self, task_result=task_result)
         JobContext.__init__(self, delivery, task_result, attendant)
 
@@ -269,10 +269,12 @@ def on_attempts_finished(outcomes: list[Outcome], worker_id: str, **_: Any) -> N
         delivery = outcome.delivery
         if not delivery.backend or (outcome.state is not SUCCEEDED and outcome.job_state not in FINAL):
             continue
-        if outcome.carrier is None:
+        if outcome.task_result is None:
             started = outcome.started_at or outcome.finished_at
             try:
-                outcome.carrier = of_delivery(delivery, worker_id, started, task=_without_import(delivery))
+                outcome.task_result = of_delivery(
+                    delivery, worker_id, started, task=_without_import(delivery)
+                )
             except (UnknownTask, InvalidTaskBackend, InvalidTask):
                 continue  # not of the Tasks API, or of a backend that is not known here
         send_finished(outcome)
@@ -290,7 +292,7 @@ def _without_import(d: Delivery) -> Any:
 def send_finished(outcome: Outcome) -> None:
     """Send `task_finished`; of a failure inside an except block, as log receivers take the exception from
     `sys.exc_info()`."""
-    result = outcome.carrier
+    result = outcome.task_result
     _set(result, "finished_at", clock.from_seconds(outcome.finished_at))
     if outcome.state is SUCCEEDED:
         _set(result, "status", TaskResultStatus.SUCCESSFUL)

@@ -28,8 +28,8 @@ from queue_app.models.sql import write_alias
 from queue_app.worker.child.runner import Runner
 from queue_app.worker.config import WorkerConfig
 from queue_app.worker.keeper.announcer import Announcer
-from queue_app.worker.keeper.heartbeat import Registrar
-from queue_app.worker.shared_state import Board
+from queue_app.worker.keeper.heartbeat import Heartbeat
+from queue_app.worker.shared_state import SharedState
 
 #: Seconds to wait for another leader to put back what Redis has lost; and between two looks.
 PATIENCE, LOOK = 10.0, 0.05
@@ -50,9 +50,9 @@ def drain(config: WorkerConfig) -> int:
     config = replace(config, processes=1, slots=1)
     client = connection.client()
     holder = Holder(workers.holder(config.worker_id, SERIAL))
-    board = Board(1, 1)
-    runner = Runner(config, board, 0, holder)
-    keeping = _Keeping(config, board, runner)
+    shared = SharedState(1, 1)
+    runner = Runner(config, shared, 0, holder)
+    keeping = _Keeping(config, shared, runner)
     keeping.start()
     # Due by now: what becomes due while others run is not waited for, so that a drain has an end.
     until = clock.seconds()
@@ -60,9 +60,9 @@ def drain(config: WorkerConfig) -> int:
         _put_in_order(client, config.worker_id)
         while True:
             told = runner.told
-            taken = runner.strangers.take(client, 1)
+            taken = runner.unknown_tasks.take(client, 1)
             claimed = claiming.claim(client, config.queues.order(), holder, 1, taken)
-            board.claimed(0, clock.seconds(), runner.jobs)
+            shared.claimed(0, clock.seconds(), runner.jobs)
             runner.take(claimed.deliveries, told)
             if not claimed.deliveries:
                 break
@@ -77,16 +77,16 @@ def drain(config: WorkerConfig) -> int:
                 runner.run_one(0, delivery)
                 runner.recorder.flush()
     except connection.Unavailable:
-        runner.hands.doubt(config.queues.names)
+        runner.claims.mark_unsure(config.queues.names)
         raise
     finally:
         try:
             runner.recorder.flush()
-            if runner.hands.doubtful:
-                runner.hands.put_right(client)
+            if runner.claims.needs_reconcile:
+                runner.claims.reconcile(client)
             for name in config.queues.names:
                 if not workers.held(client, name, holder):  # else a worker takes it back after the lease
-                    queues.discharge(client, name, holder)
+                    queues.unregister(client, name, holder)
         finally:
             keeping.end()
     push.redis_answered()
@@ -130,17 +130,17 @@ def _put_off(client: redis.Redis, holder: str, delivery: Delivery, gone: bool) -
 class _Keeping:
     """What its keeper, and the ticks of a child, do for a worker; in threads of this process."""
 
-    def __init__(self, config: WorkerConfig, board: Board, runner: Runner) -> None:
-        self._board = board
+    def __init__(self, config: WorkerConfig, shared: SharedState, runner: Runner) -> None:
+        self._shared = shared
         self._runner = runner
-        self._registrar = Registrar(config, os.getpid())
-        self._announcer = Announcer(config.worker_id, board, lambda: {SERIAL: 0}, self._registrar.hurry)
+        self._heartbeat = Heartbeat(config, os.getpid())
+        self._announcer = Announcer(config.worker_id, shared, lambda: {SERIAL: 0}, self._heartbeat.beat_now)
         self._ready, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
 
     def start(self) -> None:
         """Returns when others know of this worker, as far as the stores are there."""
-        self._registrar.start()
+        self._heartbeat.start()
         self._thread.start()
         self._ready.wait()
 
@@ -148,7 +148,7 @@ class _Keeping:
         """It runs nothing any more."""
         self._stop.set()
         self._thread.join()
-        self._registrar.leave()
+        self._heartbeat.leave()
 
     def _run(self) -> None:
         settings = conf.get()
@@ -157,7 +157,7 @@ class _Keeping:
             while not self._stop.is_set():
                 now = time.monotonic()
                 if now >= next_write:
-                    self._registrar.write(self._board.last_claim(0), self._board.is_busy(0))
+                    self._heartbeat.write(self._shared.last_claim(0), self._shared.is_busy(0))
                     next_write = now + settings.LEASE / 4
                 if now >= next_look:
                     next_look = now + self._announcer.look()

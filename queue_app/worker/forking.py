@@ -10,12 +10,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 
-from queue_app.worker.pipes import Line
+from queue_app.worker.pipes import Channel
 
 logger = logging.getLogger(__name__)
 
 
-def fork(run: Callable[[], int], *, close: Iterable[Line | None] = (), bound: bool = False) -> int:
+def fork(run: Callable[[], int], *, close: Iterable[Channel | None] = (), bound: bool = False) -> int:
     """Run something in a new process.
 
     Args:

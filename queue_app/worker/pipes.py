@@ -42,7 +42,7 @@ class Birth:
     place: int
 
 
-class Line:
+class Channel:
     """One direction of the conversation.
 
     Args:

@@ -44,7 +44,7 @@ class Running(NamedTuple):
         return 0 < self.hard <= now or 0 < self.cancel <= now
 
 
-class Board:
+class SharedState:
     """The shared memory of one worker.
 
     Args:
@@ -60,7 +60,7 @@ class Board:
         #: For each child, how often the keeper had reason to ask what of the child's backlog must not begin: read once
         #: for each job, hence whole words that are read without a call. Requests to cancel in the lower half, losses of
         #: what Redis held in the upper one.
-        self.requests = memoryview(mmap.mmap(-1, max(children, 1) * 8)).cast("Q")
+        self.recheck_counter = memoryview(mmap.mmap(-1, max(children, 1) * 8)).cast("Q")
         self._counting = threading.Lock()
         self._epochs = mmap.mmap(-1, _DIGEST)
 
@@ -137,16 +137,16 @@ class Board:
     def request(self, child: int) -> None:
         """Jobs were cancelled that this child may have claimed."""
         with self._counting:
-            self.requests[child] += 1
+            self.recheck_counter[child] += 1
 
-    def mistrust(self, child: int) -> None:
+    def flag_data_loss(self, child: int) -> None:
         """Redis no longer knows what this child has claimed."""
         with self._counting:
-            self.requests[child] += 1 << 32
+            self.recheck_counter[child] += 1 << 32
 
     @staticmethod
-    def is_mistrusted(told: int, heard: int) -> bool:
-        """Whether there was a loss between these two values of `requests`."""
+    def is_data_loss_flagged(told: int, heard: int) -> bool:
+        """Whether there was a loss between these two values of `recheck_counter`."""
         return told >> 32 != heard >> 32
 
     # what the keeper has seen of Redis: written by it, read by the keeper that replaces it

@@ -22,8 +22,8 @@ from queue_app.worker.child.child import Child
 from queue_app.worker.config import WorkerConfig
 from queue_app.worker.forking import explain, fork
 from queue_app.worker.keeper.keeper import Keeper
-from queue_app.worker.pipes import Birth, Death, Line, as_values
-from queue_app.worker.shared_state import Board, Running
+from queue_app.worker.pipes import Birth, Channel, Death, as_values
+from queue_app.worker.shared_state import Running, SharedState
 
 logger = logging.getLogger(__name__)
 
@@ -32,11 +32,11 @@ LOOK, IDLE_LOOK = 0.2, 0.5
 #: A child that dies sooner than this many seconds after its start is replaced ever more slowly.
 YOUNG, LONGEST_DELAY = 2.0, 5.0
 #: Seconds that the keeper has to bury the dead once all children are gone.
-BURIAL = 20.0
+RECOVERY_TIMEOUT = 20.0
 
 
 @dataclass(slots=True)
-class Seat:
+class ChildSlot:
     """A child's place: who sits there, and what is to be done about it."""
 
     index: int
@@ -48,10 +48,10 @@ class Seat:
     #: What it is killed for: the jobs over their limit, those whose import is, and those cancelled that do not end.
     overdue: dict[str, float] = field(default_factory=dict)
     hung: dict[str, float] = field(default_factory=dict)
-    unwilling: dict[str, float] = field(default_factory=dict)
+    cancel_overdue: dict[str, float] = field(default_factory=dict)
     #: The slots and jobs that were late at the last look; it is killed for those that are so twice.
     late: set[tuple[int, str]] = field(default_factory=set)
-    ordered: bool = False
+    stop_requested: bool = False
     #: Told to make room for its successor.
     leaving: bool = False
 
@@ -67,14 +67,14 @@ class Supervisor:
     def __init__(self, config: WorkerConfig, say: Callable[[str], None]) -> None:
         self._config = config
         self._say = say
-        self._board = Board(config.processes, config.slots)
-        self._seats = [Seat(index) for index in range(config.processes)]
+        self._shared = SharedState(config.processes, config.slots)
+        self._seats = [ChildSlot(index) for index in range(config.processes)]
         self._serial = 0
         self._keeper_pid = 0
         self._keeper_started = 0.0
-        self._to_keeper: Line | None = None
-        self._from_keeper: Line | None = None
-        self._unburied: dict[int, Death] = {}
+        self._to_keeper: Channel | None = None
+        self._from_keeper: Channel | None = None
+        self._unrecovered: dict[int, Death] = {}
         self._signals: list[int] = []
         self._stopping = False
         self._deadline = 0.0
@@ -96,17 +96,17 @@ class Supervisor:
         gc.freeze()  # what is loaded now stays shared with the children
         self._start_keeper()
         while True:
-            self._heed()
+            self._handle_signals()
             self._reap()
-            self._limits()
+            self._enforce_limits()
             if self._stopping:
                 if not any(seat.pid for seat in self._seats):
                     break
-                self._press()
+                self._kill_overdue()
             else:
-                self._fill()
-                self._roll()
-            self._greet()
+                self._spawn_missing()
+                self._rolling_restart()
+            self._announce_ready()
             self._listen(read)
         return self._finish()
 
@@ -115,7 +115,7 @@ class Supervisor:
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self._signals.append(signum)
 
-    def _heed(self) -> None:
+    def _handle_signals(self) -> None:
         signals, self._signals = self._signals, []
         for signum in signals:
             if signum in (signal.SIGTERM, signal.SIGINT):
@@ -139,57 +139,57 @@ class Supervisor:
         for seat in self._seats:
             self._kill(seat, signal.SIGTERM)
 
-    def _press(self) -> None:
+    def _kill_overdue(self) -> None:
         """What has not ended within the grace is killed; the keeper requeues it without blame."""
         if self._hurried or time.monotonic() >= self._deadline:
             for seat in self._seats:
-                seat.ordered = True
+                seat.stop_requested = True
                 self._kill(seat, signal.SIGKILL)
 
     @staticmethod
-    def _kill(seat: Seat, signum: int) -> None:
+    def _kill(seat: ChildSlot, signum: int) -> None:
         if seat.pid:
             with contextlib.suppress(ProcessLookupError):  # reaped in a moment
                 os.kill(seat.pid, signum)
 
     # children
 
-    def _fill(self) -> None:
+    def _spawn_missing(self) -> None:
         now = time.monotonic()
         for seat in self._seats:
             if not seat.pid and now >= seat.start_at:
                 self._start_child(seat)
 
-    def _start_child(self, seat: Seat) -> None:
+    def _start_child(self, seat: ChildSlot) -> None:
         self._serial += 1
-        self._board.clear(seat.index)
+        self._shared.clear(seat.index)
         seat.serial, seat.started = self._serial, time.monotonic()
-        seat.overdue, seat.hung, seat.unwilling, seat.late = {}, {}, {}, set()
-        seat.ordered = seat.leaving = False
+        seat.overdue, seat.hung, seat.cancel_overdue, seat.late = {}, {}, {}, set()
+        seat.stop_requested = seat.leaving = False
         seat.pid = fork(
-            lambda: Child(self._config, self._board, seat.index, seat.serial).run(),
+            lambda: Child(self._config, self._shared, seat.index, seat.serial).run(),
             close=(self._to_keeper, self._from_keeper),
             bound=True,
         )
         self._tell("birth", Birth(seat.serial, seat.pid, seat.index))
 
-    def _roll(self) -> None:
+    def _rolling_restart(self) -> None:
         """Reload: the next child is told to stop once the one before it has a successor that is up."""
         if not self._reload:
             return
-        if any(not seat.pid or seat.leaving or not self._board.is_up(seat.index) for seat in self._seats):
+        if any(not seat.pid or seat.leaving or not self._shared.is_up(seat.index) for seat in self._seats):
             return
         seat = self._seats[self._reload.pop(0)]
         self._kill(seat, signal.SIGTERM)
         seat.leaving = True
 
-    def _limits(self) -> None:
+    def _enforce_limits(self) -> None:
         """Kill children whose job is late. Shared memory can be read half-written: look twice."""
         now = time.monotonic()
         for seat in self._seats:
-            if not seat.pid or seat.ordered:
+            if not seat.pid or seat.stop_requested:
                 continue
-            over = {(r.slot, r.id): r for r in self._board.running(seat.index) if r.is_late(now)}
+            over = {(r.slot, r.id): r for r in self._shared.running(seat.index) if r.is_late(now)}
             confirmed = [r for key, r in over.items() if key in seat.late]
             seat.late = set(over)
             if confirmed:
@@ -197,7 +197,7 @@ class Supervisor:
                     if 0 < r.hard <= now:
                         why = seat.hung if r.importing else seat.overdue
                     else:
-                        why = seat.unwilling
+                        why = seat.cancel_overdue
                     why[r.id] = clock.seconds() - r.started_at
                 self._kill(seat, signal.SIGKILL)
 
@@ -216,18 +216,18 @@ class Supervisor:
                 if seat.pid == pid:
                     self._child_died(seat, status, usage.ru_maxrss / 1024)
 
-    def _child_died(self, seat: Seat, status: int, peak_mb: float) -> None:
+    def _child_died(self, seat: ChildSlot, status: int, peak_mb: float) -> None:
         cause = explain(status, peak_mb)
-        running: list[Running] = self._board.running(seat.index)
+        running: list[Running] = self._shared.running(seat.index)
         death = Death(
             serial=seat.serial,
             cause=cause,
             running={r.id: r.started_at for r in running},
             timed_out={r.id: seat.overdue[r.id] for r in running if r.id in seat.overdue},
-            cancelled={r.id: seat.unwilling[r.id] for r in running if r.id in seat.unwilling},
+            cancelled={r.id: seat.cancel_overdue[r.id] for r in running if r.id in seat.cancel_overdue},
             importing=[r.id for r in running if r.importing],
             hung={r.id: seat.hung[r.id] for r in running if r.id in seat.hung},
-            blameless=seat.ordered,
+            blameless=seat.stop_requested,
         )
         # A child that was killed for one job's limit takes its neighbours along: they are not to blame.
         if death.timed_out or death.cancelled or death.hung:
@@ -236,7 +236,7 @@ class Supervisor:
             logger.error(
                 "Child %d (pid %d) died: %s; %d jobs were running.", seat.index, seat.pid, cause, len(running)
             )
-        self._unburied[seat.serial] = death
+        self._unrecovered[seat.serial] = death
         self._tell("death", death)
         seat.pid = 0
         lived = time.monotonic() - seat.started
@@ -252,13 +252,13 @@ class Supervisor:
                 line.close()
         down_read, down_write = os.pipe2(os.O_CLOEXEC)
         up_read, up_write = os.pipe2(os.O_CLOEXEC)
-        self._to_keeper, self._from_keeper = Line(down_write), Line(up_read)
+        self._to_keeper, self._from_keeper = Channel(down_write), Channel(up_read)
         self._keeper_started = time.monotonic()
 
         def run() -> int:
             os.close(down_write)
             os.close(up_read)
-            return Keeper(self._config, self._board, Line(down_read), Line(up_write)).run()
+            return Keeper(self._config, self._shared, Channel(down_read), Channel(up_write)).run()
 
         self._keeper_pid = fork(run)
         os.close(down_read)
@@ -266,7 +266,7 @@ class Supervisor:
         for seat in self._seats:
             if seat.pid:
                 self._tell("birth", Birth(seat.serial, seat.pid, seat.index))
-        for death in self._unburied.values():
+        for death in self._unrecovered.values():
             self._tell("death", death)
         self._to_keeper.send("complete")
 
@@ -289,19 +289,19 @@ class Supervisor:
             os.read(wakeup, 4096)
         if self._from_keeper.fd in ready:
             for message in self._from_keeper.receive() or ():
-                self._unburied.pop(message["serial"], None)
+                self._unrecovered.pop(message["serial"], None)
 
     def _is_idle(self) -> bool:
         """Whether all children are there, and none of them runs or waits for anything."""
         if self._stopping or self._reload or not self._announced:
             return False
-        return all(seat.pid and not self._board.is_busy(seat.index) for seat in self._seats)
+        return all(seat.pid and not self._shared.is_busy(seat.index) for seat in self._seats)
 
     def _finish(self) -> int:
         """All children are gone: let the keeper bury them, then end it."""
         assert self._to_keeper is not None
         self._to_keeper.send("finish")
-        deadline = time.monotonic() + BURIAL
+        deadline = time.monotonic() + RECOVERY_TIMEOUT
         while self._keeper_pid and time.monotonic() < deadline:
             pid, _ = os.waitpid(self._keeper_pid, os.WNOHANG)
             if pid:
@@ -318,7 +318,7 @@ class Supervisor:
         self._say("stopped")
         return 0
 
-    def _greet(self) -> None:
-        if not self._announced and all(self._board.is_up(seat.index) for seat in self._seats):
+    def _announce_ready(self) -> None:
+        if not self._announced and all(self._shared.is_up(seat.index) for seat in self._seats):
             self._announced = True
             self._say("ready")

@@ -63,7 +63,7 @@ def test_killing_the_leader_moves_the_duties(worker: StartWorker) -> None:
     assert second[1] > first[1]
     everything_done_by(second[0])
     assert history.read(connection.client())["reap"].token == second[1]
-    wait_until(lambda: queue_stats.kept(connection.client()), 60, "figures, once the rebuild is done")
+    wait_until(lambda: queue_stats.load(connection.client()), 60, "figures, once the rebuild is done")
     ended = queue_stats.count(connection.client(), ["default"])["default"].ended
     assert ended == {"succeeded": 5}, "what real children have counted"
 

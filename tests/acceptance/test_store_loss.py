@@ -11,7 +11,7 @@ from django.db import connections
 from queue_app import clock
 from queue_app.dispatch import connection, epochs, workers
 from queue_app.lifecycle import push
-from queue_app.lifecycle.recovery.orphans import redeliver as redeliver_orphans
+from queue_app.lifecycle.recovery.orphans import recover_orphaned as redeliver_orphans
 from queue_app.models import Attempt, Job
 from tests import tasks
 from tests.acceptance.support import (

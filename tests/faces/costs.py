@@ -10,7 +10,7 @@ from django.db import transaction
 
 from queue_app import clock
 from queue_app.dispatch import connection, queue_stats, workers
-from queue_app.dispatch.queue_stats import Figures, Sample
+from queue_app.dispatch.queue_stats import QueueStats, Sample
 from queue_app.models import AuditEvent, Job, Queue, Schedule, Worker
 from tests import tasks
 from tests.factories import (
@@ -21,7 +21,7 @@ from tests.factories import (
     ScheduleFactory,
     WorkerFactory,
 )
-from tests.integration.support import mandate_of
+from tests.integration.support import term_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +76,10 @@ def add_rows(count: int) -> Rows:
         )
     client = connection.client()
     for n in range(count):
-        busy = {name: Figures(waiting=1, held=2, ended={"succeeded": 9}, run_ms=500) for name in names}
-        queue_stats.keep(client, Sample(1e9 + 10 * n, 10.0, busy))
+        busy = {name: QueueStats(waiting=1, held=2, ended={"succeeded": 9}, run_ms=500) for name in names}
+        queue_stats.save(client, Sample(1e9 + 10 * n, 10.0, busy))
     if workers.leader(client) is None:
-        mandate_of(client, str(rows.workers[0].pk))
+        term_of(client, str(rows.workers[0].pk))
     return rows
 
 

@@ -11,7 +11,7 @@ from django.test import Client
 from queue_app.dispatch import connection, workers
 from queue_app.exceptions import QueueAppError
 from queue_app.maintenance import history
-from queue_app.maintenance.duty import Duty, Mandate
+from queue_app.maintenance.duty import Duty, LeaderTerm
 from queue_app.maintenance.leader import DUTIES, Leader
 from queue_app.models import Worker
 from tests.factories import WorkerFactory
@@ -24,7 +24,7 @@ def lead(leader_id: str, *duties: Duty) -> None:
     Leader(leader_id, threading.Event(), duties=duties or DUTIES).step()
 
 
-def fail(mandate: Mandate) -> int:
+def fail(term: LeaderTerm) -> int:
     raise QueueAppError("<b>the disk</b> is full")
 
 
@@ -48,7 +48,7 @@ def test_the_api_shows_every_duty(api: Any) -> None:
 
 
 def test_the_api_shows_the_last_error(api: Any) -> None:
-    lead("somebody", Duty("prune", 30, fail, "fails"), Duty("reap", 2, lambda mandate: 3, "reaps"))
+    lead("somebody", Duty("prune", 30, fail, "fails"), Duty("reap", 2, lambda term: 3, "reaps"))
     duties = {duty["name"]: duty for duty in api.get("/api/v1/duties/").json()["duties"]}
     assert (duties["prune"]["status"], duties["prune"]["errors"]) == ("late", 1)
     assert duties["prune"]["last_error"] == "QueueAppError: <b>the disk</b> is full"
@@ -59,9 +59,9 @@ def test_the_api_shows_the_last_error(api: Any) -> None:
 def test_a_duty_that_worked_and_then_failed_is_failing(api: Any) -> None:
     results = [5, None]
 
-    def run(mandate: Mandate) -> int:
+    def run(term: LeaderTerm) -> int:
         result = results.pop(0)
-        return fail(mandate) if result is None else result
+        return fail(term) if result is None else result
 
     one = Leader("a", threading.Event(), duties=(Duty("prune", 0, run, "fails later"),))
     one.step()

@@ -9,7 +9,7 @@ import redis
 from django.test import Client
 
 from queue_app.dispatch import connection, queue_stats
-from queue_app.dispatch.queue_stats import Figures, Sample
+from queue_app.dispatch.queue_stats import QueueStats, Sample
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -21,8 +21,8 @@ def test_nothing_was_sampled_yet(api: Any, clean_redis: redis.Redis) -> None:
 
 def test_figures_rates_and_samples(api: Any, clean_redis: redis.Redis) -> None:
     for n in range(4):
-        one = Figures(waiting=5 - n, held=2, set_aside=1, oldest=3.5, ended={"succeeded": 100}, run_ms=500)
-        queue_stats.keep(connection.client(), Sample(1_000_000_000.0 + 10 * n, 10.0, {"default": one}))
+        one = QueueStats(waiting=5 - n, held=2, set_aside=1, oldest=3.5, ended={"succeeded": 100}, run_ms=500)
+        queue_stats.save(connection.client(), Sample(1_000_000_000.0 + 10 * n, 10.0, {"default": one}))
     data = api.get("/api/v1/stats/?seconds=20&samples=true").json()
     assert (data["at"], data["seconds"], len(data["samples"])) == ("2001-09-09T01:47:10Z", 20.0, 2)
     assert data["queues"] == [

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 def set_jobs_aside(*ids: str) -> None:
     holder = workers.holder(WORKER, 1)
-    assert set_aside.park(connection.client(), "default", holder, "|tests.tasks.noop", ids) == len(ids)
+    assert set_aside.put(connection.client(), "default", holder, "|tests.tasks.noop", ids) == len(ids)
 
 
 def test_the_api_marks_them(api: Any, redis_process: RedisServer) -> None:

@@ -20,7 +20,7 @@ from queue_app.models import Job, Schedule
 from queue_app.queries.queues import depths_of
 from tests import tasks
 from tests.factories import JobFactory, ScheduleFactory, id_at
-from tests.integration.support import Child, jobs, mandate_of
+from tests.integration.support import Child, jobs, term_of
 from tests.support import plans
 from tests.support.epochs import begin_epoch
 
@@ -123,14 +123,14 @@ def _prune(patch: pytest.MonkeyPatch) -> Look:
 def _stats(patch: pytest.MonkeyPatch) -> Look:
     rebuild.at_once(connection.client())
     jobs(2)
-    return lambda: queue_stats.kept(connection.client())
+    return lambda: queue_stats.load(connection.client())
 
 
 def _audit(patch: pytest.MonkeyPatch) -> Look:
     client = connection.client()
     jobs(2)
     client.delete("{jq:main}:default:ready:0:-")
-    assert AUDIT.run(mandate_of(client)) == 0, "what is seen once may be wrong"
+    assert AUDIT.run(term_of(client)) == 0, "what is seen once may be wrong"
     client.delete("{jq}:leader")
     return lambda: epochs.read(client)["main"].lost
 

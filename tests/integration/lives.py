@@ -23,7 +23,7 @@ from queue_app.worker.child import backoff, recorder
 from queue_app.worker.child.child import Child
 from queue_app.worker.child.slots import MainThread
 from queue_app.worker.config import QueueChoice, WorkerConfig
-from queue_app.worker.shared_state import Board
+from queue_app.worker.shared_state import SharedState
 from tests.support.epochs import begin_epoch
 from tests.support.faults import Died, Stores
 
@@ -56,8 +56,8 @@ class Finite(Child):
         config = WorkerConfig(
             worker_id=worker_id or ids.new_text(), queues=QueueChoice(QUEUES, None), slots=slots
         )
-        self.board = Board(1, slots)
-        super().__init__(config, self.board, 0, serial)
+        self.shared = SharedState(1, slots)
+        super().__init__(config, self.shared, 0, serial)
         self.serial, self.worker_id = serial, config.worker_id
 
     def serve(self) -> None:
@@ -66,7 +66,7 @@ class Finite(Child):
         self._serve(_Slots(self._runner, self._told))
 
     def _wait(self, claimed: object) -> None:
-        if claimed.next_due is None and not self._runner.hands.doubtful:  # type: ignore[attr-defined]
+        if claimed.next_due is None and not self._runner.claims.needs_reconcile:  # type: ignore[attr-defined]
             self._stopping = True
         else:
             super()._wait(claimed)  # type: ignore[arg-type]
@@ -76,7 +76,7 @@ class Finite(Child):
 
     def cause(self) -> recover.Cause:
         """What its supervisor would say of its death."""
-        running = {r.id: r.started_at for r in self.board.running(0)}
+        running = {r.id: r.started_at for r in self.shared.running(0)}
         return recover.Cause("killed by SIGKILL", running=running)
 
 
@@ -136,7 +136,7 @@ class World:
         child = self.child
 
         def claim() -> None:
-            child._runner.backlog.extend(child._claim(3).deliveries)
+            child._runner.prefetch.extend(child._claim(3).deliveries)
             child._runner.give_back()
 
         try:
@@ -146,7 +146,7 @@ class World:
                 self.again(lambda: self.bury(child))
                 self.child = Finite(child.serial + 1, child.worker_id)
             else:
-                child._runner.hands.doubt(QUEUES)  # `_serve` does this where a claim fails
+                child._runner.claims.mark_unsure(QUEUES)  # `_serve` does this where a claim fails
 
     def die(self) -> Finite:
         """The child dies with four jobs in its hands: one under way, one whose failure is recorded, one whose success
@@ -160,7 +160,7 @@ class World:
                 patch.setattr(settle, "acknowledge", lambda *args: None)
                 dead._runner.recorder.flush()
             runs.append((first.id, first.number))
-            dead.board.start(0, 0, first.id, first.number, clock.seconds(), 0.0)
+            dead.shared.start(0, 0, first.id, first.number, clock.seconds(), 0.0)
         self._replace(dead)
         return dead
 
@@ -214,7 +214,7 @@ class World:
             finally:
                 clock.travel()
             release.load_due(client)
-        release.say_queued(client)
+        release.promote_due(client)
 
     def come_right(self) -> None:
         """Faults are over; what every worker does now and then brings everything to its end."""

@@ -88,7 +88,7 @@ class Model(RuleBasedStateMachine):
         self.not_direct: set[str] = set()  # ids that a sweep has pushed, or is about to
         self.gone: set[str] = set()  # settled or cancelled
         self.cancelled: set[str] = set()  # since Redis was last emptied
-        self.forbidden: set[str] = set()  # of what is held: not to be queued again
+        self.marked_cancelled: set[str] = set()  # of what is held: not to be queued again
         self.paused = False
         self.resumes = 0
         self.steps = 0  # since all was lost

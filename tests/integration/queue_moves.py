@@ -156,7 +156,7 @@ class Moves(Model):
     def give_back(self, holder: str, data: st.DataObject) -> None:
         ids = self.chosen(data, self.holder_of())
         mine = [i for i in ids if i in self.held[holder]]
-        assert queues.give_back(self.client, QUEUE, holder, ids) == len(set(mine) - self.forbidden)
+        assert queues.give_back(self.client, QUEUE, holder, ids) == len(set(mine) - self.marked_cancelled)
         for job_id in reversed(mine):
             self.held[holder].remove(job_id)
             if self.vanishes(job_id):
@@ -169,7 +169,7 @@ class Moves(Model):
         """A child does not know the task of some jobs."""
         ids = self.chosen(data, self.holder_of())
         mine = [i for i in ids if i in self.held[holder]]
-        assert set_aside.park(self.client, QUEUE, holder, NEED, ids) == len(set(mine) - self.forbidden)
+        assert set_aside.put(self.client, QUEUE, holder, NEED, ids) == len(set(mine) - self.marked_cancelled)
         for job_id in mine:
             self.held[holder].remove(job_id)
             if not self.vanishes(job_id):
@@ -185,7 +185,7 @@ class Moves(Model):
             assert (found, left) == ([], 0)
             return
         assert [d.id for d in found] == wanted and left == len(self.aside) - len(wanted)
-        assert set_aside.needs(self.client, [QUEUE]) == ({QUEUE: [NEED]} if left else {})
+        assert set_aside.requirements(self.client, [QUEUE]) == ({QUEUE: [NEED]} if left else {})
         for job_id in wanted:
             self.aside.remove(job_id)
             self.held[holder].append(job_id)
@@ -211,21 +211,21 @@ class Moves(Model):
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
-    def forbid(self, data: st.DataObject) -> None:
+    def mark_cancelled(self, data: st.DataObject) -> None:
         """What waits is gone for good; what a child holds goes nowhere when it lets go of it."""
         ids = self.of_all(data)
         by = self.holder_of()
-        found = queues.forbid(self.client, QUEUE, ids)
+        found = queues.mark_cancelled(self.client, QUEUE, ids)
         assert {i: held.holder for i, held in found.items()} == {i: by[i] for i in ids if i in by}
-        assert queues.forbidden(self.client, QUEUE, ids) == ids
-        self.forbidden |= set(ids) & set(by)
+        assert queues.marked_cancelled(self.client, QUEUE, ids) == ids
+        self.marked_cancelled |= set(ids) & set(by)
         self.are_gone(set(ids) - set(by))
 
     def vanishes(self, job_id: str) -> bool:
         """Whether a job that its child lets go of was forbidden."""
-        if job_id not in self.forbidden:
+        if job_id not in self.marked_cancelled:
             return False
-        self.forbidden.discard(job_id)
+        self.marked_cancelled.discard(job_id)
         self.cancelled.add(job_id)
         self.gone.add(job_id)
         return True

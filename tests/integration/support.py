@@ -15,7 +15,7 @@ from queue_app.domain.delivery import Delivery
 from queue_app.domain.outcome import Outcome
 from queue_app.domain.states import AttemptState, DeadReason
 from queue_app.lifecycle import settle, tokens
-from queue_app.maintenance.duty import Mandate
+from queue_app.maintenance.duty import LeaderTerm
 from queue_app.models import Job
 from tests import tasks
 
@@ -53,11 +53,11 @@ def stores_heard(when_lost: Callable[[], object] = lambda: None) -> Iterator[lis
         signals.store_returned.disconnect(returned)
 
 
-def mandate_of(client: redis.Redis, leader_id: str = "a", seconds: float = 60) -> Mandate:
+def term_of(client: redis.Redis, leader_id: str = "a", seconds: float = 60) -> LeaderTerm:
     """The mandate of a leadership that begins now; of whoever led before it must be over."""
     token = tokens.next_token()
     assert workers.lead(client, leader_id, seconds, token)
-    return Mandate(client, leader_id, token)
+    return LeaderTerm(client, leader_id, token)
 
 
 class Child:
@@ -75,7 +75,7 @@ class Child:
         if listed:
             workers.beat(self.client, worker_id, ["default"])
         else:
-            workers.enlist(self.client, workers.owner(self.holder))
+            workers.register(self.client, workers.owner(self.holder))
 
     def claim(self, count: int = 1, queue: str = "default") -> list[Delivery]:
         return queues.claim(self.client, queue, self.holder, count)[0]

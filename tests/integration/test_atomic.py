@@ -487,11 +487,11 @@ def test_a_connection_that_broke_while_idle_is_replaced_before_the_task_runs(
     from queue_app.dispatch import workers
     from queue_app.worker.child.runner import Runner
     from queue_app.worker.config import QueueChoice, WorkerConfig
-    from queue_app.worker.shared_state import Board
+    from queue_app.worker.shared_state import SharedState
 
     child = Child()
     config = WorkerConfig(worker_id=job_ids.new_text(), queues=QueueChoice.parse("default"))
-    runner = Runner(config, Board(1, 1), 0, workers.holder(child.worker_id, 1))
+    runner = Runner(config, SharedState(1, 1), 0, workers.holder(child.worker_id, 1))
     (delivery,) = child.claim(1)
     runner.run_one(0, delivery)
     runner.recorder.flush()

@@ -14,11 +14,11 @@ from queue_app.domain.outcome import Outcome, lost
 from queue_app.lifecycle import database, settle
 from queue_app.lifecycle.recovery import recover
 from queue_app.models import Attempt, Job
-from queue_app.worker.child.claims import Hands
+from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.recorder import Recorder
 from queue_app.worker.child.runner import Runner
 from queue_app.worker.config import QueueChoice, WorkerConfig
-from queue_app.worker.shared_state import Board
+from queue_app.worker.shared_state import SharedState
 from tests import atomic_tasks
 from tests.integration.support import OTHER_WORKER, WORKER, Child, jobs, states, succeeded
 from tests.models import Effect
@@ -49,7 +49,7 @@ def said() -> Iterator[list[tuple[str, bool]]]:
 
 def runner_of(child: Child, *, stopping: bool = False) -> Runner:
     config = WorkerConfig(worker_id=child.worker_id, queues=QueueChoice.parse("default"))
-    return Runner(config, Board(1, 1), 0, child.holder, lambda: stopping)
+    return Runner(config, SharedState(1, 1), 0, child.holder, lambda: stopping)
 
 
 def run_watched() -> None:
@@ -71,11 +71,11 @@ def test_what_is_settled_already_is_acknowledged_when_redis_is_back(
 ) -> None:
     ids = jobs(3)
     child = Child()
-    hands = Hands(child.holder)
-    recorder = Recorder(WORKER, child.holder, hands=hands)
+    claims = ClaimSet(child.holder)
+    recorder = Recorder(WORKER, child.holder, claims=claims)
     recorder.start()
     deliveries = child.claim(3)
-    hands.take(deliveries)
+    claims.add(deliveries)
     redis_process.pause()
     settle.record([succeeded(deliveries[0])], WORKER)
     recorder.put_settled(succeeded(deliveries[0]), counted=True)
@@ -111,13 +111,13 @@ def test_a_job_whose_child_is_told_to_stop_meanwhile_goes_back(monkeypatch: pyte
     child = Child()
     runner = runner_of(child, stopping=True)
     deliveries = child.claim(3)
-    runner.backlog.extend(deliveries)
+    runner.prefetch.extend(deliveries)
 
     def away() -> str:
         raise OperationalError("connection refused")
 
     monkeypatch.setattr(connection, "savepoint", away)
-    taken = runner.backlog.take()
+    taken = runner.prefetch.take()
     assert taken is not None
     runner.run_one(0, taken)
     monkeypatch.undo()

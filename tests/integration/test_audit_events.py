@@ -14,12 +14,12 @@ from django.test import override_settings
 from queue_app import clock
 from queue_app.dispatch import connection
 from queue_app.domain import ids
-from queue_app.exceptions import AppendOnly, Deposed
+from queue_app.exceptions import AppendOnly, LeadershipLost
 from queue_app.lifecycle import prune
 from queue_app.maintenance.prune import Pruning
 from queue_app.models import AuditEvent
 from tests.factories import AuditEventFactory
-from tests.integration.support import mandate_of
+from tests.integration.support import term_of
 
 pytestmark = pytest.mark.django_db
 
@@ -93,7 +93,7 @@ def kept() -> set[Any]:
 def test_the_duty_prune_deletes_events_whose_retention_is_over(settings: Any) -> None:
     settings.QUEUE_APP = {**settings.QUEUE_APP, "AUDIT_RETENTION": 30 * 86_400.0}
     old, young = aged(31), aged(29)
-    assert Pruning().run(mandate_of(connection.client())) == 1
+    assert Pruning().run(term_of(connection.client())) == 1
     assert kept() == {young.pk} and old.pk not in kept()
 
 
@@ -121,8 +121,8 @@ def test_a_deposed_leader_deletes_none() -> None:
     aged(5_000)
 
     def deposed() -> None:
-        raise Deposed
+        raise LeadershipLost
 
-    with pytest.raises(Deposed):
+    with pytest.raises(LeadershipLost):
         prune.audit_events(check=deposed)
     assert len(kept()) == 1

@@ -23,14 +23,14 @@ from queue_app.domain.outcome import Outcome
 from queue_app.domain.states import AttemptState, DeadReason
 from queue_app.lifecycle import cancel, operate, release, settle
 from queue_app.lifecycle.recovery import rebuild, recover
-from queue_app.lifecycle.recovery.orphans import redeliver as redeliver_orphans
+from queue_app.lifecycle.recovery.orphans import recover_orphaned as redeliver_orphans
 from queue_app.maintenance.cancel import Pursuit
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.models.sql.rows import Start
-from queue_app.worker.keeper.interrupt_listener import Cancels
-from queue_app.worker.shared_state import Board
+from queue_app.worker.keeper.interrupt_listener import InterruptListener
+from queue_app.worker.shared_state import SharedState
 from tests import tasks
-from tests.integration.support import OTHER_WORKER, WORKER, Child, drain, failed, jobs, mandate_of, states
+from tests.integration.support import OTHER_WORKER, WORKER, Child, drain, failed, jobs, states, term_of
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
@@ -42,7 +42,7 @@ ID = "0199a5c0-0000-7000-8000-000000000001"
 
 def dropped(child: Child, deliveries: list[Delivery]) -> set[str]:
     """A child ends those of its unstarted deliveries whose jobs were cancelled: their ids."""
-    marked = cancel.forbidden(child.client, deliveries)
+    marked = cancel.marked_cancelled(child.client, deliveries)
     ended = cancel.end_unstarted({d.id: d.number for d in marked})
     cancel.let_go(child.client, child.holder, [d for d in marked if d.id in ended])
     return ended
@@ -60,7 +60,7 @@ def requested(count: int = 1) -> tuple[Child, list[Delivery]]:
 def pursued(child: Child) -> int:
     """The duty is done once."""
     client = child.client
-    return Pursuit().run(mandate_of(client, WORKER))
+    return Pursuit().run(term_of(client, WORKER))
 
 
 def timed_out(d: Delivery) -> Outcome:
@@ -141,7 +141,7 @@ def test_a_retry_that_was_recorded_before_and_queued_after_the_request_does_not_
     assert operate.cancel([job_id]).requested == [job_id]
     settle.acknowledge(child.client, child.holder, [outcome], accepted)
     assert drain() == []
-    assert cancel.pursue() == 1
+    assert cancel.retry_requests() == 1
     assert states([job_id]) == ["cancelled"] and Attempt.objects.count() == 1
 
 
@@ -241,7 +241,7 @@ def test_a_request_that_could_not_be_sent_is_repeated(monkeypatch: pytest.Monkey
         raise redis.ConnectionError("injected")
 
     with monkeypatch.context() as patched:
-        patched.setattr(queues, "forbid", broken)
+        patched.setattr(queues, "mark_cancelled", broken)
         assert operate.cancel([job_id]).requested == [job_id]
     assert not child.client.exists(keys.control(WORKER))
     assert pursued(child) == 0
@@ -254,7 +254,7 @@ def test_those_that_their_workers_hold_do_not_starve_the_others() -> None:
     child.claim(4)
     assert operate.cancel(ids).requested == ids
     queues.settle(child.client, "default", child.holder, ids[3:])  # its child let go of it unstarted
-    assert cancel.pursue(limit=2) == 1
+    assert cancel.retry_requests(limit=2) == 1
     assert states(ids) == ["queued"] * 3 + ["cancelled"]
 
 
@@ -291,7 +291,7 @@ def test_a_running_job_that_nobody_holds_is_left_to_those_who_look_for_orphans()
     began = {"started_at": clock.now(), "last_attempted_at": clock.from_seconds(1e9)}
     Job.objects.update(state="running", worker_id=WORKER, **began)
     queues.settle(child.client, "default", child.holder, [delivery.id])
-    assert cancel.pursue() == 0
+    assert cancel.retry_requests() == 0
     assert redeliver_orphans(child.client) == 1
     assert states([delivery.id]) == ["cancelled"] and drain() == []
 
@@ -332,39 +332,39 @@ def test_jobs_may_be_chosen_by_a_queryset() -> None:
 @pytest.fixture
 def slot() -> Any:
     """A board with two children of two slots; the second runs a job in its second slot. Signals are counted."""
-    board = Board(2, 2)
+    shared = SharedState(2, 2)
     heard: list[float] = []
     before = signal.signal(signal.SIGUSR1, lambda *_: heard.append(time.monotonic()))
-    yield board, heard
+    yield shared, heard
     signal.signal(signal.SIGUSR1, before)
 
 
 def test_the_keeper_marks_the_slot_and_wakes_its_child_once(slot: Any) -> None:
-    board, heard = slot
+    shared, heard = slot
     child, (delivery,) = requested()
-    board.start(1, 1, delivery.id, 1, 1.7e9, 0.0)
-    cancels = Cancels(WORKER, board, lambda: {0: 1, 1: os.getpid()})
+    shared.start(1, 1, delivery.id, 1, 1.7e9, 0.0)
+    cancels = InterruptListener(WORKER, shared, lambda: {0: 1, 1: os.getpid()})
     cancels.ask(workers.to_interrupt(child.client, WORKER, 1))
     wait_until(lambda: heard, 10)
-    assert list(board.requests) == [1, 1]
-    assert board.is_cancelled(1, 1, delivery.id) and not board.is_cancelled(0, 1, delivery.id)
-    (running,) = board.running(1)
+    assert list(shared.recheck_counter) == [1, 1]
+    assert shared.is_cancelled(1, 1, delivery.id) and not shared.is_cancelled(0, 1, delivery.id)
+    (running,) = shared.running(1)
     assert 5 < running.cancel - time.monotonic() <= 10
     cancels.ask([delivery.id])  # the duty repeats it
     cancels.ask([])
-    assert len(heard) == 1 and board.running(1) == [running]
+    assert len(heard) == 1 and shared.running(1) == [running]
 
 
 def test_the_keeper_looks_again_for_who_is_on_its_way_into_a_slot(slot: Any) -> None:
-    board, heard = slot
+    shared, heard = slot
     child, (delivery,) = requested()
-    cancels = Cancels(WORKER, board, lambda: {1: os.getpid()})
+    cancels = InterruptListener(WORKER, shared, lambda: {1: os.getpid()})
     stop = threading.Event()
     thread = threading.Thread(target=cancels.run, args=(stop,), daemon=True)
     thread.start()
-    wait_until(lambda: board.requests[1] == 1, 10)
+    wait_until(lambda: shared.recheck_counter[1] == 1, 10)
     assert not heard
-    board.start(1, 0, delivery.id, 1, 1.7e9, 0.0)
+    shared.start(1, 0, delivery.id, 1, 1.7e9, 0.0)
     wait_until(lambda: heard, 10)
     stop.set()
     workers.interrupt(child.client, WORKER, [delivery.id])  # so that it need not wait to the end
@@ -375,15 +375,15 @@ def test_the_keeper_looks_again_for_who_is_on_its_way_into_a_slot(slot: Any) -> 
 def test_a_keeper_without_redis_hears_again_when_it_is_back(
     slot: Any, redis_process: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    board, heard = slot
+    shared, heard = slot
     stop = threading.Event()
     thread = threading.Thread(
-        target=Cancels(WORKER, board, lambda: {0: os.getpid()}).run, args=(stop,), daemon=True
+        target=InterruptListener(WORKER, shared, lambda: {0: os.getpid()}).run, args=(stop,), daemon=True
     )
     thread.start()
     redis_process.kill()
     redis_process.start()
-    board.start(0, 0, ID, 1, 1.7e9, 0.0)
+    shared.start(0, 0, ID, 1, 1.7e9, 0.0)
     with caplog.at_level(logging.ERROR):
         workers.interrupt(connection.client(), WORKER, [ID])
         wait_until(lambda: heard, 20)
@@ -394,11 +394,11 @@ def test_a_keeper_without_redis_hears_again_when_it_is_back(
 
 
 def test_a_child_that_died_meanwhile_is_no_error(slot: Any) -> None:
-    board, _ = slot
-    board.start(0, 0, ID, 1, 1.7e9, 0.0)
+    shared, _ = slot
+    shared.start(0, 0, ID, 1, 1.7e9, 0.0)
     pid = os.fork()
     if not pid:
         os._exit(0)
     os.waitpid(pid, 0)
-    Cancels(WORKER, board, lambda: {0: pid}).ask([ID])
-    assert board.is_cancelled(0, 0, ID)
+    InterruptListener(WORKER, shared, lambda: {0: pid}).ask([ID])
+    assert shared.is_cancelled(0, 0, ID)

@@ -12,10 +12,10 @@ from django.db import OperationalError, connection, transaction
 
 from queue_app.dispatch import keys
 from queue_app.lifecycle import settle
-from queue_app.lifecycle.recovery.orphans import redeliver as redeliver_orphans
+from queue_app.lifecycle.recovery.orphans import recover_orphaned as redeliver_orphans
 from queue_app.models import Attempt, Job
 from queue_app.worker.child import backoff, outcome_writer
-from queue_app.worker.child.claims import Hands
+from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.recorder import Recorder
 from tests import tasks
 from tests.integration.support import WORKER, Child, drain, jobs, states, succeeded
@@ -36,7 +36,7 @@ def group(child: Child, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[
     """Two jobs, and a recorder that has their outcomes and has not begun."""
     monkeypatch.setattr(backoff, "FIRST_PAUSE", 0.01)
     ids = jobs(2)
-    recorder = Recorder(WORKER, child.holder, hands=Hands(child.holder))
+    recorder = Recorder(WORKER, child.holder, claims=ClaimSet(child.holder))
     for delivery in child.claim(2):
         outcome = succeeded(delivery)
         outcome.result = f'"{"x" * 20_000}"'
@@ -229,9 +229,9 @@ def test_outcomes_wait_for_room_on_the_disk(postgresql_process: PostgresqlServer
     ids = jobs(2)
     child = Child()
     deliveries = child.claim(2)
-    hands = Hands(child.holder)
-    hands.take(deliveries)
-    recorder = Recorder(WORKER, child.holder, hands=hands)
+    claims = ClaimSet(child.holder)
+    claims.add(deliveries)
+    recorder = Recorder(WORKER, child.holder, claims=claims)
     with full_disk():
         recorder.start()
         for delivery in deliveries:

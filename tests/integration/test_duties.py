@@ -13,16 +13,16 @@ from django.db import DatabaseError
 
 from queue_app import conf
 from queue_app.dispatch import connection, epochs, keys, queues, workers
-from queue_app.exceptions import Deposed
+from queue_app.exceptions import LeadershipLost
 from queue_app.lifecycle import push, release, tokens
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance import duty as duty_module
 from queue_app.maintenance import history
-from queue_app.maintenance.duty import Duty, Mandate, term
+from queue_app.maintenance.duty import Duty, LeaderTerm, term_seconds
 from queue_app.maintenance.leader import DUTIES, LOOK, Leader
 from queue_app.maintenance.rebuild import Rebuild
 from queue_app.models import Job
-from tests.integration.support import Child, calls, drain, jobs, mandate_of
+from tests.integration.support import Child, calls, drain, jobs, term_of
 from tests.support.epochs import begin_epoch
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
@@ -39,7 +39,7 @@ def depose(by: str = "b") -> int:
     """Let the leadership lapse, and somebody else take it. Returns its token."""
     client = connection.client()
     client.delete(keys.leader())
-    return mandate_of(client, by).token
+    return term_of(client, by).token
 
 
 # one leader at a time
@@ -48,7 +48,7 @@ def depose(by: str = "b") -> int:
 def test_one_leads_until_it_resigns_and_every_leadership_has_a_token_of_its_own() -> None:
     client = connection.client()
     assert workers.leader(client) is None
-    first = mandate_of(client, "a").token
+    first = term_of(client, "a").token
     tried = tokens.next_token()
     assert tried > first > 0 and not workers.lead(client, "b", 60, tried)
     assert workers.renew(client, "a", 60, first)[0]
@@ -59,21 +59,21 @@ def test_one_leads_until_it_resigns_and_every_leadership_has_a_token_of_its_own(
     assert workers.leader(client) == ("a", first)
     workers.resign(client, "a", first)
     assert workers.leader(client) is None
-    assert mandate_of(client, "b").token > tried
+    assert term_of(client, "b").token > tried
 
 
 def test_a_leadership_that_lapsed_is_over_even_if_nobody_took_it() -> None:
     client = connection.client()
-    token = mandate_of(client, "a", 0.001).token
+    token = term_of(client, "a", 0.001).token
     wait_until(lambda: not client.exists(keys.leader()), 60, "the end of a leadership of a millisecond")
     assert not workers.renew(client, "a", 60, token)[0]
     assert workers.leader(client) is None
-    assert mandate_of(client, "a").token > token
+    assert term_of(client, "a").token > token
 
 
 def test_a_leadership_prolonged_lasts_longer() -> None:
     client = connection.client()
-    token = mandate_of(client, "a", 5).token
+    token = term_of(client, "a", 5).token
     assert workers.renew(client, "a", 500, token)[0]
     assert client.pttl(keys.leader()) > 400_000
 
@@ -81,8 +81,8 @@ def test_a_leadership_prolonged_lasts_longer() -> None:
 def test_a_successor_under_the_same_name_deposes_its_predecessor() -> None:
     """A keeper that died is replaced within the same worker; should it still be there, it must stop."""
     client = connection.client()
-    old = mandate_of(client, "a").token
-    new = mandate_of(client, "a").token
+    old = term_of(client, "a").token
+    new = term_of(client, "a").token
     assert new > old
     assert not workers.renew(client, "a", 60, old)[0]
     assert workers.leader(client) == ("a", new)
@@ -101,7 +101,7 @@ def test_a_deposed_leader_stops_in_the_middle(
     clean_redis.flushall()
     begin_epoch(to=epochs.FILLING)
     client = connection.client()
-    mandate = mandate_of(client, "a")
+    term = term_of(client, "a")
     restore, others = queues.restore, []
 
     def and_freeze(*args: Any) -> int:
@@ -110,10 +110,10 @@ def test_a_deposed_leader_stops_in_the_middle(
         return count
 
     monkeypatch.setattr(queues, "restore", and_freeze)
-    with pytest.raises(Deposed):
-        Rebuild().run(mandate)
+    with pytest.raises(LeadershipLost):
+        Rebuild().run(term)
     assert drain() == ids[:10]
-    assert len(others) == 1 and others[0] > mandate.token
+    assert len(others) == 1 and others[0] > term.token
     assert epochs.read(client)["main"].phase == epochs.FILLING, "the rebuild is not said to be done"
 
 
@@ -127,21 +127,21 @@ def test_no_duty_writes_under_a_lapsed_mandate(
     promote.loading.forget()
     look: Callable[[], object] = WORK[duty.name](monkeypatch)
     client = connection.client()
-    mandate = mandate_of(client, "a")
+    term = term_of(client, "a")
     before = look()
     depose()
-    with pytest.raises(Deposed):
-        duty.run(mandate)
+    with pytest.raises(LeadershipLost):
+        duty.run(term)
     assert look() == before, "it did nothing"
     client.delete(keys.leader())
-    assert duty.run(mandate_of(client, "a")) > 0
+    assert duty.run(term_of(client, "a")) > 0
     assert look() != before, "there was something to do"
 
 
 def test_a_deposed_leader_writes_nothing_about_its_duties() -> None:
-    def run(mandate: Mandate) -> int:
+    def run(term: LeaderTerm) -> int:
         others.append(depose())
-        mandate.check()
+        term.check()
         return 1
 
     others: list[int] = []
@@ -157,10 +157,10 @@ def test_a_deposed_leader_writes_nothing_about_its_duties() -> None:
 def test_who_is_told_to_stop_stops_in_the_middle_and_resigns() -> None:
     stop, ran = threading.Event(), []
 
-    def run(mandate: Mandate) -> int:
-        ran.append(mandate.token)
+    def run(term: LeaderTerm) -> int:
+        ran.append(term.token)
         stop.set()
-        mandate.check()
+        term.check()
         raise AssertionError("not reached")
 
     said: list[int] = []
@@ -175,10 +175,10 @@ def test_a_long_duty_keeps_the_leadership_by_its_checks(settings: Any) -> None:
     settings.QUEUE_APP = settings.QUEUE_APP | {"LEASE": 1.0}
     client = connection.client()
 
-    def run(mandate: Mandate) -> int:
+    def run(term: LeaderTerm) -> int:
         for _ in range(3):
             client.pexpire(keys.leader(), 50)  # its time is nearly up
-            mandate.check()
+            term.check()
             assert client.pttl(keys.leader()) > 100
         return 3
 
@@ -191,14 +191,14 @@ def test_a_duty_that_only_looks_keeps_the_leadership_too(settings: Any) -> None:
     settings.QUEUE_APP = settings.QUEUE_APP | {"LEASE": 1.0}
     client = connection.client()
 
-    def run(mandate: Mandate) -> int:
+    def run(term: LeaderTerm) -> int:
         looks, began = 0, time.monotonic()
         while time.monotonic() - began < 1.4:
-            mandate.keep()
+            term.keep()
             looks += len(queues.known(client)) + 1
         return looks
 
-    queues.note(client, ["default"])
+    queues.remember(client, ["default"])
     one = leader("a", Duty("looks", 60, run, "only looks"))
     one.step()
     assert workers.leader(client) == ("a", 1)
@@ -212,31 +212,31 @@ def test_to_keep_it_costs_a_round_trip_only_now_and_then(
 ) -> None:
     client, now = connection.client(), [1_000.0]
     monkeypatch.setattr(duty_module.time, "monotonic", lambda: now[0])
-    mandate = mandate_of(client, "a")
-    mandate.renewed = now[0]
+    term = term_of(client, "a")
+    term.renewed = now[0]
     clean_redis.config_resetstat()
     for _ in range(10):
-        mandate.keep()
+        term.keep()
     assert calls(clean_redis, "evalsha") == 0
-    now[0] += term() / 3
+    now[0] += term_seconds() / 3
     for _ in range(10):
-        mandate.keep()
+        term.keep()
     assert calls(clean_redis, "evalsha") == 1
     depose()
-    mandate.keep()
-    now[0] += term() / 3
-    with pytest.raises(Deposed):
-        mandate.keep()
-    mandate.stop.set()
-    with pytest.raises(Deposed):
-        mandate.keep()
+    term.keep()
+    now[0] += term_seconds() / 3
+    with pytest.raises(LeadershipLost):
+        term.keep()
+    term.stop.set()
+    with pytest.raises(LeadershipLost):
+        term.keep()
 
 
 def test_what_is_urgent_is_looked_at_between_all_others() -> None:
     ran: list[str] = []
 
-    def noting(name: str) -> Callable[[Mandate], int]:
-        return lambda mandate: len(ran.append(name) or ran)  # type: ignore[func-returns-value]
+    def noting(name: str) -> Callable[[LeaderTerm], int]:
+        return lambda term: len(ran.append(name) or ran)  # type: ignore[func-returns-value]
 
     duties = (Duty("one", 60, noting("one"), ""), Duty("two", 60, noting("two"), ""))
     leader("a", *duties, Duty("reap", 0.0, noting("reap"), "", urgent=True)).step()
@@ -249,10 +249,10 @@ def test_every_run_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duty_module.time, "monotonic", lambda: now[0])
     seen: list[tuple[bool, bool]] = []
 
-    def run(mandate: Mandate) -> int:
-        before = mandate.over
+    def run(term: LeaderTerm) -> int:
+        before = term.over
         now[0] += duty_module.SECONDS
-        seen.append((before, mandate.over))
+        seen.append((before, term.over))
         return 0
 
     leader("a", Duty("one", 60, run, ""), Duty("two", 60, run, "")).step()
@@ -263,10 +263,10 @@ def test_the_rest_is_done_without_a_pause() -> None:
     """What one run has no time for must not wait for the leader's next look."""
     done, stop = threading.Event(), threading.Event()
 
-    def run(mandate: Mandate) -> int:
+    def run(term: LeaderTerm) -> int:
         ran.append(time.monotonic())
-        mandate.unfinished = len(ran) < 8
-        if not mandate.unfinished:
+        term.unfinished = len(ran) < 8
+        if not term.unfinished:
             done.set()
         return 1
 
@@ -310,12 +310,12 @@ def test_a_failing_duty_is_visible_said_once_and_in_nobodys_way(caplog: pytest.L
         ZeroDivisionError("one by none"),
     ]
 
-    def bad(mandate: Mandate) -> int:
+    def bad(term: LeaderTerm) -> int:
         if errors:
             raise errors.pop(0)
         return 7
 
-    one = leader("a", Duty("bad", 0, bad, "fails thrice"), Duty("good", 0, lambda mandate: 2, "is fine"))
+    one = leader("a", Duty("bad", 0, bad, "fails thrice"), Duty("good", 0, lambda term: 2, "is fine"))
     client = connection.client()
     for round_, text in enumerate(("no such column", "no such column", "one by none"), 1):
         one.step()
@@ -331,8 +331,8 @@ def test_a_failing_duty_is_visible_said_once_and_in_nobodys_way(caplog: pytest.L
 
 
 def test_a_duty_that_left_work_behind_is_due_again_at_once() -> None:
-    def run(mandate: Mandate) -> int:
-        mandate.unfinished = len(ran) < 2
+    def run(term: LeaderTerm) -> int:
+        term.unfinished = len(ran) < 2
         ran.append(1)
         return 1
 
@@ -346,7 +346,7 @@ def test_a_duty_that_left_work_behind_is_due_again_at_once() -> None:
 def test_a_duty_is_late_when_it_was_not_done_well_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     from queue_app import clock
 
-    duty = Duty("some", 10, lambda mandate: 0, "does something")
+    duty = Duty("some", 10, lambda term: 0, "does something")
     assert history.History().late(duty), "never done"
     leader("a", duty).step()
     known = history.read(connection.client())["some"]
@@ -358,11 +358,11 @@ def test_a_duty_is_late_when_it_was_not_done_well_for_long(monkeypatch: pytest.M
 
 
 def test_an_outage_of_redis_is_kept_with_the_duty_that_met_it(redis_process: RedisServer) -> None:
-    def meet(mandate: Mandate) -> int:
+    def meet(term: LeaderTerm) -> int:
         if not met:
             met.append(1)
             redis_process.kill()
-            mandate.check()
+            term.check()
         return 1
 
     met: list[int] = []
@@ -401,8 +401,8 @@ def test_a_loss_of_the_data_takes_the_leadership_along(
     rebuild.at_once(client)
     monkeypatch.setattr(push, "push_quietly", lambda by_queue, made: set())
     ids = jobs(35)
-    mandate = mandate_of(client, "a")
-    assert not mandate.lost
+    term = term_of(client, "a")
+    assert not term.lost
     restore = queues.restore
 
     def and_flush(*args: Any) -> int:
@@ -412,9 +412,9 @@ def test_a_loss_of_the_data_takes_the_leadership_along(
 
     monkeypatch.setattr(queues, "restore", and_flush)
     with pytest.raises(connection.DataLost):
-        release.restore(client, [(i, "default") for i in ids], mandate.check)
-    with pytest.raises(Deposed):
-        mandate.check()
+        release.restore(client, [(i, "default") for i in ids], term.check)
+    with pytest.raises(LeadershipLost):
+        term.check()
     with pytest.raises(connection.DataLost):
         drain()
-    assert mandate_of(client, "a").lost
+    assert term_of(client, "a").lost

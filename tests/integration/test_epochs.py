@@ -17,7 +17,7 @@ from queue_app.maintenance.rebuild import Rebuild
 from queue_app.models import Worker
 from tests import tasks
 from tests.factories import WorkerFactory
-from tests.integration.support import Child, drain, jobs, mandate_of, states
+from tests.integration.support import Child, drain, jobs, states, term_of
 from tests.integration.test_keeper_epoch import keeper_of
 from tests.support.epochs import begin_epoch
 from tests.support.marks import committed
@@ -213,29 +213,29 @@ def test_a_server_that_hides_its_life_is_served_without_endless_rebuilds(
     without_info: redis.Redis, clean_redis: redis.Redis
 ) -> None:
     clean_redis.flushall()
-    one, mandate = Rebuild(), mandate_of(without_info)
+    one, term = Rebuild(), term_of(without_info)
     for _ in range(5):
-        one.run(mandate)
+        one.run(term)
     epoch = epochs.read(without_info)["main"]
     assert (epoch.life, epoch.phase) == (epochs.UNNAMED, epochs.WHOLE)
     ids = jobs(2)
     assert drain() == ids
-    one.run(mandate)
-    mandate.check()
-    assert mandate.epochs["main"].name == epoch.name
+    one.run(term)
+    term.check()
+    assert term.epochs["main"].name == epoch.name
 
 
 def test_connections_that_lead_to_several_servers_end_in_an_epoch_without_a_life(
     client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, mandate = Rebuild(), mandate_of(client)
-    mandate.check()
+    one, term = Rebuild(), term_of(client)
+    term.check()
     true = epochs.life_of_server(client)
     one._ended[true] = time.monotonic()  # as if an epoch of this life had ended before
     client.delete(keys.epoch("main"))
-    mandate.check()
+    term.check()
     for _ in range(4):
-        one.run(mandate)
+        one.run(term)
     assert epochs.read(client)["main"].life == epochs.UNNAMED
     assert true != epochs.UNNAMED
 
@@ -266,17 +266,17 @@ def test_each_shard_has_its_own_epoch(clean_redis: redis.Redis) -> None:
 
 def test_keys_of_an_older_layout_are_removed_and_those_of_others_stay(client: redis.Redis) -> None:
     client.mset({"{jq:mail}:body": "", "{jq:default}:ready:0:-": "", "{other:mail}:body": "", "mine": ""})
-    one, mandate = Rebuild(), mandate_of(client)
-    one.run(mandate)
+    one, term = Rebuild(), term_of(client)
+    one.run(term)
     assert client.exists("{jq:mail}:body", "{jq:default}:ready:0:-") == 0
     assert client.delete("{other:mail}:body", "mine") == 2
     assert client.get(keys.layout()) == "2"
 
 
 def test_tokens_never_fall(client: redis.Redis) -> None:
-    first = mandate_of(client).token
+    first = term_of(client).token
     client.flushall()
     begin_epoch(client)
-    second = mandate_of(client).token
+    second = term_of(client).token
     assert second > first
     assert tokens.next_token() > second

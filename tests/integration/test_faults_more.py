@@ -96,7 +96,7 @@ class Wavering(World):
 
     def duties(self) -> None:
         super().duties()
-        cancel.pursue()
+        cancel.retry_requests()
 
     def come_right(self) -> None:
         # A cancellation that was cut off keeps its job from starting for a while, which is over here.
@@ -137,8 +137,8 @@ def cancelled(world: Wavering) -> None:
         claimed = child._claim(3).deliveries
     world.cancel(waiting)
     world.cancel(held, back)
-    child.board.request(0)  # as its keeper does
-    child._runner.backlog.extend([claimed[2]])
+    child.shared.request(0)  # as its keeper does
+    child._runner.prefetch.extend([claimed[2]])
     try:
         world.do(child._runner.give_back)
         if not world.died:
@@ -192,18 +192,18 @@ def announced(world: World) -> None:
     holder = workers.holder(child.worker_id, child.serial)
     with world.stores.asleep():
         first, second = child._claim(2).deliveries
-        child.board.start(0, 0, first.id, first.number, clock.seconds(), 0.0)
+        child.shared.start(0, 0, first.id, first.number, clock.seconds(), 0.0)
         world.client.flushall()
 
     def announce() -> None:
-        child.board.mistrust(0)
+        child.shared.flag_data_loss(0)
         recover.announce_running(connection.client(), holder, [(first.id, first.number, clock.seconds())])
         epoch = epochs.read(connection.client())["main"]
         epochs.announce(connection.client(), "main", epoch.name, child.worker_id)
 
     world.again(world.begin_rebuild)
     world.again(announce)
-    child.board.mistrust(0)
+    child.shared.flag_data_loss(0)
     world.again(world.duties)
     try:
         _Slots(child._runner, child._told).run([first, second])
@@ -231,9 +231,9 @@ def test_what_the_record_says_is_cancelled_does_not_begin(wavering: Wavering, ca
     wavering.have(3)
     child = wavering.child
     first, *others = child._claim(3).deliveries
-    child._runner.backlog.extend(others)
+    child._runner.prefetch.extend(others)
     wavering.cancel(first.id)
-    child.board.request(0)
+    child.shared.request(0)
     order = ["redis ZMSCORE", "sql BEGIN", "sql SELECT", "sql UPDATE", "sql COMMIT", "redis settle"]
     if os.environ.get("TEST_DATABASE") == "postgresql":
         order.remove("sql BEGIN")
@@ -260,12 +260,12 @@ def test_a_child_that_stops_while_the_record_is_away_begins_nothing_cancelled(
     child = wavering.child
     (first,) = child._claim(1).deliveries
     wavering.cancel(first.id)
-    child.board.request(0)
+    child.shared.request(0)
     child._stopping = True
     with monkeypatch.context() as patch:
         patch.setattr(cancel, "end_unstarted", away)
         child._runner.run_one(0, first)
-    assert not runs and child._runner.hands.doubtful
+    assert not runs and child._runner.claims.needs_reconcile
     wavering.bury(child)
     wavering.child = Finite(child.serial + 1, child.worker_id)
     wavering.check()

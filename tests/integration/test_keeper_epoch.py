@@ -13,8 +13,8 @@ from queue_app.domain import ids
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.keeper.keeper import Keeper
-from queue_app.worker.pipes import Line
-from queue_app.worker.shared_state import Board
+from queue_app.worker.pipes import Channel
+from queue_app.worker.shared_state import SharedState
 from tests.integration.support import OTHER_WORKER, Child, jobs
 from tests.support.marks import committed
 
@@ -26,14 +26,14 @@ def child() -> Child:
     return Child(7, ids.new_text())
 
 
-def keeper_of(child: Child, board: Board | None = None) -> Keeper:
+def keeper_of(child: Child, shared: SharedState | None = None) -> Keeper:
     """The keeper of a worker with one child."""
     config = WorkerConfig(worker_id=child.worker_id, queues=QueueChoice(("default",), None))
     made = Keeper(
         config,
-        board or Board(1, 1),
-        Line(os.open(os.devnull, os.O_RDONLY)),
-        Line(os.open(os.devnull, os.O_WRONLY)),
+        shared or SharedState(1, 1),
+        Channel(os.open(os.devnull, os.O_RDONLY)),
+        Channel(os.open(os.devnull, os.O_WRONLY)),
     )
     serial = int(child.holder.rpartition(".")[2])
     made._living[serial], made._places[serial] = os.getpid(), 0
@@ -45,14 +45,14 @@ def keeper(child: Child) -> Keeper:
     """That of a child which runs one job; it has looked at Redis."""
     made = keeper_of(child)
     made._announcer.look()
-    assert made._board.requests[0] == 0, "nothing was lost"
+    assert made._shared.recheck_counter[0] == 0, "nothing was lost"
     return made
 
 
 def run_one(keeper: Keeper, child: Child) -> str:
     (job_id,) = jobs(1)
     (delivery,) = child.claim(1)
-    keeper._board.start(0, 0, job_id, delivery.number, clock.seconds(), 0.0)
+    keeper._shared.start(0, 0, job_id, delivery.number, clock.seconds(), 0.0)
     return job_id
 
 
@@ -62,7 +62,7 @@ def test_a_loss_is_announced_until_it_is_made_good(
     job_id = run_one(keeper, child)
     clean_redis.flushall()
     keeper._announcer.look()
-    assert keeper._board.is_mistrusted(keeper._board.requests[0], 0)
+    assert keeper._shared.is_data_loss_flagged(keeper._shared.recheck_counter[0], 0)
     assert not child.held(), "what is stale was not dropped yet"
     rebuild.begin(child.client, "main", epochs.life_of_server(child.client))
     keeper._announcer.look()
@@ -78,7 +78,7 @@ def test_the_first_announcement_is_looked_at_by_the_child(child: Child) -> None:
     keeper = keeper_of(child)
     run_one(keeper, child)
     keeper._announcer.look()
-    assert keeper._board.is_mistrusted(keeper._board.requests[0], 0)
+    assert keeper._shared.is_data_loss_flagged(keeper._shared.recheck_counter[0], 0)
 
 
 def test_a_loss_that_was_made_good_in_a_moment_is_noticed(
@@ -91,9 +91,9 @@ def test_a_loss_that_was_made_good_in_a_moment_is_noticed(
     keeper._announcer.look()
     assert child.held() == {job_id}, "it runs: nobody else may begin it"
     assert Child(1, OTHER_WORKER).claim(1) == []
-    told = keeper._board.requests[0]
+    told = keeper._shared.recheck_counter[0]
     keeper._announcer.look()
-    assert keeper._board.requests[0] == told, "said once"
+    assert keeper._shared.recheck_counter[0] == told, "said once"
 
 
 def test_the_keeper_that_replaces_one_that_died_meanwhile_announces_what_runs(
@@ -101,17 +101,17 @@ def test_the_keeper_that_replaces_one_that_died_meanwhile_announces_what_runs(
 ) -> None:
     """It was not there when Redis lost its data, and neither when that was made good."""
     job_id = run_one(keeper, child)
-    successor = keeper_of(child, keeper._board)
+    successor = keeper_of(child, keeper._shared)
     successor._announcer.look()
-    assert keeper._board.requests[0] == 0, "nothing was lost"
+    assert keeper._shared.recheck_counter[0] == 0, "nothing was lost"
     clean_redis.flushall()
     rebuild.at_once(child.client)
     assert not child.held()
-    keeper_of(child, keeper._board)._announcer.look()
+    keeper_of(child, keeper._shared)._announcer.look()
     assert child.held() == {job_id}
-    assert keeper._board.is_mistrusted(keeper._board.requests[0], 0)
+    assert keeper._shared.is_data_loss_flagged(keeper._shared.recheck_counter[0], 0)
     name = epochs.read(child.client)["main"].name
-    assert keeper._board.has_seen_epochs(name)
+    assert keeper._shared.has_seen_epochs(name)
 
 
 def test_what_somebody_else_has_begun_meanwhile_stays_theirs(

@@ -70,7 +70,7 @@ def test_what_was_set_aside_is_taken_once_by_whoever_knows_it() -> None:
     (job_id,) = jobs(1)
     child = Child(1)
     child.claim(1)
-    set_aside.park(child.client, "default", child.holder, "|tests.tasks.noop", [job_id])
+    set_aside.put(child.client, "default", child.holder, "|tests.tasks.noop", [job_id])
     announce(child, job_id)
     assert child.held() == {job_id}
     knows = Child(2)

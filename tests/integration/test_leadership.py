@@ -10,12 +10,12 @@ import redis
 from django.db import DatabaseError, connections
 
 from queue_app.dispatch import connection, keys, workers
-from queue_app.exceptions import Deposed
+from queue_app.exceptions import LeadershipLost
 from queue_app.lifecycle import tokens
-from queue_app.maintenance.duty import Duty, Mandate
+from queue_app.maintenance.duty import Duty, LeaderTerm
 from queue_app.maintenance.leader import Leader
 from queue_app.models import Leadership
-from tests.integration.support import mandate_of
+from tests.integration.support import term_of
 from tests.support.marks import committed
 
 pytestmark = committed
@@ -25,7 +25,7 @@ def test_tokens_never_fall_though_redis_loses_all(clean_redis: redis.Redis) -> N
     client, last = connection.client(), 0
     for name in ("a", "b", "a"):
         for _ in range(2):
-            token = mandate_of(client, name).token
+            token = term_of(client, name).token
             assert token > last
             last = token
         clean_redis.flushall()
@@ -34,24 +34,24 @@ def test_tokens_never_fall_though_redis_loses_all(clean_redis: redis.Redis) -> N
 def test_a_leader_of_before_the_loss_is_over(clean_redis: redis.Redis) -> None:
     """Its counter would have begun again, and its token been given to another one."""
     client = connection.client()
-    old = mandate_of(client, "a")
+    old = term_of(client, "a")
     clean_redis.flushall()
-    new = mandate_of(client, "b")
-    with pytest.raises(Deposed):
+    new = term_of(client, "b")
+    with pytest.raises(LeadershipLost):
         old.check()
     assert workers.leader(client) == ("b", new.token)
     clean_redis.flushall()
-    with pytest.raises(Deposed):
+    with pytest.raises(LeadershipLost):
         old.check()
     assert workers.leader(client) is None
 
 
 def test_a_try_spends_its_token(clean_redis: redis.Redis) -> None:
     client = connection.client()
-    first = mandate_of(client, "a").token
+    first = term_of(client, "a").token
     assert not workers.lead(client, "b", 60, tokens.next_token())
     clean_redis.delete(keys.leader())
-    assert mandate_of(client, "b").token > first + 1
+    assert term_of(client, "b").token > first + 1
 
 
 def test_many_at_once_take_different_ones() -> None:
@@ -86,7 +86,7 @@ def test_without_the_record_nobody_leads(monkeypatch: pytest.MonkeyPatch) -> Non
     def away(name: str = "") -> int:
         raise DatabaseError("the server is away")
 
-    one = Leader("a", threading.Event(), duties=(Duty("one", 60, lambda mandate: 1, "does something"),))
+    one = Leader("a", threading.Event(), duties=(Duty("one", 60, lambda term: 1, "does something"),))
     with monkeypatch.context() as patch:
         patch.setattr(tokens, "next_token", away)
         with pytest.raises(DatabaseError):
@@ -99,11 +99,11 @@ def test_without_the_record_nobody_leads(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_who_sees_that_another_one_leads_takes_no_token() -> None:
     client = connection.client()
-    token = mandate_of(client, "a").token
+    token = term_of(client, "a").token
     ran: list[int] = []
 
-    def run(mandate: Mandate) -> int:
-        ran.append(mandate.token)
+    def run(term: LeaderTerm) -> int:
+        ran.append(term.token)
         return 1
 
     other = Leader("b", threading.Event(), duties=(Duty("one", 0, run, "does something"),))

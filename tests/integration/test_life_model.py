@@ -31,7 +31,7 @@ from queue_app.lifecycle import cancel, operate, release
 from queue_app.lifecycle.database import refresh
 from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.models import Attempt, DeadLetter, Job, Worker
-from queue_app.worker.child.claims import Hands
+from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.recorder import Recorder
 from tests import tasks
 from tests.factories import WorkerFactory
@@ -70,8 +70,8 @@ class Child:
     def __init__(self, worker_id: str) -> None:
         self.worker_id = worker_id
         self.holder = Holder(workers.holder(worker_id, next(self.serials)))
-        self.hands = Hands(self.holder)
-        self.recorder = Recorder(worker_id, self.holder, hands=self.hands)
+        self.claims = ClaimSet(self.holder)
+        self.recorder = Recorder(worker_id, self.holder, claims=self.claims)
         self.running: dict[str, Delivery] = {}
 
 
@@ -159,14 +159,14 @@ class Lifecycle(RuleBasedStateMachine):
 
         def step() -> None:
             client = connection.client()
-            if child.hands.doubtful:
-                child.hands.put_right(client)
+            if child.claims.needs_reconcile:
+                child.claims.reconcile(client)
             found.extend(queues.claim(client, QUEUE, child.holder, number)[0])
-            child.hands.take(found)
+            child.claims.add(found)
 
         fate = self.do(fault, step)
         if fate == "failed":
-            child.hands.doubt([QUEUE])
+            child.claims.mark_unsure([QUEUE])
         elif fate == "died":
             self.lose(child)
         taken = self.under_way()
@@ -210,8 +210,8 @@ class Lifecycle(RuleBasedStateMachine):
         if fate == "died":
             self.lose(child)
         elif fate == "failed":
-            child.hands.doubt([QUEUE])
-        child.hands.drop(given)
+            child.claims.mark_unsure([QUEUE])
+        child.claims.remove(given)
 
     @rule(who=st.integers(0, 3))
     def kill(self, who: int) -> None:
@@ -295,8 +295,8 @@ class Lifecycle(RuleBasedStateMachine):
             finally:
                 clock.travel()
             release.load_due(client)
-            release.say_queued(client)
-            cancel.pursue()
+            release.promote_due(client)
+            cancel.retry_requests()
 
         self.do(fault, step)
 

@@ -25,7 +25,7 @@ from queue_app.maintenance.stats import Stats
 from queue_app.models import Job, Queue
 from queue_app.queries.queues import depths_of
 from tests import tasks
-from tests.integration.support import WORKER, Child, drain, mandate_of
+from tests.integration.support import WORKER, Child, drain, term_of
 from tests.support.faults import Stores
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
@@ -104,10 +104,10 @@ def calls(redis_process: RedisServer, clean_redis: redis.Redis) -> Callable[[Dut
         child = Child()
         for name in names:
             child.claim(1, name)
-        mandate = mandate_of(connection.client())
-        assert not mandate.lost
+        term = term_of(connection.client())
+        assert not term.lost
         with Stores(redis_process).counting() as seen:
-            duty.run(mandate)
+            duty.run(term)
         return Counter(seen)
 
     return count
@@ -125,7 +125,7 @@ def test_more_queues_cost_no_more_calls(duty: Duty, calls: Callable[[Duty, int],
 def test_the_walk_through_the_backlog_asks_about_all_queues_of_a_part_at_once(
     calls: Callable[[Duty, int], Counter[str]],
 ) -> None:
-    duty = Duty("walk", 1, lambda mandate: recover.sweep(mandate.client)[0], "walks")
+    duty = Duty("walk", 1, lambda term: recover.sweep(term.client)[0], "walks")
     calls(duty, 3)
     assert calls(duty, 8) == calls(duty, 40)
 
@@ -218,17 +218,17 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_what_is_left_of_an_idle_queue_goes(at_once: None, clean_redis: redis.Redis) -> None:
     rebuild.at_once(connection.client())
-    child, stats, mandate = Child(), Stats(), mandate_of(connection.client())
-    stats.run(mandate)
+    child, stats, term = Child(), Stats(), term_of(connection.client())
+    stats.run(term)
     for name in ("gone", "busy", "held", "later", "aside"):
         made = tasks.noop.using(queue_name=name)
         (made.using(run_after=30) if name == "later" else made).enqueue()
     child.end(*child.claim(1, "gone"))
     child.claim(1, "held")
-    queues.discharge(child.client, "gone", child.holder)
-    stats.run(mandate)
+    queues.unregister(child.client, "gone", child.holder)
+    stats.run(term)
     assert "gone" in queues.known(child.client), "it was busy a moment ago"
-    stats.run(mandate)
+    stats.run(term)
     assert queues.known(child.client) - {"default"} == {"busy", "held", "later", "aside"}
     assert not [
         key
@@ -243,9 +243,9 @@ def test_queues_that_are_served_or_have_a_row_or_are_paused_stay(at_once: None) 
     Queue.objects.create(name="row")
     queues.pause(client, "paused", True)
     workers.beat(client, WORKER, ["served"])
-    queues.note(client, ["row", "paused", "served", "nothing"])
-    one, mandate = Idle(), mandate_of(connection.client())
-    assert one.forget(mandate, queues.known(client)) == 1
+    queues.remember(client, ["row", "paused", "served", "nothing"])
+    one, term = Idle(), term_of(connection.client())
+    assert one.forget(term, queues.known(client)) == 1
     assert queues.known(client) - {"default"} == {"row", "paused", "served"}
 
 
@@ -255,9 +255,9 @@ def test_queues_that_stay_keep_no_other_from_being_forgotten(
     monkeypatch.setattr(idle, "MOST", 5)
     client = connection.client()
     Queue.objects.bulk_create(Queue(name=name) for name in names_of(20, "a"))
-    queues.note(client, names_of(20, "a") + names_of(12, "b"))
-    one, mandate = Idle(), mandate_of(connection.client())
-    assert [one.forget(mandate, queues.known(client)) for _ in range(4)] == [5, 5, 2, 0]
+    queues.remember(client, names_of(20, "a") + names_of(12, "b"))
+    one, term = Idle(), term_of(connection.client())
+    assert [one.forget(term, queues.known(client)) for _ in range(4)] == [5, 5, 2, 0]
     assert queues.known(client) - {"default"} == set(names_of(20, "a"))
 
 
@@ -265,14 +265,14 @@ def test_a_queue_is_idle_for_a_while_before_it_is_forgotten(monkeypatch: pytest.
     now = [1_000.0]
     monkeypatch.setattr(idle.time, "monotonic", lambda: now[0])
     client = connection.client()
-    queues.note(client, ["a", "b"])
+    queues.remember(client, ["a", "b"])
     one = Idle()
-    mandate = mandate_of(connection.client())
-    assert one.forget(mandate, {"a", "b"}) == 0
+    term = term_of(connection.client())
+    assert one.forget(term, {"a", "b"}) == 0
     now[0] += idle.AFTER / 2
-    assert one.forget(mandate, {"a"}) == 0, "b was busy in between"
+    assert one.forget(term, {"a"}) == 0, "b was busy in between"
     now[0] += idle.AFTER / 2
-    assert one.forget(mandate, {"a", "b"}) == 1
+    assert one.forget(term, {"a", "b"}) == 1
     assert queues.known(client) - {"default"} == {"b"}
 
 
@@ -297,7 +297,7 @@ def test_a_queue_that_is_pushed_to_again_is_listed_again() -> None:
         assert listing.forget(client, ["mail"]) == 0, "a job waits in it"
         child.end(*child.claim(1, "mail"))
         assert listing.forget(client, ["mail"]) == 0, "a child may hold a job of it"
-        queues.discharge(client, "mail", child.holder)
+        queues.unregister(client, "mail", child.holder)
         assert listing.forget(client, ["mail"]) == 1 and queues.known(client) - {"default"} == set()
 
     run_one()
@@ -317,7 +317,7 @@ def test_a_push_between_the_look_and_the_removal_is_not_overlooked(
     tasks.noop.using(queue_name="mail").enqueue()
     child = Child()
     child.end(*child.claim(1, "mail"))
-    queues.discharge(client, "mail", child.holder)
+    queues.unregister(client, "mail", child.holder)
     ask = scripts.ask
 
     def push_first(*args: Any) -> Any:

@@ -15,7 +15,7 @@ from django.test import RequestFactory
 from queue_app.domain.rights import Right
 from queue_app.exceptions import NotPermitted, StoreUnavailable
 from queue_app.lifecycle import operate
-from queue_app.models import AuditEvent, DeadLetter, Job, Queue, Schedule
+from queue_app.models import AuditEvent, DeadLetter, Job, Queue, Schedule, audit_event
 from queue_app.operations import audit, dead_letters, jobs, queues, schedules
 from queue_app.operations.actor import Actor
 from tests import tasks
@@ -149,7 +149,7 @@ def test_a_verb_leaves_its_events(verb: Callable[[Actor], Any], right: Right, to
     for event in events:
         assert (event.actor_kind, event.actor, event.actor_id) == ("user", "ada", str(user.pk))
         assert (event.reason, event.request_id) == ("wrong", "request-7")
-        assert event.verb in audit.VERBS and event.target_kind in audit.KINDS
+        assert event.verb in audit_event.VERBS and event.target_kind in audit_event.KINDS
         assert bool(event.target_id) is (event.phase == "done")
     if len(events) == 2:
         assert events[1].intent_id == events[0].pk and events[0].filter == events[1].filter != {}

@@ -14,14 +14,14 @@ from queue_app import clock
 from queue_app.dispatch import connection
 from queue_app.domain import ids
 from queue_app.domain.states import JobState
-from queue_app.exceptions import Deposed
+from queue_app.exceptions import LeadershipLost
 from queue_app.lifecycle import prune, release
 from queue_app.maintenance import duty
-from queue_app.maintenance.duty import Mandate
+from queue_app.maintenance.duty import LeaderTerm
 from queue_app.maintenance.prune import VAIN, Pruning
 from queue_app.models import Attempt, DeadLetter, Job, Queue, Worker
 from tests.factories import JobFactory, WorkerFactory
-from tests.integration.support import mandate_of
+from tests.integration.support import term_of
 
 pytestmark = pytest.mark.django_db
 
@@ -149,9 +149,9 @@ def test_thousands_of_queues_may_have_a_time_of_their_own() -> None:
     assert max(len(query["sql"]) for query in queries.captured_queries) < 4_000
 
 
-def mandate() -> Mandate:
+def term() -> LeaderTerm:
     client = connection.client()
-    return mandate_of(client, "a")
+    return term_of(client, "a")
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_one_run_takes_as_many_batches_as_there_are(small: pytest.MonkeyPatch) -
     for n in range(17):
         made(JobState.SUCCEEDED, 30 + n)
     stays = made(JobState.SUCCEEDED, 1)
-    one = mandate()
+    one = term()
     assert Pruning().run(one) == 17
     assert left() == {stays.pk} and not one.unfinished
 
@@ -174,7 +174,7 @@ def test_one_run_takes_as_many_batches_as_there_are(small: pytest.MonkeyPatch) -
 def test_a_run_whose_time_is_up_is_due_again_at_once(small: pytest.MonkeyPatch) -> None:
     small.setattr(duty, "SECONDS", 0.0)
     jobs = [made(JobState.SUCCEEDED, 100 - n) for n in range(8)]
-    one, walk = mandate(), Pruning()
+    one, walk = term(), Pruning()
     assert walk.run(one) == 3 and one.unfinished
     assert left() == {job.pk for job in jobs[3:]}, "the oldest went first"
     assert walk.run(one) == 3
@@ -190,7 +190,7 @@ def test_what_is_kept_for_long_is_in_nobodys_way(
     for n in range(50):
         made(JobState.SUCCEEDED, 200 - n, "audit")
     over = made(JobState.SUCCEEDED, 20)
-    one, walk, runs = mandate(), Pruning(), 0
+    one, walk, runs = term(), Pruning(), 0
     while over.pk in left():
         runs += 1
         with django_assert_max_num_queries(3 * VAIN + 8):
@@ -202,14 +202,14 @@ def test_what_is_kept_for_long_is_in_nobodys_way(
 def test_a_deposed_leader_deletes_no_further_batch(small: pytest.MonkeyPatch) -> None:
     for n in range(9):
         made(JobState.SUCCEEDED, 30 + n)
-    one, check = mandate(), []
+    one, check = term(), []
 
-    def once(self: Mandate) -> None:
+    def once(self: LeaderTerm) -> None:
         check.append(1)
         if len(check) > 1:
-            raise Deposed
+            raise LeadershipLost
 
-    small.setattr(Mandate, "check", once)
-    with pytest.raises(Deposed):
+    small.setattr(LeaderTerm, "check", once)
+    with pytest.raises(LeadershipLost):
         Pruning().run(one)
     assert Job.objects.count() == 6

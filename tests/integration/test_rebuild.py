@@ -17,17 +17,17 @@ from queue_app import clock
 from queue_app.dispatch import connection, epochs, keys, queues
 from queue_app.dispatch.connection import DataLost
 from queue_app.domain import ids
-from queue_app.exceptions import Deposed
+from queue_app.exceptions import LeadershipLost
 from queue_app.lifecycle import push, release
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance import rebuild as module
-from queue_app.maintenance.duty import Duty, Mandate
+from queue_app.maintenance.duty import Duty, LeaderTerm
 from queue_app.maintenance.leader import Leader
 from queue_app.maintenance.rebuild import Rebuild
 from queue_app.models import Job
 from tests import tasks
 from tests.factories import WorkerFactory
-from tests.integration.support import Child, calls, drain, jobs, mandate_of
+from tests.integration.support import Child, calls, drain, jobs, term_of
 from tests.support.epochs import begin_epoch
 from tests.support.marks import committed
 
@@ -68,7 +68,7 @@ def finish(duty: Rebuild) -> int:
     """Go on until all is whole. Returns how many jobs were put back."""
     put_back = 0
     for _ in range(100):
-        put_back += duty.run(mandate_of(connection.client()))
+        put_back += duty.run(term_of(connection.client()))
         if phase() == epochs.WHOLE:
             return put_back
     raise AssertionError(f"{put_back} were put back, and it does not end")
@@ -82,23 +82,23 @@ def test_claims_begin_before_all_is_put_back(duty: Rebuild, by_tens: None, clean
     high = jobs(5, task=tasks.noop.using(priority=9))
     soon = tasks.noop.using(run_after=30).enqueue().id
     clean_redis.flushall()
-    mandate = mandate_of(connection.client())
-    assert mandate.lost and not mandate.whole
+    term = term_of(connection.client())
+    assert term.lost and not term.whole
     steps = []
     for _ in range(20):
-        mandate.unfinished = False
-        put_back = duty.run(mandate)
+        term.unfinished = False
+        put_back = duty.run(term)
         steps.append((phase(), put_back))
         if phase() == epochs.WHOLE:
             break
-        assert mandate.unfinished
+        assert term.unfinished
     assert steps[:3] == [(epochs.CLOSED, 0), (epochs.FILLING, 0), (epochs.FILLING, 10)]
     assert [put_back for _, put_back in steps[2:]] == [10, 10, 10, 1]
-    assert mandate.whole and not mandate.lost
+    assert term.whole and not term.lost
     assert drain() == high + low
     assert clean_redis.zrange(keys.due("default"), 0, -1) == [soon.encode()]
-    mandate.unfinished = False
-    assert duty.run(mandate) == 0 and not mandate.unfinished
+    term.unfinished = False
+    assert duty.run(term) == 0 and not term.unfinished
 
 
 def test_what_was_enqueued_during_the_loss_comes_first(
@@ -110,7 +110,7 @@ def test_what_was_enqueued_during_the_loss_comes_first(
     Job.objects.bulk_create(Job(id=ids.floor(hour_ago + n), task="tests.tasks.noop") for n in range(25))
     clean_redis.flushall()
     new = jobs(2, task=tasks.noop.using(priority=-9))
-    while not (put_back := duty.run(mandate_of(connection.client()))):
+    while not (put_back := duty.run(term_of(connection.client()))):
         assert phase() != epochs.WHOLE
     assert put_back < 25 and phase() == epochs.FILLING
     assert [clean_redis.hexists(keys.body("default"), job_id) for job_id in new] == [True, True]
@@ -124,7 +124,7 @@ def test_new_work_flows_while_it_goes_on(duty: Rebuild, by_tens: None, clean_red
     clean_redis.flushall()
     child, done = Child(), []
     while phase() != epochs.WHOLE:
-        duty.run(mandate_of(child.client))
+        duty.run(term_of(child.client))
         if phase() not in ("lost", epochs.CLOSED):
             jobs(1)
             deliveries = child.claim(7)
@@ -156,9 +156,9 @@ def test_others_write_to_the_database_between_two_steps(
     """And so does the leader itself, for its other duties."""
     ids = jobs(40)
     clean_redis.flushall()
-    mandate = mandate_of(connection.client())
+    term = term_of(connection.client())
     while phase() != epochs.WHOLE:
-        duty.run(mandate)
+        duty.run(term)
         thread = threading.Thread(target=_write_and_leave)
         thread.start()
         thread.join(20)
@@ -182,22 +182,22 @@ def test_living_workers_are_waited_for(
     WorkerFactory(status="silent")
     jobs(2)
     clean_redis.flushall()
-    mandate = mandate_of(connection.client())
+    term = term_of(connection.client())
     for _ in range(3):
-        assert duty.run(mandate) == 0
-        assert mandate.unfinished and mandate.lost
-    name = epochs.read(mandate.client)["main"].name
-    assert rebuild.silent_workers(mandate.client, "main", name) == {str(first.pk), str(second.pk)}
-    epochs.announce(mandate.client, "main", name, str(first.pk))
-    epochs.announce(mandate.client, "main", "another", str(second.pk))
-    duty.run(mandate)
+        assert duty.run(term) == 0
+        assert term.unfinished and term.lost
+    name = epochs.read(term.client)["main"].name
+    assert rebuild.silent_workers(term.client, "main", name) == {str(first.pk), str(second.pk)}
+    epochs.announce(term.client, "main", name, str(first.pk))
+    epochs.announce(term.client, "main", "another", str(second.pk))
+    duty.run(term)
     assert phase() == epochs.CLOSED
     with pytest.raises(DataLost):
         drain()
-    epochs.announce(mandate.client, "main", name, str(second.pk))
-    duty.run(mandate)
+    epochs.announce(term.client, "main", name, str(second.pk))
+    duty.run(term)
     assert phase() == epochs.FILLING
-    assert duty.run(mandate) == 2 and mandate.whole
+    assert duty.run(term) == 2 and term.whole
 
 
 def test_but_not_for_ever(
@@ -206,12 +206,12 @@ def test_but_not_for_ever(
     WorkerFactory()
     jobs(2)
     clean_redis.flushall()
-    mandate = mandate_of(connection.client())
-    duty.run(mandate)
-    duty.run(mandate)
+    term = term_of(connection.client())
+    duty.run(term)
+    duty.run(term)
     assert phase() == epochs.CLOSED
     patient(False)
-    duty.run(mandate)
+    duty.run(term)
     assert phase() == epochs.FILLING
     assert "1 workers did not announce in time what they run." in caplog.text
     assert finish(duty) == 2
@@ -229,11 +229,11 @@ def test_a_new_leader_waits_anew(
     """It does not know since when the epoch is closed, but finds what was announced."""
     worker = WorkerFactory()
     clean_redis.flushall()
-    duty.run(mandate_of(connection.client()))
+    duty.run(term_of(connection.client()))
     name = epochs.read(connection.client())["main"].name
     epochs.announce(connection.client(), "main", name, str(worker.pk))
     other = Rebuild()
-    other.run(mandate_of(connection.client(), "a"))
+    other.run(term_of(connection.client(), "a"))
     assert phase() == epochs.FILLING and epochs.read(connection.client())["main"].name == name
 
 
@@ -246,10 +246,10 @@ def test_a_second_loss_begins_all_anew(
     ids = jobs(35)
     clean_redis.flushall()
     client = connection.client()
-    duty.run(mandate_of(client))
+    duty.run(term_of(client))
     name = epochs.read(client)["main"].name
     epochs.announce(client, "main", name, str(worker.pk))
-    duty.run(mandate_of(client))
+    duty.run(term_of(client))
     assert phase() == epochs.FILLING
     restore = queues.restore
 
@@ -260,15 +260,15 @@ def test_a_second_loss_begins_all_anew(
 
     with monkeypatch.context() as patch:
         patch.setattr(queues, "restore", and_flush)
-        with pytest.raises((Deposed, DataLost)):
-            duty.run(mandate_of(client))
+        with pytest.raises((LeadershipLost, DataLost)):
+            duty.run(term_of(client))
     for _ in range(3):
-        assert duty.run(mandate_of(client)) == 0
+        assert duty.run(term_of(client)) == 0
         assert phase() == epochs.CLOSED
     with pytest.raises(DataLost):
         drain()
     epochs.announce(client, "main", name, str(worker.pk))
-    duty.run(mandate_of(client))
+    duty.run(term_of(client))
     assert phase() == epochs.CLOSED, "that was for the one before"
     patient(False)
     assert finish(duty) == 35
@@ -283,17 +283,17 @@ def test_who_was_deposed_changes_nothing(to: str, duty: Rebuild, clean_redis: re
     if to != "lost":
         begin_epoch(to=to)
     client = connection.client()
-    mandate = mandate_of(client, "a")
-    assert mandate.epochs
+    term = term_of(client, "a")
+    assert term.epochs
     clean_redis.delete(keys.leader())
-    mandate_of(client, "b")
+    term_of(client, "b")
 
     def seen() -> list[Any]:
         return [phase(), clean_redis.dbsize(), clean_redis.hlen(keys.body("default"))]
 
     before = seen()
-    with pytest.raises(Deposed):
-        duty.run(mandate)
+    with pytest.raises(LeadershipLost):
+        duty.run(term)
     assert seen() == before
 
 
@@ -326,9 +326,9 @@ def test_a_server_that_seems_to_come_back_to_life_is_several(
     monkeypatch.setattr(epochs, "life_of_server", lambda client: next(lives))
     clean_redis.flushall()
     for _ in range(2):
-        duty.run(mandate_of(connection.client()))
+        duty.run(term_of(connection.client()))
         assert phase() == "lost", "that is neither of them"
-    duty.run(mandate_of(connection.client()))
+    duty.run(term_of(connection.client()))
     assert epochs.read(connection.client())["main"].life == epochs.UNNAMED
     assert finish(duty) == 0
 
@@ -354,7 +354,7 @@ def test_a_full_redis_gets_what_it_has_room_for(
     try:
         with monkeypatch.context() as patch:
             patch.setattr(queues, "restore", and_fill_up)
-            duty.run(mandate_of(connection.client()))
+            duty.run(term_of(connection.client()))
             assert phase() == epochs.WHOLE
             assert "Redis is full" in caplog.text
             assert drain() == ids[:10], "what is there can be claimed"
@@ -391,16 +391,16 @@ def test_keys_of_an_older_layout_are_removed_once(duty: Rebuild, clean_redis: re
     kept = {key.decode() for key in clean_redis.scan_iter()} - set(old)
     client = connection.client()
     for _ in range(100):
-        mandate = mandate_of(client)
-        assert duty.run(mandate) == 0
-        if not mandate.unfinished:
+        term = term_of(client)
+        assert duty.run(term) == 0
+        if not term.unfinished:
             break
     assert {key.decode() for key in clean_redis.scan_iter()} == kept | {keys.layout(), keys.leader()}
     assert clean_redis.get(keys.layout()) == module.LAYOUT.encode()
     assert drain() == [job_id]
     clean_redis.config_resetstat()
-    duty.run(mandate_of(client))
-    Rebuild().run(mandate_of(client))
+    duty.run(term_of(client))
+    Rebuild().run(term_of(client))
     assert calls(clean_redis, "scan") == 0
     clean_redis.delete(*foreign)
 
@@ -409,14 +409,14 @@ def test_what_older_releases_kept_for_all_queues_is_removed_too(
     duty: Rebuild, clean_redis: redis.Redis
 ) -> None:
     clean_redis.mset({"{jq}:epoch": "x", "{jq}:fence": "7"})
-    duty.run(mandate_of(connection.client()))
+    duty.run(term_of(connection.client()))
     assert not clean_redis.exists("{jq}:epoch", "{jq}:fence")
 
 
 def test_a_queue_with_the_name_of_a_shard_leaves_nothing(duty: Rebuild, clean_redis: redis.Redis) -> None:
     clean_redis.hset("{jq:main}:body", "id", "x")
     clean_redis.rpush("{jq:main}:ready:0:-", "id")
-    duty.run(mandate_of(connection.client()))
+    duty.run(term_of(connection.client()))
     assert not clean_redis.exists("{jq:main}:body", "{jq:main}:ready:0:-")
     assert phase() == epochs.WHOLE
 
@@ -427,18 +427,18 @@ def test_it_stops_in_the_middle_when_it_is_deposed(
     for n in range(2_500):
         clean_redis.set(f"{{jq:q{n}}}:body", "x")
     client = connection.client()
-    mandate: Mandate = mandate_of(client, "a")
+    term: LeaderTerm = term_of(client, "a")
     drop = epochs.drop_old_keys
 
     def and_depose(*args: Any) -> tuple[int, int]:
         answer = drop(*args)
         clean_redis.delete(keys.leader())
-        mandate_of(client, "b")
+        term_of(client, "b")
         return answer
 
     with monkeypatch.context() as patch:
         patch.setattr(epochs, "drop_old_keys", and_depose)
-        with pytest.raises(Deposed):
-            duty.run(mandate)
+        with pytest.raises(LeadershipLost):
+            duty.run(term)
     assert len(clean_redis.keys("{jq:q*")) > 1_000 and not clean_redis.exists(keys.layout())
     clean_redis.delete(*clean_redis.keys("{jq:q*"))

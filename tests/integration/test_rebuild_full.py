@@ -11,7 +11,7 @@ from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance.rebuild import Rebuild
 from tests.factories import WorkerFactory
-from tests.integration.support import drain, jobs, mandate_of
+from tests.integration.support import drain, jobs, term_of
 from tests.support.epochs import begin_epoch
 from tests.support.marks import committed
 
@@ -33,12 +33,12 @@ def test_a_full_redis_is_rebuilt(full: redis.Redis, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(rebuild, "limit_of_announcing", lambda: float("inf"))
     worker = WorkerFactory()
     client, duty = connection.client(), Rebuild()
-    duty.run(mandate_of(client))
+    duty.run(term_of(client))
     epoch = epochs.read(client)["main"]
     assert (epoch.lost, epoch.phase) == (False, epochs.CLOSED)
     assert full.hlen(keys.body("default")) == 0 and queues.known(client) == {"default"}
     epochs.announce(client, "main", epoch.name, str(worker.pk))
-    duty.run(mandate_of(client))
+    duty.run(term_of(client))
     assert epochs.read(client)["main"].phase == epochs.FILLING
     assert drain() == []
 
@@ -48,9 +48,9 @@ def test_stale_data_are_dropped_before_anything_is_added(
 ) -> None:
     """What frees memory must not wait for what needs some."""
     order: list[str] = []
-    drop, note = epochs.drop, queues.note
+    drop, note = epochs.drop, queues.remember
     monkeypatch.setattr(epochs, "drop", lambda *a: (order.append("drop"), drop(*a))[1])
-    monkeypatch.setattr(queues, "note", lambda *a: (order.append("note"), note(*a))[1])
+    monkeypatch.setattr(queues, "remember", lambda *a: (order.append("note"), note(*a))[1])
     rebuild.begin(connection.client(), "main", "x")
     assert order == ["drop", "note"]
 

@@ -11,7 +11,7 @@ import redis
 from queue_app.dispatch import connection, epochs, keys
 from queue_app.maintenance import rebuild as module
 from queue_app.maintenance.rebuild import Rebuild
-from tests.integration.support import drain, jobs, mandate_of
+from tests.integration.support import drain, jobs, term_of
 from tests.support.epochs import begin_epoch
 from tests.support.marks import committed
 
@@ -50,11 +50,11 @@ def test_a_server_that_is_the_master_again_is_told_from_one_of_several(
     other = "2" * 40
     with monkeypatch.context() as patched:
         patched.setattr(epochs, "life_of_server", lambda client: other)
-        duty._begin(mandate_of(client), {"main": epochs.Epoch(True, mine, "a", "whole")})
+        duty._begin(term_of(client), {"main": epochs.Epoch(True, mine, "a", "whole")})
     clock.now += seconds
     clean_redis.set(keys.epoch("main"), f"{other}|b|whole")
     clean_redis.delete(keys.leader())
-    duty.run(mandate_of(client))
+    duty.run(term_of(client))
     assert life() == (mine if named else epochs.UNNAMED)
 
 
@@ -66,12 +66,12 @@ def unnamed(clean_redis: redis.Redis) -> redis.Redis:
 
 
 def looks(duty: Rebuild, clock: Clock, seconds: float) -> None:
-    mandate = mandate_of(connection.client(), seconds=600)
+    term = term_of(connection.client(), seconds=600)
     until = clock.now + seconds
     while clock.now < until:
         clock.now += 1.0
-        mandate.check()
-        duty.run(mandate)
+        term.check()
+        duty.run(term)
     connection.client().delete(keys.leader())
 
 

@@ -17,7 +17,7 @@ from queue_app.domain.delivery import Delivery
 from queue_app.domain.states import JobState
 from queue_app.lifecycle import operate, push, release
 from queue_app.lifecycle.recovery import rebuild, recover
-from queue_app.lifecycle.recovery.orphans import redeliver as redeliver_orphans
+from queue_app.lifecycle.recovery.orphans import recover_orphaned as redeliver_orphans
 from queue_app.models import Attempt, Job, Queue
 from tests import tasks
 from tests.integration.support import OTHER_WORKER, Child, drain, failed, jobs, states
@@ -252,9 +252,9 @@ def test_load_due_takes_the_soonest_first(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_rows_whose_time_has_come_say_queued(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [tasks.noop.using(run_after=seconds).enqueue().id for seconds in (10, 500)]
-    assert release.say_queued(Child().client) == 0
+    assert release.promote_due(Child().client) == 0
     monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 11)
-    assert release.say_queued(Child().client) == 1
+    assert release.promote_due(Child().client) == 1
     assert states(ids) == ["queued", "scheduled"]
 
 

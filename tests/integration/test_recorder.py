@@ -14,7 +14,7 @@ from queue_app.domain.outcome import Outcome
 from queue_app.lifecycle import settle
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.models import Attempt, DeadLetter, Job
-from queue_app.worker.child.claims import Hands
+from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.recorder import Recorder
 from tests.integration.support import WORKER, Child, drain, jobs, states, stores_heard, succeeded
 from tests.support.marks import committed
@@ -147,9 +147,9 @@ def test_outcomes_are_recorded_without_redis_and_acknowledged_when_it_is_back(
 ) -> None:
     ids = jobs(3)
     deliveries = child.claim(3)
-    hands = Hands(child.holder)
-    hands.take(deliveries)
-    recorder = Recorder(WORKER, child.holder, hands=hands)
+    claims = ClaimSet(child.holder)
+    claims.add(deliveries)
+    recorder = Recorder(WORKER, child.holder, claims=claims)
     recorder.start()
     redis_process.pause()
     for delivery in deliveries[:2]:

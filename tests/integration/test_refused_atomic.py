@@ -14,7 +14,7 @@ from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.worker.child import backoff
 from queue_app.worker.child.runner import Runner
 from queue_app.worker.config import QueueChoice, WorkerConfig
-from queue_app.worker.shared_state import Board
+from queue_app.worker.shared_state import SharedState
 from tests import atomic_tasks
 from tests.integration.draining import run_due
 from tests.integration.support import Child, states, stores_heard
@@ -54,7 +54,7 @@ def run_until_done(job_id: str) -> None:
 
 def runner_of(child: Child, stopping: threading.Event | None = None) -> Runner:
     config = WorkerConfig(worker_id=child.worker_id, queues=QueueChoice.parse("default"))
-    return Runner(config, Board(1, 1), 0, child.holder, (stopping or threading.Event()).is_set)
+    return Runner(config, SharedState(1, 1), 0, child.holder, (stopping or threading.Event()).is_set)
 
 
 # at the end: the success cannot be written

@@ -27,7 +27,7 @@ from queue_app.lifecycle.recovery import orphans, recover
 from queue_app.lifecycle.store_health import check_writes
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.worker.child import backoff
-from queue_app.worker.child.claims import Hands
+from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.recorder import Recorder
 from tests.integration.support import WORKER, Child, failed, jobs, states, stores_heard, succeeded
 from tests.support.marks import committed
@@ -43,13 +43,13 @@ class Recording:
 
     def __init__(self) -> None:
         self.child = Child()
-        self.hands = Hands(self.child.holder)
-        self.recorder = Recorder(WORKER, self.child.holder, hands=self.hands)
+        self.claims = ClaimSet(self.child.holder)
+        self.recorder = Recorder(WORKER, self.child.holder, claims=self.claims)
         self.recorder.start()
 
     def claim(self, count: int) -> list[Any]:
         found = self.child.claim(count)
-        self.hands.take(found)
+        self.claims.add(found)
         return found
 
     def put(self, *outcomes: Outcome) -> None:
@@ -233,7 +233,7 @@ def test_an_orphan_that_cannot_be_recorded_costs_no_other(recording: Recording) 
     Job.objects.update(state="running", started_at=old, last_attempted_at=old, worker_id=WORKER)
     child.client.delete(keys.held("default", child.holder))
     with refused("queue_app_attempt", ids[1]):
-        assert orphans.redeliver(child.client) == 2
+        assert orphans.recover_orphaned(child.client) == 2
     assert states(ids) == ["queued", "running", "queued"]
 
 

@@ -15,7 +15,7 @@ from queue_app.dispatch import connection, workers
 from queue_app.domain import ids
 from queue_app.models import Worker
 from queue_app.worker.config import QueueChoice, WorkerConfig
-from queue_app.worker.keeper.heartbeat import Registrar
+from queue_app.worker.keeper.heartbeat import Heartbeat
 from tests.support.marks import committed
 from tests.support.waiting import wait_until
 
@@ -23,9 +23,9 @@ pytestmark = committed
 
 
 @pytest.fixture
-def registrar(settings: Any) -> Iterator[Registrar]:
+def heartbeat(settings: Any) -> Iterator[Heartbeat]:
     settings.QUEUE_APP = settings.QUEUE_APP | {"LEASE": 1.0}
-    made = Registrar(WorkerConfig(worker_id=ids.new_text(), queues=QueueChoice(("default",), None)))
+    made = Heartbeat(WorkerConfig(worker_id=ids.new_text(), queues=QueueChoice(("default",), None)))
     made.start()
     yield made
     made.leave()
@@ -39,11 +39,11 @@ def beat() -> float:
 
 
 def test_a_database_that_hangs_does_not_cost_the_lease(
-    registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+    heartbeat: Heartbeat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered = threading.Event()
-    monkeypatch.setattr(registrar, "_write", lambda last_claim: answered.wait(60))
-    writing = threading.Thread(target=registrar.write, args=(0.0, False))
+    monkeypatch.setattr(heartbeat, "_write", lambda last_claim: answered.wait(60))
+    writing = threading.Thread(target=heartbeat.write, args=(0.0, False))
     writing.start()
     began = beat()
     wait_until(lambda: beat() > began + 1.0, 20, "heartbeats for longer than the lease")
@@ -52,36 +52,36 @@ def test_a_database_that_hangs_does_not_cost_the_lease(
     writing.join()
 
 
-def test_who_is_forgotten_says_so_at_once(registrar: Registrar, clean_redis: redis.Redis) -> None:
+def test_who_is_forgotten_says_so_at_once(heartbeat: Heartbeat, clean_redis: redis.Redis) -> None:
     clean_redis.flushall()
-    registrar.hurry()
+    heartbeat.beat_now()
     wait_until(lambda: beat() > 0, 5)
 
 
-def test_its_row_comes_with_the_first_write_and_says_when_it_ended(registrar: Registrar) -> None:
+def test_its_row_comes_with_the_first_write_and_says_when_it_ended(heartbeat: Heartbeat) -> None:
     assert not Worker.objects.exists()
-    registrar.write(0.0, False)
+    heartbeat.write(0.0, False)
     assert Worker.objects.get().last_claim_at is None
-    registrar.write(0.0, True)
+    heartbeat.write(0.0, True)
     row = Worker.objects.get()
     assert row.last_claim_at is not None, "busy, and Redis has answered: it could claim"
     assert row.stopped_at is None
-    registrar.leave()
+    heartbeat.leave()
     assert Worker.objects.get().stopped_at is not None
 
 
 def test_an_outage_of_the_row_is_said_once(
-    registrar: Registrar, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    heartbeat: Heartbeat, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def away(last_claim: float) -> None:
         raise OperationalError("connection refused")
 
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "queue_app"):
-        patch.setattr(registrar, "_write", away)
+        patch.setattr(heartbeat, "_write", away)
         for _ in range(3):
-            registrar.write(0.0, False)
+            heartbeat.write(0.0, False)
     assert [record.message for record in caplog.records] == [
         "The worker's row could not be written: connection refused"
     ]
-    registrar.write(0.0, False)
+    heartbeat.write(0.0, False)
     assert Worker.objects.count() == 1

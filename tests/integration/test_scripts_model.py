@@ -104,10 +104,10 @@ class Dispatch(Moves):
         there = len(self.waiting()) + len(self.holder_of())
         if emptied:
             self.client.flushall()
-            self.cancelled, self.forbidden, self.paused, there = set(), set(), False, 0
+            self.cancelled, self.marked_cancelled, self.paused, there = set(), set(), False, 0
         else:
             self.client.set(keys.epoch("main"), f"{'0' * 40}|old|whole")
-            for job_id in sorted(self.forbidden - set(running)):
+            for job_id in sorted(self.marked_cancelled - set(running)):
                 self.vanishes(job_id)
         self.all_is_refused(holder)
         bodies = {i: self.jobs[i].entry(None)[2] for i in running}

@@ -27,7 +27,7 @@ from queue_app.models import Job, Leadership
 from queue_app.models.sql import postgresql_scans
 from tests import tasks
 from tests.factories import JobFactory
-from tests.integration.support import drain, jobs, mandate_of
+from tests.integration.support import drain, jobs, term_of
 from tests.support.marks import committed
 
 pytestmark = committed
@@ -82,7 +82,7 @@ def lose(number: int = 1, at: float | None = None, queue: str = "default") -> li
         return jobs(number, task=tasks.noop.using(queue_name=queue))
 
 
-def backlog(number: int) -> None:
+def prefetch(number: int) -> None:
     tasks.noop.enqueue_many([((), {}) for _ in range(number)])
 
 
@@ -95,7 +95,7 @@ def test_a_lost_row_is_found_at_once_behind_a_long_backlog(
     travel: Callable[[float], None], looked: list[str]
 ) -> None:
     travel(-600)
-    backlog(MANY if database.vendor == "postgresql" else MANY // 5)  # the ORM's inserts are slow
+    prefetch(MANY if database.vendor == "postgresql" else MANY // 5)  # the ORM's inserts are slow
     travel(600)
     (lost,) = lose()
     travel(6)
@@ -107,9 +107,9 @@ def test_a_lost_row_in_the_middle_of_a_burst_is_found(
     travel: Callable[[float], None], looked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep, "NEWEST", 50)
-    backlog(2_500)
+    prefetch(2_500)
     (lost,) = lose()
-    backlog(2_500)
+    prefetch(2_500)
     travel(6)
     recent, client = Recent(), connection.client()
     assert [recent.run(client, limit=2_000) for _ in range(4)] == [0, 1, 0, 0]
@@ -131,7 +131,7 @@ def test_young_rows_are_left_to_their_own_push(travel: Callable[[float], None]) 
 def test_a_commit_that_came_late_is_found(travel: Callable[[float], None]) -> None:
     """An atomic block of some seconds: the id is older than what was swept already."""
     recent, client = Recent(), connection.client()
-    backlog(3)
+    prefetch(3)
     travel(20)
     assert recent.run(client) == 0
     (late,) = lose(at=clock.seconds() - 15)
@@ -178,7 +178,7 @@ def test_one_that_stays_locked_is_left_to_the_walk(
 
 def test_a_commit_that_came_very_late_is_found_by_the_walk(travel: Callable[[float], None]) -> None:
     recent, client = Recent(), connection.client()
-    backlog(10)
+    prefetch(10)
     travel(3_600)
     (late,) = lose(at=clock.seconds() - 1_800)
     travel(6)
@@ -192,7 +192,7 @@ def test_what_was_not_pushed_in_an_outage_is_caught_up_with(
 ) -> None:
     """Redis was cut off for ten minutes, and kept what it had."""
     recent, client = Recent(), connection.client()
-    backlog(1)
+    prefetch(1)
     travel(20)
     assert recent.run(client) == 0
     (early,) = lose()
@@ -246,9 +246,9 @@ def test_a_new_leader_looks_back_unless_nobody_else_led(
     def found(token: int) -> int:
         client.delete(keys.leader())
         Leadership.objects.update(token=token - 1)
-        mandate = mandate_of(client, "a")
-        assert mandate.token == token
-        return duty.run(mandate)
+        term = term_of(client, "a")
+        assert term.token == token
+        return duty.run(term)
 
     assert found(1) == 0
     lose()

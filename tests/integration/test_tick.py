@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from queue_app import clock
 from queue_app.dispatch import connection as redis_connection
 from queue_app.dispatch import epochs, keys
-from queue_app.exceptions import Deposed
+from queue_app.exceptions import LeadershipLost
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance import tick as duty
 from queue_app.maintenance.leader import LOOK, Leader
@@ -26,7 +26,7 @@ from queue_app.models.schedule import AHEAD
 from queue_app.queries.queues import depths_of
 from queue_app.scheduling import tick
 from tests.factories import ScheduleFactory
-from tests.integration.support import mandate_of
+from tests.integration.support import term_of
 from tests.support.marks import committed
 from tests.support.refusals import read_only, renamed
 
@@ -104,7 +104,7 @@ def test_ticks_are_rows_and_survive_an_empty_redis(at: At, clean_redis: redis.Re
     client = redis_connection.client()
     clean_redis.flushall()
     assert not epochs.all_open(client)
-    assert duty.Ticks().run(mandate_of(client, "a")) == 1
+    assert duty.Ticks().run(term_of(client, "a")) == 1
     rebuild.at_once(client)
     assert depths_of(["default"])["default"]["due_later"] == 1, "not pushed twice"
 
@@ -214,12 +214,12 @@ def test_very_many_are_taken_up_in_turn_and_other_duties_go_on(
     found = [ScheduleFactory(cron="* * * * *", missed="all") for _ in range(5)]
     at("11:10:30")
     client = redis_connection.client()
-    mandate = mandate_of(client, "a")
+    term = term_of(client, "a")
     monkeypatch.setattr(tick, "SECONDS", 0.0)
     monkeypatch.setitem(tick.tick.__kwdefaults__, "seconds", 0.0)
     made, ticks = [], duty.Ticks()
-    while not made or mandate.unfinished:
-        made.append(ticks.run(mandate))
+    while not made or term.unfinished:
+        made.append(ticks.run(term))
     assert sum(made) == 50 and max(made) == 6, "no more than a chunk at a time"
     assert {row(schedule).next_at for schedule in found} == {moment("11:11:00")}
 
@@ -246,10 +246,10 @@ def test_the_duty_comes_again_at_once_while_something_is_left(
     ScheduleFactory(cron="* * * * *", missed="all")
     at("11:06:30")
     client = redis_connection.client()
-    mandate = mandate_of(client, "a")
+    term = term_of(client, "a")
     ticks = duty.Ticks()
-    assert (ticks.run(mandate), mandate.unfinished) == (4, True)
-    assert (ticks.run(mandate), mandate.unfinished) == (2, False)
+    assert (ticks.run(term), term.unfinished) == (4, True)
+    assert (ticks.run(term), term.unfinished) == (2, False)
 
 
 # each once
@@ -376,12 +376,12 @@ def test_the_next_leader_goes_on(at: At) -> None:
 
 def test_a_deposed_leader_enqueues_nothing(at: At) -> None:
     def check() -> None:
-        raise Deposed()
+        raise LeadershipLost()
 
     at("11:00:00")
     ScheduleFactory()
     at("12:00:00")
-    with pytest.raises(Deposed):
+    with pytest.raises(LeadershipLost):
         ticked(check=check)
     assert Job.objects.count() == 0
 

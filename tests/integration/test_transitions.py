@@ -76,7 +76,7 @@ VERBS: dict[str, Callable[[Job], object]] = {
     "runs long": runs_long,
     "is cancelled": lambda job: operate.cancel([job.pk]),
     "is replayed": lambda job: operate.replay(jobs=[job.pk]),
-    "becomes due": lambda job: release.say_queued(connection.client()),
+    "becomes due": lambda job: release.promote_due(connection.client()),
 }
 
 

@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from queue_app.dispatch import connection, keys, queues, set_aside
-from queue_app.dispatch.holder import raise_fence
+from queue_app.dispatch.holder import revoke_calls
 from queue_app.lifecycle import operate, release
 from queue_app.lifecycle.recovery import recover
 from queue_app.models import Job
@@ -23,7 +23,7 @@ NEED = "|tests.tasks.noop"
 def park(*ids: str, child: Child | None = None) -> int:
     child = child or Child()
     child.claim(100)
-    return set_aside.park(child.client, "default", child.holder, NEED, ids)
+    return set_aside.put(child.client, "default", child.holder, NEED, ids)
 
 
 def take(count: int = 100, child: Child | None = None) -> list[str]:
@@ -41,7 +41,7 @@ def test_they_wait_in_no_lane_and_are_taken_in_order(clean_redis: redis.Redis) -
     assert child.held() == set() and drain() == []
     assert depths_of(["default"]) == {"default": {"waiting": 0, "due_later": 0, "set_aside": 3}}
     (young,) = jobs(1)
-    assert set_aside.needs(child.client, ["default", "other"]) == {"default": [NEED]}
+    assert set_aside.requirements(child.client, ["default", "other"]) == {"default": [NEED]}
     assert take() == ids, "the oldest first"
     assert not clean_redis.exists(keys.unknown("default"), keys.unknown_of("default", NEED))
     assert take() == [] and drain() == [young]
@@ -56,7 +56,7 @@ def test_as_many_are_taken_as_are_wanted() -> None:
     assert child.end(*found) == set(ids[:2]), "they are held and acknowledged like others"
     found, left = set_aside.take(child.client, "default", NEED, child.holder, 9)
     assert ([d.id for d in found], left) == (ids[2:], 0)
-    assert set_aside.needs(child.client, ["default"]) == {}
+    assert set_aside.requirements(child.client, ["default"]) == {}
 
 
 def test_no_other_child_can_claim_them_on_their_way() -> None:
@@ -81,7 +81,7 @@ def test_a_fence_keeps_out_a_call_that_comes_too_late() -> None:
     ids = jobs(2)
     park(*ids)
     late, child = Child(7), Child(7)
-    raise_fence(child.client, "default", child.holder)
+    revoke_calls(child.client, "default", child.holder)
     with pytest.raises(connection.Fenced):
         take(child=late)
     assert take(child=child) == ids
@@ -90,7 +90,7 @@ def test_a_fence_keeps_out_a_call_that_comes_too_late() -> None:
 def test_what_a_child_does_not_hold_is_not_set_aside(clean_redis: redis.Redis) -> None:
     (job_id,) = jobs(1)
     child = Child()
-    assert set_aside.park(child.client, "default", child.holder, NEED, [job_id]) == 0
+    assert set_aside.put(child.client, "default", child.holder, NEED, [job_id]) == 0
     assert not clean_redis.exists(keys.unknown("default"))
     assert drain() == [job_id]
 
@@ -99,7 +99,7 @@ def test_who_is_set_aside_can_be_asked() -> None:
     aside, waits, _ = jobs(3)
     child = Child()
     first, second, third = child.claim(3)
-    set_aside.park(child.client, "default", child.holder, NEED, [aside])
+    set_aside.put(child.client, "default", child.holder, NEED, [aside])
     queues.give_back(child.client, "default", child.holder, [waits])
     child.end(third)
     assert {str(pk) for pk in waiting_for_task(Job.objects.all())} == {aside}
@@ -154,6 +154,6 @@ def test_what_was_cancelled_in_the_hands_of_a_child_is_not_set_aside(clean_redis
     child = Child()
     child.claim(2)
     assert operate.cancel(ids[:1]).requested == ids[:1]
-    assert set_aside.park(child.client, "default", child.holder, NEED, ids) == 1
+    assert set_aside.put(child.client, "default", child.holder, NEED, ids) == 1
     assert take() == ids[1:]
     assert not child.held()

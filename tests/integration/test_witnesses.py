@@ -19,13 +19,13 @@ from queue_app import clock, conf
 from queue_app.dispatch import connection, epochs, keys, workers
 from queue_app.domain.states import JobState
 from queue_app.lifecycle.recovery import rebuild, recover, witnesses
-from queue_app.lifecycle.recovery.orphans import redeliver as redeliver_orphans
+from queue_app.lifecycle.recovery.orphans import recover_orphaned as redeliver_orphans
 from queue_app.maintenance import reap
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.worker.config import QueueChoice, WorkerConfig
-from queue_app.worker.keeper.heartbeat import Registrar
+from queue_app.worker.keeper.heartbeat import Heartbeat
 from tests.factories import WorkerFactory
-from tests.integration.support import OTHER_WORKER, WORKER, Child, jobs, mandate_of, states
+from tests.integration.support import OTHER_WORKER, WORKER, Child, jobs, states, term_of
 from tests.support.marks import committed
 
 pytestmark = committed
@@ -71,10 +71,10 @@ def test_nobody_is_buried_by_data_that_are_stale(cut_off: Child, monkeypatch: py
     renew(WORKER, conf.get().LEASE + 1)
     epoch = cut_off.client.get(keys.epoch("main"))
     cut_off.client.set(keys.epoch("main"), f"{'0' * 40}|old|0|whole")
-    assert reap.Reap().run(mandate_of(cut_off.client, LEADER)) == 0
+    assert reap.Reap().run(term_of(cut_off.client, LEADER)) == 0
     assert cut_off.held() and Worker.objects.get().stopped_at is None
     cut_off.client.set(keys.epoch("main"), epoch)
-    assert reap.Reap().run(mandate_of(cut_off.client, LEADER)) == 1
+    assert reap.Reap().run(term_of(cut_off.client, LEADER)) == 1
 
 
 def test_when_its_row_is_silent_too_it_is_dead(cut_off: Child) -> None:
@@ -102,7 +102,7 @@ def test_it_has_no_witness_if_it(cut_off: Child, change: Callable[[], object]) -
 
 def test_who_looks_may_have_any_clock(cut_off: Child, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hosts disagree about the time by more than the lease: the row and the look at it have the database's."""
-    keeper = Registrar(WorkerConfig(worker_id=WORKER, queues=QueueChoice(("default",), None)))
+    keeper = Heartbeat(WorkerConfig(worker_id=WORKER, queues=QueueChoice(("default",), None)))
     for off in (-3_600, 3_600):
         monkeypatch.setattr(clock, "_source", lambda source=clock._source, off=off: source() + off)
         keeper.write(0.0, False)

@@ -45,7 +45,7 @@ class Expired:
     """Interrupts of which the time is up at once."""
 
     def __init__(self) -> None:
-        self.struck: set[str] = set()
+        self.interrupted: set[str] = set()
 
     def arm(self, job_id: str, seconds: float | None) -> None:
         if seconds is not None:

@@ -8,67 +8,67 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queue_app.worker.pipes import Birth, Death, Line, as_values
-from queue_app.worker.shared_state import Board, Running
+from queue_app.worker.pipes import Birth, Channel, Death, as_values
+from queue_app.worker.shared_state import Running, SharedState
 
 ID = "0199a5c0-0000-7000-8000-000000000001"
 
 
 def test_a_board_tells_each_child_and_slot_apart() -> None:
-    board = Board(3, 2)
-    assert not any(board.is_up(child) or board.running(child) for child in range(3))
-    board.up(1, 5.0)
-    board.start(1, 0, ID, 3, 6.5, 99.0)
-    board.start(1, 1, ID[::-1], 1, 7.5, 0.0)
-    assert [board.is_up(child) for child in range(3)] == [False, True, False]
-    assert board.running(1) == [Running(0, ID, 3, 6.5, 99.0), Running(1, ID[::-1], 1, 7.5, 0.0)]
-    assert board.running(0) == board.running(2) == []
-    board.end(1, 0)
-    assert [running.slot for running in board.running(1)] == [1]
-    board.claimed(1, 8.25, 41)
-    assert (board.last_claim(1), board.last_claim(0)) == (8.25, 0.0)
-    assert board.running(1)  # a claim leaves the slots alone
-    board.clear(1)
-    assert not board.is_up(1) and board.running(1) == []
+    shared = SharedState(3, 2)
+    assert not any(shared.is_up(child) or shared.running(child) for child in range(3))
+    shared.up(1, 5.0)
+    shared.start(1, 0, ID, 3, 6.5, 99.0)
+    shared.start(1, 1, ID[::-1], 1, 7.5, 0.0)
+    assert [shared.is_up(child) for child in range(3)] == [False, True, False]
+    assert shared.running(1) == [Running(0, ID, 3, 6.5, 99.0), Running(1, ID[::-1], 1, 7.5, 0.0)]
+    assert shared.running(0) == shared.running(2) == []
+    shared.end(1, 0)
+    assert [running.slot for running in shared.running(1)] == [1]
+    shared.claimed(1, 8.25, 41)
+    assert (shared.last_claim(1), shared.last_claim(0)) == (8.25, 0.0)
+    assert shared.running(1)  # a claim leaves the slots alone
+    shared.clear(1)
+    assert not shared.is_up(1) and shared.running(1) == []
 
 
 def test_a_cancelled_job_is_marked_and_not_the_next_one_in_its_slot() -> None:
-    board = Board(2, 2)
-    board.start(1, 1, ID, 3, 6.5, 0.0)
-    assert board.cancel(1, 1, ID, 50.0) is True
-    assert board.cancel(1, 1, ID, 99.0) is False, "what was said first holds"
-    assert board.running(1) == [Running(1, ID, 3, 6.5, 0.0, 50.0)]
-    assert [board.is_cancelled(child, slot, ID) for child in (0, 1) for slot in (0, 1)] == [False] * 3 + [
+    shared = SharedState(2, 2)
+    shared.start(1, 1, ID, 3, 6.5, 0.0)
+    assert shared.cancel(1, 1, ID, 50.0) is True
+    assert shared.cancel(1, 1, ID, 99.0) is False, "what was said first holds"
+    assert shared.running(1) == [Running(1, ID, 3, 6.5, 0.0, 50.0)]
+    assert [shared.is_cancelled(child, slot, ID) for child in (0, 1) for slot in (0, 1)] == [False] * 3 + [
         True
     ]
-    board.start(1, 1, ID[::-1], 1, 7.5, 0.0)
-    assert board.running(1) == [Running(1, ID[::-1], 1, 7.5, 0.0)]
-    assert not board.is_cancelled(1, 1, ID[::-1])
-    board.start(1, 0, ID[::-1], 1, 7.5, 0.0)  # at the same time in another slot
-    assert not board.is_cancelled(1, 0, ID[::-1])
+    shared.start(1, 1, ID[::-1], 1, 7.5, 0.0)
+    assert shared.running(1) == [Running(1, ID[::-1], 1, 7.5, 0.0)]
+    assert not shared.is_cancelled(1, 1, ID[::-1])
+    shared.start(1, 0, ID[::-1], 1, 7.5, 0.0)  # at the same time in another slot
+    assert not shared.is_cancelled(1, 0, ID[::-1])
 
 
 def test_a_job_whose_module_is_imported_is_told_from_one_that_runs() -> None:
-    board = Board(1, 2)
-    board.importing(0, 1, ID, 3, 6.5, 66.5)
-    assert board.running(0) == [Running(1, ID, 3, 6.5, 66.5, importing=True)]
-    assert board.is_busy(0)
-    board.start(0, 1, ID, 3, 7.5, 0.0)
-    assert board.running(0) == [Running(1, ID, 3, 7.5, 0.0)]
-    board.importing(0, 1, ID, 3, 6.5, 66.5)
-    board.end(0, 1)
-    assert board.running(0) == [] and not board.is_busy(0)
+    shared = SharedState(1, 2)
+    shared.importing(0, 1, ID, 3, 6.5, 66.5)
+    assert shared.running(0) == [Running(1, ID, 3, 6.5, 66.5, importing=True)]
+    assert shared.is_busy(0)
+    shared.start(0, 1, ID, 3, 7.5, 0.0)
+    assert shared.running(0) == [Running(1, ID, 3, 7.5, 0.0)]
+    shared.importing(0, 1, ID, 3, 6.5, 66.5)
+    shared.end(0, 1)
+    assert shared.running(0) == [] and not shared.is_busy(0)
 
 
 def test_a_child_that_keeps_itself_free_is_up_all_the_same() -> None:
-    board = Board(2, 2)
-    board.up(1, 5.0)
-    assert not board.is_kept_free(1)
-    board.keep_free(1, True)
-    assert (board.is_kept_free(0), board.is_kept_free(1)) == (False, True)
-    assert board.is_up(1) and not board.is_up(0) and board.last_claim(1) == 5.0
-    board.keep_free(1, False)
-    assert board.is_up(1) and not board.is_kept_free(1)
+    shared = SharedState(2, 2)
+    shared.up(1, 5.0)
+    assert not shared.is_kept_free(1)
+    shared.keep_free(1, True)
+    assert (shared.is_kept_free(0), shared.is_kept_free(1)) == (False, True)
+    assert shared.is_up(1) and not shared.is_up(0) and shared.last_claim(1) == 5.0
+    shared.keep_free(1, False)
+    assert shared.is_up(1) and not shared.is_kept_free(1)
 
 
 @pytest.mark.parametrize(
@@ -80,28 +80,28 @@ def test_who_is_late(hard: float, cancel: float, late: bool) -> None:
 
 
 def test_requests_are_counted_for_each_child() -> None:
-    board = Board(2, 1)
+    shared = SharedState(2, 1)
     pid = os.fork()
     if not pid:
-        board.requests[1] += 1
+        shared.recheck_counter[1] += 1
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
-    assert list(board.requests) == [0, 1]
+    assert list(shared.recheck_counter) == [0, 1]
 
 
 def test_a_board_is_shared_with_forked_children() -> None:
-    board = Board(1, 1)
+    shared = SharedState(1, 1)
     pid = os.fork()
     if not pid:
-        board.start(0, 0, ID, 2, 1.0, 2.0)
+        shared.start(0, 0, ID, 2, 1.0, 2.0)
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
-    assert board.running(0) == [Running(0, ID, 2, 1.0, 2.0)]
+    assert shared.running(0) == [Running(0, ID, 2, 1.0, 2.0)]
 
 
-def pipe() -> tuple[Line, Line]:
+def pipe() -> tuple[Channel, Channel]:
     read, write = os.pipe()
-    return Line(read), Line(write)
+    return Channel(read), Channel(write)
 
 
 def test_messages_arrive_whole_and_in_order() -> None:

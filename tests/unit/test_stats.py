@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from queue_app.dispatch.queue_stats import Figures, Sample
+from queue_app.dispatch.queue_stats import QueueStats, Sample
 from queue_app.queries.stats import within
 from tests.support.marks import on_sqlite_alone
 
@@ -12,7 +12,7 @@ pytestmark = on_sqlite_alone
 
 
 def sample(at: float, run_ms: int = 0, seconds: float = 10.0, **ended: int) -> Sample:
-    return Sample(at, seconds, {"default": Figures(ended=ended, run_ms=run_ms)})
+    return Sample(at, seconds, {"default": QueueStats(ended=ended, run_ms=run_ms)})
 
 
 def test_nothing_is_known_without_samples() -> None:
@@ -50,16 +50,16 @@ def test_time_in_which_nobody_counted_is_not_time_without_work() -> None:
 def test_a_queue_that_has_become_idle_is_shown_with_what_it_did() -> None:
     samples = [sample(90, succeeded=5), Sample(100, 10.0, {})]
     (line,) = within(samples, 60).lines
-    assert (line.now, line.ended, line.per_second) == (Figures(), {"succeeded": 5}, {"succeeded": 0.25})
+    assert (line.now, line.ended, line.per_second) == (QueueStats(), {"succeeded": 5}, {"succeeded": 0.25})
 
 
 def test_what_ended_since() -> None:
-    one = Figures(ended={"succeeded": 25, "failed": 5, "lost": 1}, run_ms=4_000)
-    one = one.since(Figures(ended={"succeeded": 10, "lost": 1}, run_ms=1_000))
+    one = QueueStats(ended={"succeeded": 25, "failed": 5, "lost": 1}, run_ms=4_000)
+    one = one.since(QueueStats(ended={"succeeded": 10, "lost": 1}, run_ms=1_000))
     assert (one.ended, one.run_ms) == ({"succeeded": 15, "failed": 5}, 3_000)
 
 
 def test_numbers_that_began_anew_are_no_negative_rate() -> None:
-    one = Figures(ended={"succeeded": 7}, run_ms=700)
-    one = one.since(Figures(ended={"succeeded": 900}, run_ms=90_000))
+    one = QueueStats(ended={"succeeded": 7}, run_ms=700)
+    one = one.since(QueueStats(ended={"succeeded": 900}, run_ms=90_000))
     assert (one.ended, one.run_ms) == ({"succeeded": 7}, 700)

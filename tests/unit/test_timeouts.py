@@ -226,7 +226,7 @@ def test_a_cancelled_block_is_interrupted_once_and_may_clean_up(start: Any) -> N
     with pytest.raises(Cancelled):
         both(block, lambda: interrupts.cancel("a"))
     assert said == ["cleaned up"]
-    assert interrupts.struck == {"a"}
+    assert interrupts.interrupted == {"a"}
 
 
 def test_who_was_cancelled_before_it_began_does_not_begin(start: Any) -> None:
@@ -250,7 +250,7 @@ def test_another_job_is_left_alone(start: Any) -> None:
             interrupts.disarm("a")
 
     assert both(block, lambda: interrupts.cancel("b")) == "in peace"
-    assert not interrupts.struck
+    assert not interrupts.interrupted
 
 
 def test_a_block_that_has_ended_is_not_interrupted(start: Any) -> None:

@@ -25,7 +25,7 @@ from queue_app.models import Job
 from queue_app.models.sql import write_alias
 
 
-def redeliver(client: redis.Redis, *, limit: int = 5_000, check: Check = unchecked) -> int:
+def recover_orphaned(client: redis.Redis, *, limit: int = 5_000, check: Check = unchecked) -> int:
     """Rows that say `running` although no child holds them: their worker died together with Redis's data. No job is to
     blame for that.
 
@@ -46,7 +46,7 @@ def redeliver(client: redis.Redis, *, limit: int = 5_000, check: Check = uncheck
 def redeliver_some(
     client: redis.Redis, after: UUID | None = None, *, limit: int = 5_000, check: Check = unchecked
 ) -> tuple[int, UUID | None]:
-    """A part of `redeliver`.
+    """A part of `recover_orphaned`.
 
     Args:
         after: go on behind this id; None: from the oldest on.

@@ -87,7 +87,7 @@ def begin(
         unreachable = cursor > 0
     if names:  # only now: a full Redis has room again
         check()
-        queues.note(client, names)
+        queues.remember(client, names)
     sync_pauses(client, check)
     check()
     epochs.begin(client, shard, ids.new_text(), life)

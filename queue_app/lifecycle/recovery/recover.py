@@ -13,7 +13,7 @@ import redis
 
 from queue_app import clock, conf, signals
 from queue_app.dispatch import queues, workers
-from queue_app.dispatch.holder import raise_fence
+from queue_app.dispatch.holder import revoke_calls
 from queue_app.dispatch.queues import Entry
 from queue_app.domain import ids
 from queue_app.domain.causes import Cause
@@ -55,7 +55,7 @@ def take_back(
     lost_ids: list[str] = []
     back_ids: list[str] = []
     for queue in names:
-        raise_fence(
+        revoke_calls(
             client, queue, holder
         )  # a claim that is still on its way would hold jobs for a dead child
         held = workers.held(client, queue, holder)
@@ -72,7 +72,7 @@ def take_back(
             discharged = discharged and not kept
         check()
         if discharged:
-            queues.discharge(client, queue, holder)
+            queues.unregister(client, queue, holder)
     if lost_ids or back_ids:
         signals.jobs_recovered.send_robust(
             sender=None, worker_id=worker_id, lost=lost_ids, returned=back_ids, cause=cause.text
@@ -165,7 +165,7 @@ def reap(
     listed = {worker.id: worker for worker in workers.listed(client)}
     if unlisted:
         for worker_id in witnesses.holding(client, listed.values(), keep).keys() - listed.keys() - {own_id}:
-            workers.enlist(client, worker_id)  # its lease begins
+            workers.register(client, worker_id)  # its lease begins
     suspects = []
     for worker in listed.values():
         age = now - worker.beat

@@ -167,7 +167,7 @@ class Recent:
         """List queues that had no waiting rows a moment ago: Redis may have forgotten them as idle, and a process that
         pushes to them lists each only once."""
         if new := [name for name in names if name not in self._listed]:
-            queues.note(client, new)
+            queues.remember(client, new)
         self._met.update(names)
 
     def _rest(

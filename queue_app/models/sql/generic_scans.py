@@ -13,7 +13,7 @@ from django.db.models.functions import RowNumber
 from queue_app.domain.envelope import COLUMNS, head_of, of_columns
 from queue_app.domain.states import DISPATCHED, JobState
 from queue_app.models.job import Job
-from queue_app.models.sql.rows import Waiting
+from queue_app.models.sql.rows import WaitingJob
 
 
 def names_of_waiting(connection: BaseDatabaseWrapper, after: str, limit: int) -> list[str]:
@@ -68,7 +68,7 @@ def oldest_waiting(connection: BaseDatabaseWrapper, queues: list[str], first: in
     return found
 
 
-def read_waiting(connection: BaseDatabaseWrapper, job_ids: list[str], limit: int) -> list[Waiting]:
+def read_waiting(connection: BaseDatabaseWrapper, job_ids: list[str], limit: int) -> list[WaitingJob]:
     """What Redis is to carry of those of these jobs that wait, or wait for their next attempt. Left out are rows that
     another transaction has locked, as it may be cancelling them.
 
@@ -83,6 +83,8 @@ def read_waiting(connection: BaseDatabaseWrapper, job_ids: list[str], limit: int
         return [_waiting(limit, *values) for values in rows.values_list("pk", "payload", *COLUMNS)]
 
 
-def _waiting(limit: int, pk: UUID, payload: str, *columns: Any) -> Waiting:
+def _waiting(limit: int, pk: UUID, payload: str, *columns: Any) -> WaitingJob:
     said = of_columns(columns)
-    return Waiting(str(pk), said.run_after or 0.0, head_of(said), payload if len(payload) <= limit else None)
+    return WaitingJob(
+        str(pk), said.run_after or 0.0, head_of(said), payload if len(payload) <= limit else None
+    )

@@ -11,7 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from queue_app.domain.envelope import HEAD, LEAST, Kind
 from queue_app.domain.states import DISPATCHED, TIMED, UNFINISHED, JobState
-from queue_app.models.sql.rows import Waiting
+from queue_app.models.sql.rows import WaitingJob
 
 #: In the words of the partial index (queue, id).
 _WAITING = "state IN ({})".format(", ".join(f"'{state}'" for state in sorted(UNFINISHED - TIMED)))
@@ -68,7 +68,7 @@ _LONGER = " ".join(
     f"WHEN {HEAD[count - 1].column} IS DISTINCT FROM {_LITERALS[HEAD[count - 1].default]} THEN {_array_of(count)}"
     for count in range(len(HEAD), LEAST, -1)
 )
-#: In the order of `Waiting`; the payload stays behind when it is too long.
+#: In the order of `WaitingJob`; the payload stays behind when it is too long.
 _BODIES = f"""
 SELECT id::text, COALESCE(extract(epoch FROM run_after)::float8, 0),
     priority || ':' || lane || '|' || CASE {_LONGER} ELSE {_array_of(LEAST)} END::text,
@@ -141,7 +141,7 @@ def oldest_waiting(connection: BaseDatabaseWrapper, queues: list[str], first: in
         return {queue: since for queue, since in cursor.fetchall() if since is not None}
 
 
-def read_waiting(connection: BaseDatabaseWrapper, job_ids: list[str], limit: int) -> list[Waiting]:
+def read_waiting(connection: BaseDatabaseWrapper, job_ids: list[str], limit: int) -> list[WaitingJob]:
     """What Redis is to carry of those of these jobs that wait, or wait for their next attempt. Left out are rows that
     another transaction has locked, as it may be cancelling them.
 
@@ -152,4 +152,4 @@ def read_waiting(connection: BaseDatabaseWrapper, job_ids: list[str], limit: int
 
     with server_cursor(connection) as cursor:
         cursor.execute(_BODIES, [limit, uuids(job_ids)])
-        return list(starmap(Waiting, cursor.fetchall()))
+        return list(starmap(WaitingJob, cursor.fetchall()))

@@ -65,7 +65,7 @@ class NewJobs:
         return replace(self, ids=self.ids[start:stop], payloads=self.payloads[start:stop])
 
 
-class Waiting(NamedTuple):
+class WaitingJob(NamedTuple):
     """What Redis is to carry of a job that waits.
 
     Attributes:

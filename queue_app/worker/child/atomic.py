@@ -26,7 +26,7 @@ from queue_app.domain.states import AttemptState
 from queue_app.lifecycle import database, settle, store_health
 from queue_app.models import Job, sql
 from queue_app.tasks.registry import Declared
-from queue_app.worker.child.backoff import Waiting, Watched
+from queue_app.worker.child.backoff import StoreMonitor, WaitingJob
 from queue_app.worker.child.commit_check import lost as lost_attempt
 from queue_app.worker.child.commit_check import refused, resolve
 from queue_app.worker.child.executor import Executor
@@ -39,13 +39,13 @@ LOOK = 0.25
 CLOSED = "The task closed the database connection that its own transaction is on; an atomic task must leave it open."
 ENDED = "The task ended its transaction (COMMIT, ROLLBACK or autocommit); an atomic task leaves that to the worker."
 INNER = "The task left an atomic block of its own open."
-DOOMED = (
+ROLLBACK_ONLY = (
     "The task returned although its transaction can only be rolled back: a database error was swallowed, or"
     " set_rollback(True) was called. Let the exception out, or put what may fail into an atomic block of its own."
 )
 
 
-class Ledger(Watched, Protocol):
+class OutcomeSink(StoreMonitor, Protocol):
     """Where outcomes go: the recorder. While it is not `able`, nothing can be recorded."""
 
     able: threading.Event
@@ -67,7 +67,7 @@ class Transaction:
     """
 
     def __init__(
-        self, executor: Executor, recorder: Ledger, worker_id: str, progress: Mapping[str, str]
+        self, executor: Executor, recorder: OutcomeSink, worker_id: str, progress: Mapping[str, str]
     ) -> None:
         self._executor = executor
         self._recorder = recorder
@@ -78,7 +78,7 @@ class Transaction:
         #: Whether the record took the outcome; None: it has not been asked.
         self._counted: bool | None = None
         #: What is to be recorded if the COMMIT, whose answer is missing, has not happened; and what to run if it has.
-        self._instead: Outcome | None = None
+        self._fallback: Outcome | None = None
         self._hooks: list[Any] = []
 
     def begin(self, stopping: Callable[[], bool]) -> bool:
@@ -90,7 +90,7 @@ class Transaction:
         while not self._recorder.able.wait(LOOK):
             if stopping():
                 return False
-        waiting = Waiting(self._recorder)
+        waiting = WaitingJob(self._recorder)
         while True:
             connection = sql.write_connection()
             reused = connection.connection is not None
@@ -148,7 +148,7 @@ class Transaction:
         committing = False
         try:
             self._check()
-            self._hurry()
+            self._bound_idle_time()
             if not settle.record([outcome], self._worker_id):
                 self.roll_back()
                 self._counted = False
@@ -183,7 +183,7 @@ class Transaction:
             instead = self._refused(declared, outcome, error)
         if not lost and not committing:  # it is rolled back for sure
             return instead
-        self._instead = instead
+        self._fallback = instead
         return outcome
 
     def _refused(self, declared: Declared, outcome: Outcome, error: Exception) -> Outcome:
@@ -196,7 +196,7 @@ class Transaction:
             ):  # else a conflict: a serialization failure, a deadlock
                 return refused(outcome, error, in_outage=False)
         started = outcome.started_at or outcome.finished_at
-        return self._executor.failed(declared, outcome.delivery, started, error, outcome.carrier)
+        return self._executor.failed(declared, outcome.delivery, started, error, outcome.task_result)
 
     def _is_out(self, outcome: Outcome) -> bool:
         """Whether the database refuses the outcome also without the task's transaction, in one that is rolled back."""
@@ -225,7 +225,7 @@ class Transaction:
         if len(connection.savepoint_ids) != self._depth:
             raise TransactionManagementError(INNER)
         if connection.needs_rollback:
-            raise TransactionManagementError(DOOMED)
+            raise TransactionManagementError(ROLLBACK_ONLY)
         try:
             connection.savepoint_commit(self._savepoint)
         except Error as error:
@@ -233,10 +233,10 @@ class Transaction:
             if code in ("3B001", "25P01") or (code is None and "savepoint" in str(error).lower()):
                 raise TransactionManagementError(ENDED) from error
             if code == "25P02":
-                raise TransactionManagementError(DOOMED) from error
+                raise TransactionManagementError(ROLLBACK_ONLY) from error
             raise
 
-    def _hurry(self) -> None:
+    def _bound_idle_time(self) -> None:
         """From now on the job's row is locked: a process that is frozen, or cut off, just then must not keep those
         waiting who take over from it."""
         if self._outermost and self._connection.vendor == "postgresql":
@@ -275,9 +275,9 @@ class Transaction:
 
     def put(self, outcome: Outcome) -> None:
         """Hand the outcome of `execute` to the recorder; first find out what it is."""
-        if self._instead is not None:
+        if self._fallback is not None:
             committed = outcome
-            outcome, self._counted = resolve(self._recorder, self._worker_id, outcome, self._instead)
+            outcome, self._counted = resolve(self._recorder, self._worker_id, outcome, self._fallback)
             if outcome is committed and self._counted:
                 self._run_hooks(outcome.delivery.task)
                 database.tidy(outcome.delivery.task)

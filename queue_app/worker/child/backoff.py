@@ -9,21 +9,21 @@ from typing import Protocol
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 
-class Watched(Protocol):
+class StoreMonitor(Protocol):
     """Who is told of the database's absence, and that it is back: the recorder."""
 
     def database_failed(self, error: BaseException) -> None: ...
     def database_answered(self) -> None: ...
 
 
-class Waiting:
+class WaitingJob:
     """Waits between two tries, longer each time; tells the recorder, so that nothing is claimed meanwhile.
 
     Attributes:
         has_failed: whether a try has failed; it may have been carried out all the same, and its answer lost.
     """
 
-    def __init__(self, recorder: Watched) -> None:
+    def __init__(self, recorder: StoreMonitor) -> None:
         self.has_failed = False
         self._recorder = recorder
         self._pause = FIRST_PAUSE

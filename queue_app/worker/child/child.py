@@ -24,7 +24,7 @@ from queue_app.worker import title
 from queue_app.worker.child.runner import Runner, resident_mb
 from queue_app.worker.child.slots import MainThread, Threads
 from queue_app.worker.config import WorkerConfig
-from queue_app.worker.shared_state import Board
+from queue_app.worker.shared_state import SharedState
 
 logger = logging.getLogger(__name__)
 
@@ -46,12 +46,12 @@ class Child:
         serial: its number among all children that this worker ever had.
     """
 
-    def __init__(self, config: WorkerConfig, board: Board, index: int, serial: int) -> None:
+    def __init__(self, config: WorkerConfig, shared: SharedState, index: int, serial: int) -> None:
         self._config = config
-        self._board = board
+        self._shared = shared
         self._index = index
         self._holder = Holder(workers.holder(config.worker_id, serial))
-        self._runner = Runner(config, board, index, self._holder, self._told)
+        self._runner = Runner(config, shared, index, self._holder, self._told)
         self._stopping = False
         self._interruptible = False
         self._enlisted = False
@@ -79,7 +79,7 @@ class Child:
             slots = MainThread(self._runner, self._told)
         else:
             slots = Threads(self._runner, self._told, self._config.slots)
-        self._board.up(self._index, clock.seconds())
+        self._shared.up(self._index, clock.seconds())
         self._serve(slots)
         self._runner.give_back()
         slots.stop()
@@ -110,20 +110,20 @@ class Child:
         while not self._done():
             if not self._runner.recorder.able.wait(1.0):
                 continue  # the database is away: what was claimed now could not be recorded
-            count = slots.want()
+            count = slots.capacity()
             if self._stopping:
                 return
             try:
                 claimed = self._claim(count)
             except connection.DataLost:
                 # Of several queues, some may have been claimed from. Claims begin again within seconds.
-                self._runner.hands.doubt(self._config.queues.names)
+                self._runner.claims.mark_unsure(self._config.queues.names)
                 self._sleep(LOST_PAUSE * (0.5 + random.random()))
                 continue
             except connection.Unavailable as error:
                 push.redis_failed(error)
                 # What was claimed may have been lost on the way.
-                self._runner.hands.doubt(self._config.queues.names)
+                self._runner.claims.mark_unsure(self._config.queues.names)
                 self._sleep(pause * (0.5 + random.random()))
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
@@ -146,19 +146,19 @@ class Child:
     def _claim(self, count: int) -> claiming.Claimed:
         client = connection.client()
         if not self._enlisted:
-            workers.enlist(client, self._config.worker_id, self._config.queues.names)
+            workers.register(client, self._config.worker_id, self._config.queues.names)
             self._enlisted = True
         if self._config.max_jobs is not None:
             count = max(1, min(count, self._config.max_jobs - self._runner.jobs))
-        hands = self._runner.hands
-        self._runner.heed_losses()
-        with hands.lock:
-            if hands.doubtful:
-                self._put_right(client)
+        claims = self._runner.claims
+        self._runner.check_data_loss()
+        with claims.lock:
+            if claims.needs_reconcile:
+                self._reconcile(client)
             told = self._runner.told
-            taken = self._runner.strangers.take(client, count)
+            taken = self._runner.unknown_tasks.take(client, count)
             claimed = claiming.claim(client, self._config.queues.order(), self._holder, count, taken)
-            self._board.claimed(self._index, clock.seconds(), self._runner.jobs)
+            self._shared.claimed(self._index, clock.seconds(), self._runner.jobs)
             if any(d.number > 1 or d.args is None for d in claimed.deliveries):
                 self._complete(claimed)
             if self._config.slots > 1:
@@ -168,10 +168,10 @@ class Child:
             self._runner.take(claimed.deliveries, told)
         return claimed
 
-    def _put_right(self, client: redis.Redis) -> None:
+    def _reconcile(self, client: redis.Redis) -> None:
         try:
             database.refresh()
-            self._runner.hands.put_right(client)
+            self._runner.claims.reconcile(client)
         except Error as error:
             logger.warning("The database cannot be read (%s); what is held is looked at later.", error)
             database.refresh(close=True)
@@ -184,18 +184,18 @@ class Child:
             if strange:
                 recover.give_up(client, self._holder, strange)
                 claimed.deliveries = [d for d in claimed.deliveries if not d.unreadable]
-            gone = claiming.complete(claimed.deliveries)
+            revoked = claiming.complete(claimed.deliveries)
         except Error as error:
             logger.warning("The database cannot be read (%s); what was claimed is given back.", error)
             database.refresh(close=True)
-            self._runner.backlog.extend(claimed.deliveries)
+            self._runner.prefetch.extend(claimed.deliveries)
             self._runner.give_back()
             claimed.deliveries = []
             self._sleep(1.0)
             return
-        for d in gone:
+        for d in revoked:
             queues.settle(client, d.queue, self._holder, [d.id])
-        claimed.deliveries = [d for d in claimed.deliveries if d not in gone]
+        claimed.deliveries = [d for d in claimed.deliveries if d not in revoked]
 
     def _wait(self, claimed: claiming.Claimed) -> None:
         """Block until a bell rings, the next delayed job is due, or 5 s have passed."""

@@ -16,7 +16,7 @@ from queue_app.domain.error_text import class_path, message
 from queue_app.domain.outcome import Outcome
 from queue_app.lifecycle import database, settle
 from queue_app.lifecycle.store_health import explain, is_outage
-from queue_app.worker.child.backoff import Waiting, Watched
+from queue_app.worker.child.backoff import StoreMonitor, WaitingJob
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def _lost(outcome: Outcome, error: Exception, why: str, *, blameless: bool = Fal
 
 
 def resolve(
-    recorder: Watched, worker_id: str, outcome: Outcome, instead: Outcome
+    recorder: StoreMonitor, worker_id: str, outcome: Outcome, instead: Outcome
 ) -> tuple[Outcome, bool | None]:
     """Find out whether `outcome` is committed; asked for as long as it takes.
 
@@ -56,7 +56,7 @@ def resolve(
         `outcome` and True if it is; `instead` and True if that is recorded now; `outcome` and False if the job is
         another delivery's by now; `instead` and None if the database refuses it: the recorder has to deal with it.
     """
-    waiting = Waiting(recorder)
+    waiting = WaitingJob(recorder)
     while True:
         try:
             undone = settle.record([instead], worker_id) or settle.recorded([instead], worker_id)

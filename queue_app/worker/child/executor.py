@@ -12,7 +12,7 @@ from queue_app.domain.delivery import Delivery
 from queue_app.domain.outcome import Outcome, cancelled, failed, succeeded
 from queue_app.exceptions import Cancelled, InvalidArguments
 from queue_app.tasks import sensitive
-from queue_app.tasks.context import Attendant, JobContext
+from queue_app.tasks.context import AttemptMonitor, JobContext
 from queue_app.tasks.registry import Declared
 from queue_app.worker.child.timeouts import Interrupts
 
@@ -45,7 +45,7 @@ class Executor:
     """
 
     def __init__(
-        self, worker_id: str, interrupts: Interrupts, run_async: AsyncRunner, attendant: Attendant
+        self, worker_id: str, interrupts: Interrupts, run_async: AsyncRunner, attendant: AttemptMonitor
     ) -> None:
         self._worker_id = worker_id
         self._interrupts = interrupts
@@ -60,29 +60,31 @@ class Executor:
             soft: seconds until SoftTimeout; None: no limit.
             started: now, in epoch seconds.
         """
-        carrier = None
+        task_result = None
         try:
             if delivery.backend:
                 if self._results is None:
                     self._results = import_module(
                         "queue_app.tasks_api.results"
                     )  # needs a Tasks API: only for its jobs
-                carrier = self._results.of_delivery(delivery, self._worker_id, started)
-                self._results.send_started(carrier)
+                task_result = self._results.of_delivery(delivery, self._worker_id, started)
+                self._results.send_started(task_result)
             if signals.attempt_started.receivers:
                 signals.attempt_started.send_robust(sender=None, delivery=delivery, worker_id=self._worker_id)
-            text = self._call(declared, delivery, carrier, soft)
+            text = self._call(declared, delivery, task_result, soft)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            return self.failed(declared, delivery, started, error, carrier)
-        return succeeded(delivery, started, text, carrier)
+            return self.failed(declared, delivery, started, error, task_result)
+        return succeeded(delivery, started, text, task_result)
 
-    def _call(self, declared: Declared, delivery: Delivery, carrier: Any, soft: float | None) -> str | None:
+    def _call(
+        self, declared: Declared, delivery: Delivery, task_result: Any, soft: float | None
+    ) -> str | None:
         args: Any = delivery.args
         if declared.takes_context:
-            context = JobContext if carrier is None else self._results.TaskJobContext
-            args = [context(delivery, carrier, self._attendant), *args]
+            context = JobContext if task_result is None else self._results.TaskJobContext
+            args = [context(delivery, task_result, self._attendant), *args]
         if declared.is_async:
             value = self._run_async(declared.func, args, delivery.kwargs, soft, delivery.id)
         else:
@@ -94,13 +96,15 @@ class Executor:
         return None if value is None else _dump_result(value)
 
     def failed(
-        self, declared: Declared, delivery: Delivery, started: float, error: BaseException, carrier: Any
+        self, declared: Declared, delivery: Delivery, started: float, error: BaseException, task_result: Any
     ) -> Outcome:
-        """The outcome of an attempt that ended with this exception; `carrier` is that of the Tasks API, or None."""
+        """The outcome of an attempt that ended with this exception; `task_result` is that of the Tasks API, or None."""
         if isinstance(error, Cancelled) and self._attendant.is_cancelled(delivery):
-            outcome = cancelled(delivery, started, error, carrier=carrier, caller=__file__)
+            outcome = cancelled(delivery, started, error, task_result=task_result, caller=__file__)
         else:
-            outcome = failed(declared.policy, delivery, started, error, carrier=carrier, caller=__file__)
+            outcome = failed(
+                declared.policy, delivery, started, error, task_result=task_result, caller=__file__
+            )
         if getattr(declared.task, "sensitive", ()):
             call = declared.task, delivery.args, delivery.kwargs
             outcome.error = sensitive.hidden(outcome.error, *call)

@@ -20,7 +20,7 @@ from queue_app.domain.outcome import Outcome
 from queue_app.lifecycle import settle
 from queue_app.lifecycle.database import refresh
 from queue_app.lifecycle.store_health import check_writes, is_outage
-from queue_app.worker.child.backoff import Waiting, Watched
+from queue_app.worker.child.backoff import StoreMonitor, WaitingJob
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class OutcomeWriter:
         watched: is told when the database is away, and when it is back.
     """
 
-    def __init__(self, worker_id: str, watched: Watched) -> None:
+    def __init__(self, worker_id: str, watched: StoreMonitor) -> None:
         self._worker_id = worker_id
         self._watched = watched
         self._written_at = 0.0
@@ -104,7 +104,7 @@ class OutcomeWriter:
         Raises:
             DataError, IntegrityError: the database refuses a value.
         """
-        waiting = Waiting(self._watched)
+        waiting = WaitingJob(self._watched)
         while True:
             try:
                 if time.monotonic() - self._written_at > IDLE:

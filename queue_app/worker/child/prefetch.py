@@ -12,13 +12,13 @@ from queue_app.domain.delivery import Delivery
 BATCH_SECONDS = 0.1
 
 
-class Backlog:
+class Prefetch:
     """Claimed, unstarted deliveries. Executors take from the front; what is given back leaves from the end. Both
     are single, atomic operations of a deque, so that no lock is needed and none is both run and given back."""
 
     def __init__(self) -> None:
         self._deliveries: deque[Delivery] = deque()
-        self._size = 1
+        self._batch_size = 1
         self._since = 0.0
 
     def __len__(self) -> int:
@@ -39,7 +39,7 @@ class Backlog:
         """What has not been started at this moment."""
         return list(self._deliveries)
 
-    def surrender(self) -> list[Delivery]:
+    def drain(self) -> list[Delivery]:
         """All that has not been started, in the order to run them; they are the caller's now."""
         given: list[Delivery] = []
         while True:
@@ -56,16 +56,16 @@ class Backlog:
     # how many to claim
 
     @property
-    def size(self) -> int:
-        return self._size
+    def batch_size(self) -> int:
+        return self._batch_size
 
-    def ran(self, count: int, seconds: float) -> None:
+    def observe(self, count: int, seconds: float) -> None:
         """`count` jobs took `seconds`: double while they are short, fall back when they are not."""
         if seconds > BATCH_SECONDS:
-            self._size = max(1, min(self._size, int(count * BATCH_SECONDS / seconds)))
-        elif count >= self._size:
-            self._size = min(self._size * 2, conf.get().CLAIM_MAX)
+            self._batch_size = max(1, min(self._batch_size, int(count * BATCH_SECONDS / seconds)))
+        elif count >= self._batch_size:
+            self._batch_size = min(self._batch_size * 2, conf.get().CLAIM_MAX)
 
     def long_job(self) -> None:
         """A job runs long: one at a time from now on."""
-        self._size = 1
+        self._batch_size = 1

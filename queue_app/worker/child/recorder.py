@@ -2,7 +2,7 @@
 
 No timers: while one commit is under way, the next group gathers (DESIGN §4). When the database is away, or refuses
 writes, outcomes are kept and repeated and the child claims nothing; an acknowledgement that fails leaves a doubt, which
-`hands` puts right. Nothing is acknowledged that is not recorded.
+`claims` puts right. Nothing is acknowledged that is not recorded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from queue_app.domain.outcome import Outcome
 from queue_app.lifecycle import settle, store_health
 from queue_app.lifecycle.database import refresh
 from queue_app.worker.child.backoff import FIRST_PAUSE, LONGEST_PAUSE
-from queue_app.worker.child.claims import Hands
+from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.outcome_writer import OutcomeWriter
 
 logger = logging.getLogger(__name__)
@@ -43,14 +43,14 @@ class Recorder:
         worker_id: str,
         holder: Holder,
         tick: Callable[[], None] | None = None,
-        hands: Hands | None = None,
+        claims: ClaimSet | None = None,
     ) -> None:
         self._worker_id = worker_id
         self._holder = holder
         self._tick = tick
         self._waiting: deque[Outcome] = deque()
         self._settled: deque[tuple[Outcome, bool]] = deque()
-        self._hands = hands or Hands(holder)
+        self._claims = claims or ClaimSet(holder)
         self._writer = OutcomeWriter(worker_id, self)
         self._wake = threading.Event()
         self._room = threading.Event()
@@ -134,13 +134,13 @@ class Recorder:
                     if self._ticking:
                         self._wake.wait(max(0.0, next_tick - time.monotonic()))
                     else:
-                        self._wake.wait(self._pause if self._hands.doubtful else None)
+                        self._wake.wait(self._pause if self._claims.needs_reconcile else None)
                 self._asleep = False
                 self._wake.clear()
             if self._waiting or self._settled:
                 self.flush()
-            elif self._hands.doubtful:
-                self._put_right()
+            elif self._claims.needs_reconcile:
+                self._reconcile()
             if self._stopping and not self._waiting and not self._settled:
                 connections.close_all()
                 return
@@ -198,25 +198,25 @@ class Recorder:
 
     def _acknowledge(self, group: list[Outcome], accepted: set[str]) -> None:
         # What this child was given again meanwhile, it holds for that.
-        own = [outcome for outcome in group if not self._hands.has_another(outcome.delivery)]
-        with self._hands.letting_go([outcome.delivery for outcome in group]):
+        own = [outcome for outcome in group if not self._claims.has_newer(outcome.delivery)]
+        with self._claims.releasing([outcome.delivery for outcome in group]):
             settle.acknowledge(connection.client(), self._holder, own, accepted)
             self._pause = FIRST_PAUSE
 
-    def _put_right(self) -> None:
+    def _reconcile(self) -> None:
         """Let go of what could not be acknowledged. When the child stops meanwhile, the keeper does so."""
-        if not self._hands.lock.acquire(blocking=False):
+        if not self._claims.lock.acquire(blocking=False):
             return  # the child is claiming, and does this before
         try:
             refresh()
-            self._hands.put_right(connection.client())
+            self._claims.reconcile(connection.client())
             self._pause = FIRST_PAUSE
         except (Error, *connection.Unavailable) as error:
             logger.debug("What is held in Redis could not be put right yet: %s", connection.said(error))
             refresh(close=isinstance(error, Error))
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
         finally:
-            self._hands.lock.release()
+            self._claims.lock.release()
 
     def database_failed(self, error: BaseException) -> None:
         """The database is away, or refuses writes: nothing is claimed until that is over."""

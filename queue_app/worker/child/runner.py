@@ -20,15 +20,15 @@ from queue_app.models.sql.rows import Start
 from queue_app.tasks.registry import Declared
 from queue_app.worker.child.async_loop import AsyncLoop
 from queue_app.worker.child.atomic import Transaction
-from queue_app.worker.child.backoff import Waiting
-from queue_app.worker.child.claims import Hands
+from queue_app.worker.child.backoff import WaitingJob
+from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.executor import Executor, hard_limit, soft_limit
-from queue_app.worker.child.prefetch import Backlog
+from queue_app.worker.child.prefetch import Prefetch
 from queue_app.worker.child.recorder import Recorder
 from queue_app.worker.child.timeouts import InMainThread, Interrupts, InThreads
-from queue_app.worker.child.unknown_tasks import Strangers
+from queue_app.worker.child.unknown_tasks import UnknownTasks
 from queue_app.worker.config import WorkerConfig
-from queue_app.worker.shared_state import Board
+from queue_app.worker.shared_state import SharedState
 
 logger = logging.getLogger(__name__)
 
@@ -45,17 +45,17 @@ class Runner:
     def __init__(
         self,
         config: WorkerConfig,
-        board: Board,
+        shared: SharedState,
         index: int,
         holder: Holder,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.backlog = Backlog()
-        self.hands = Hands(holder)
-        self.recorder = Recorder(config.worker_id, holder, self._tick, self.hands)
+        self.prefetch = Prefetch()
+        self.claims = ClaimSet(holder)
+        self.recorder = Recorder(config.worker_id, holder, self._tick, self.claims)
         self.jobs = 0
         self._config = config
-        self._board = board
+        self._shared = shared
         self._index = index
         self._holder = holder
         self._stopping = stopping
@@ -65,7 +65,7 @@ class Runner:
         self._interrupts: Interrupts = (InMainThread if config.slots == 1 else InThreads)(self._cancelled)
         self._executor = Executor(config.worker_id, self._interrupts, self._loop.run, self)
         #: What the board said when a loss was last heeded.
-        self._losses = board.requests[index]
+        self._losses = shared.recheck_counter[index]
         self._stale = conf.get().LEASE / 2
         self._asking = threading.Lock()
         #: What runs: slot → delivery and start. What its row says already: slot → id and progress.
@@ -73,25 +73,25 @@ class Runner:
         self._marked: dict[int, tuple[str, str | None]] = {}
         self._progress: dict[str, str] = {}
         self._unmarked: set[str] = set()  # ids whose rows must not be touched while they run
-        self.strangers = Strangers(self.hands, holder, config.queues.names)
+        self.unknown_tasks = UnknownTasks(self.claims, holder, config.queues.names)
 
     @property
     def told(self) -> int:
         """What the keeper has told this child so far; to be read before a claim, and given to `take` after it."""
-        return int(self._board.requests[self._index])
+        return int(self._shared.recheck_counter[self._index])
 
     def take(self, deliveries: list[Delivery], told: int) -> None:
         """These were claimed. What the keeper has told since `told` may be about them."""
         for delivery in deliveries:
             delivery.heard = told
-        self.hands.take(deliveries)
+        self.claims.add(deliveries)
 
     def run_one(self, slot: int, delivery: Delivery) -> None:
         """Run one delivery and hand its outcome to the recorder."""
-        if self.hands.gone and delivery.id in self.hands.gone:
-            self.hands.drop([delivery])
+        if self.claims.revoked and delivery.id in self.claims.revoked:
+            self.claims.remove([delivery])
             return
-        declared = self.strangers.known(delivery) or self._resolve(slot, delivery)
+        declared = self.unknown_tasks.known(delivery) or self._resolve(slot, delivery)
         if declared is None:
             return
         transaction = None
@@ -104,12 +104,15 @@ class Runner:
         now = self._start(slot, delivery, hard)
         try:
             # Looked at when the slot is on the board already: the keeper counts first, and looks there then.
-            if self._board.requests[self._index] != delivery.heard or now - self.hands.since > self._stale:
+            if (
+                self._shared.recheck_counter[self._index] != delivery.heard
+                or now - self.claims.since > self._stale
+            ):
                 # Asking writes: not in the task's transaction, which is begun anew.
                 if transaction is not None:
                     transaction.roll_back()
-                if self._is_gone(delivery):
-                    self.hands.drop([delivery])
+                if self._revalidate(delivery):
+                    self.claims.remove([delivery])
                     return
                 if transaction is not None:
                     transaction = self._begin(delivery)
@@ -120,10 +123,10 @@ class Runner:
             database.tidy(delivery.task)
             if outcome.exception is not None:
                 database.drop_refused(outcome.exception)
-            if self._interrupts.struck:
+            if self._interrupts.interrupted:
                 self._tidy_more(delivery)
         finally:
-            self._board.end(self._index, slot)
+            self._shared.end(self._index, slot)
             self._current.pop(slot, None)
             self._marked.pop(slot, None)
             if self._cancelled:
@@ -143,13 +146,13 @@ class Runner:
         self._unmarked.add(delivery.id)  # the task does not run yet
         self._current[slot] = (delivery, now)
         until = time.monotonic() + conf.get().IMPORT_TIMEOUT
-        self._board.importing(self._index, slot, delivery.id, delivery.number, now, until)
-        declared = self.strangers.resolve(delivery)
-        self._board.end(self._index, slot)
+        self._shared.importing(self._index, slot, delivery.id, delivery.number, now, until)
+        declared = self.unknown_tasks.resolve(delivery)
+        self._shared.end(self._index, slot)
         self._current.pop(slot, None)
         self._unmarked.discard(delivery.id)
-        if declared is not None and delivery.id in self.hands.gone:
-            self.hands.drop([delivery])
+        if declared is not None and delivery.id in self.claims.revoked:
+            self.claims.remove([delivery])
             declared = None
         if declared is None:
             self._cancelled.discard(delivery.id)
@@ -159,7 +162,7 @@ class Runner:
         now = clock.seconds()
         until = 0.0 if hard is None else time.monotonic() + hard
         self._current[slot] = (delivery, now)
-        self._board.start(self._index, slot, delivery.id, delivery.number, now, until)
+        self._shared.start(self._index, slot, delivery.id, delivery.number, now, until)
         return now
 
     def _begin(self, delivery: Delivery) -> Transaction | None:
@@ -174,14 +177,14 @@ class Runner:
         return transaction
 
     def _tidy_more(self, delivery: Delivery) -> None:
-        if delivery.id in self._interrupts.struck:
-            self._interrupts.struck.discard(delivery.id)
+        if delivery.id in self._interrupts.interrupted:
+            self._interrupts.interrupted.discard(delivery.id)
             database.drop_interrupted()
 
     def is_cancelled(self, delivery: Delivery) -> bool:
         """Whether the job under way was cancelled."""
         return delivery.id in self._cancelled or any(
-            current is delivery and self._board.is_cancelled(self._index, slot, delivery.id)
+            current is delivery and self._shared.is_cancelled(self._index, slot, delivery.id)
             for slot, (current, _) in list(self._current.items())
         )
 
@@ -193,42 +196,42 @@ class Runner:
         """
         for slot, (delivery, _) in list(self._current.items()):
             job_id = delivery.id
-            if job_id not in self._cancelled and self._board.is_cancelled(self._index, slot, job_id):
+            if job_id not in self._cancelled and self._shared.is_cancelled(self._index, slot, job_id):
                 self._cancelled.add(job_id)
                 self._loop.cancel(job_id)
                 self._interrupts.cancel(job_id)
 
-    def _is_gone(self, delivery: Delivery) -> bool:
+    def _revalidate(self, delivery: Delivery) -> bool:
         """Jobs that this child has claimed were cancelled, Redis lost its data, or this process stood still for so
         long that others may have taken over: find out whether this one, or others in the backlog, must not begin."""
-        hands = self.hands
+        claims = self.claims
         self._unmarked.add(delivery.id)  # its row must not say that it runs: another child may have it
         with self._asking:
-            told = self._board.requests[self._index]
-            unstarted = [delivery, *self.backlog.unstarted()]
+            told = self._shared.recheck_counter[self._index]
+            unstarted = [delivery, *self.prefetch.unstarted()]
             client = connection.client()
             try:
-                self.heed_losses()
-                if clock.seconds() - hands.since > self._stale:
-                    hands.doubt(self._config.queues.names)
-                if hands.doubtful:
-                    with hands.lock:
-                        hands.put_right(client)
-                if marked := cancel.forbidden(client, unstarted):
-                    self._end(delivery, marked)
+                self.check_data_loss()
+                if clock.seconds() - claims.since > self._stale:
+                    claims.mark_unsure(self._config.queues.names)
+                if claims.needs_reconcile:
+                    with claims.lock:
+                        claims.reconcile(client)
+                if marked := cancel.marked_cancelled(client, unstarted):
+                    self._end_cancelled(delivery, marked)
             except (Error, *connection.Unavailable) as error:
                 # What may be cancelled begins, and is interrupted; the next one asks again.
                 said = connection.said(error)
                 logger.warning("It is not known which claimed jobs must not begin: %s", said)
                 database.refresh(close=True)
-                return delivery.id in hands.gone
+                return delivery.id in claims.revoked
             finally:
                 self._unmarked.discard(delivery.id)
             for looked_at in unstarted:
                 looked_at.heard = told
-        return delivery.id in hands.gone
+        return delivery.id in claims.revoked
 
-    def _end(self, delivery: Delivery, marked: list[Delivery]) -> None:
+    def _end_cancelled(self, delivery: Delivery, marked: list[Delivery]) -> None:
         """End what was cancelled and has not begun. From the moment that the record may say so, it must not begin,
         whatever becomes of the answers: the record is asked for as long as it takes if the delivery is among them.
 
@@ -236,7 +239,7 @@ class Runner:
             Unavailable (see dispatch.connection), Error: ask again for the others.
         """
         numbers = {d.id: d.number for d in marked}
-        waiting = Waiting(self.recorder)
+        waiting = WaitingJob(self.recorder)
         while True:
             try:
                 ended = cancel.end_unstarted(numbers)
@@ -246,21 +249,23 @@ class Runner:
                 if delivery.id not in numbers or not is_outage(error):
                     raise
                 if self._stopping():
-                    self.hands.gone.add(delivery.id)
-                    self.hands.owed.add(delivery.id)  # it is put right, and then ended, by whoever takes back
+                    self.claims.revoked.add(delivery.id)
+                    self.claims.unconfirmed.add(
+                        delivery.id
+                    )  # it is put right, and then ended, by whoever takes back
                     raise
                 waiting.failed(error)
         waiting.over()
-        self.hands.gone |= ended
-        self.hands.owed |= ended
+        self.claims.revoked |= ended
+        self.claims.unconfirmed |= ended
         cancel.let_go(connection.client(), self._holder, [d for d in marked if d.id in ended])
-        self.hands.owed -= ended
+        self.claims.unconfirmed -= ended
 
-    def heed_losses(self) -> None:
+    def check_data_loss(self) -> None:
         """If the keeper says that Redis has lost its data, look at what it says that this child holds."""
-        told = self._board.requests[self._index]
-        if self._board.is_mistrusted(told, self._losses):
-            self.hands.doubt(self._config.queues.names)
+        told = self._shared.recheck_counter[self._index]
+        if self._shared.is_data_loss_flagged(told, self._losses):
+            self.claims.mark_unsure(self._config.queues.names)
             self._losses = told
 
     def is_running(self, job_id: str) -> bool:
@@ -276,7 +281,7 @@ class Runner:
 
     def give_back(self) -> None:
         """Return what has not started to the front of its queue."""
-        self.return_to_queue(self.backlog.surrender())
+        self.return_to_queue(self.prefetch.drain())
 
     def return_to_queue(self, unstarted: list[Delivery]) -> None:
         """Return these, which are in no backlog any more, to the front of their queues."""
@@ -289,16 +294,16 @@ class Runner:
     def put_off(self, delivery: Delivery, seconds: float) -> None:
         """Return a job that has not started to its queue, not to be claimed by anybody for so long."""
         at = clock.seconds() + seconds
-        with self.hands.letting_go([delivery]):
+        with self.claims.releasing([delivery]):
             entry = (delivery.id, at, delivery.raw)
             queues.settle(connection.client(), delivery.queue, self._holder, [], [entry])
 
     def keep_free(self, alone: bool) -> None:
         """Say on the board that nothing is claimed, as one job is to run alone; or that this is over."""
-        self._board.keep_free(self._index, alone)
+        self._shared.keep_free(self._index, alone)
 
     def _give_back(self, queue: str, deliveries: list[Delivery]) -> None:
-        with self.hands.letting_go(deliveries):
+        with self.claims.releasing(deliveries):
             queues.give_back(connection.client(), queue, self._holder, [d.id for d in deliveries])
 
     def progress(self, delivery: Delivery, text: str) -> None:
@@ -312,18 +317,18 @@ class Runner:
         starts = []
         long_ones = 0
         for slot, (delivery, started_at) in list(self._current.items()):
-            ran = now - started_at
-            long_ones += ran >= limits.LONG_JOB
+            observe = now - started_at
+            long_ones += observe >= limits.LONG_JOB
             progress = self._progress.get(delivery.id)
             if delivery.id in self._unmarked:
                 continue
-            if ran >= limits.RUNNING_AFTER and self._marked.get(slot) != (delivery.id, progress):
+            if observe >= limits.RUNNING_AFTER and self._marked.get(slot) != (delivery.id, progress):
                 starts.append(Start(delivery.id, delivery.number, started_at, progress))
                 self._marked[slot] = (delivery.id, progress)
         if long_ones >= self._config.slots:
-            self.backlog.long_job()
+            self.prefetch.long_job()
             self.give_back()
-        elif self.backlog.waited() >= limits.LONG_JOB:
+        elif self.prefetch.waited() >= limits.LONG_JOB:
             self.give_back()  # these jobs are slower than those by which the size of the claim was chosen
         if starts:
             try:

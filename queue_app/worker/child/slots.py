@@ -42,23 +42,23 @@ class MainThread:
         self._runner = runner
         self._stopping = stopping
 
-    def want(self) -> int:
+    def capacity(self) -> int:
         """How many jobs to claim now."""
-        return self._runner.backlog.size
+        return self._runner.prefetch.batch_size
 
     def run(self, deliveries: list[Delivery]) -> None:
         """Run these; what is left when told to stop stays in the backlog."""
         runner, stopping = self._runner, self._stopping
-        runner.backlog.extend(deliveries)
+        runner.prefetch.extend(deliveries)
         runner.recorder.watch()
         started, count = time.monotonic(), 0
         while not stopping():
-            delivery = runner.backlog.take()
+            delivery = runner.prefetch.take()
             if delivery is None:
                 break
             runner.run_one(0, delivery)
             count += 1
-        runner.backlog.ran(count, time.monotonic() - started)
+        runner.prefetch.observe(count, time.monotonic() - started)
 
     def idle(self) -> bool:
         """Whether nothing runs."""
@@ -85,12 +85,12 @@ class Threads:
         for thread in self._threads:
             thread.start()
 
-    def want(self) -> int:
+    def capacity(self) -> int:
         """How many jobs to claim now: at least one for each idle slot. Waits until there is one."""
         with self._condition:
-            while not self._stopping() and (self._idle == 0 or self._runner.backlog):
+            while not self._stopping() and (self._idle == 0 or self._runner.prefetch):
                 self._condition.wait(LOOK)
-            return max(self._idle, self._runner.backlog.size)
+            return max(self._idle, self._runner.prefetch.batch_size)
 
     def run(self, deliveries: list[Delivery]) -> None:
         """Hand these to the slots, and come back when all have been started. A suspect comes after them, alone."""
@@ -102,12 +102,12 @@ class Threads:
         started = time.monotonic()
         runner.recorder.watch()
         with self._condition:
-            runner.backlog.extend(deliveries)
+            runner.prefetch.extend(deliveries)
             self._condition.notify_all()
-            while runner.backlog and not self._stopping():
+            while runner.prefetch and not self._stopping():
                 self._condition.wait(LOOK)
         if deliveries:
-            runner.backlog.ran(len(deliveries), time.monotonic() - started)
+            runner.prefetch.observe(len(deliveries), time.monotonic() - started)
         if suspects:
             self._run_alone(suspects[0])
 
@@ -127,9 +127,9 @@ class Threads:
                     self._condition.wait(min(left, LOOK))
                 free = self._is_idle()
                 if free or self._stopping():  # told to stop, no slot takes it: it is given back
-                    runner.backlog.extend([delivery])
+                    runner.prefetch.extend([delivery])
                     self._condition.notify_all()
-                while free and not self._stopping() and (runner.backlog or not self._is_idle()):
+                while free and not self._stopping() and (runner.prefetch or not self._is_idle()):
                     self._condition.wait(LOOK)
             if not free and not self._stopping():
                 runner.put_off(delivery, min(patience, LONGEST_PUT_OFF))
@@ -159,12 +159,12 @@ class Threads:
             with self._condition:
                 self._idle += 1
                 self._condition.notify_all()
-                while not self._closing and not (self._runner.backlog and not self._stopping()):
+                while not self._closing and not (self._runner.prefetch and not self._stopping()):
                     self._condition.wait()
                 self._idle -= 1
                 if self._closing:
                     break
-                delivery = self._runner.backlog.take()
+                delivery = self._runner.prefetch.take()
             if delivery is not None:
                 self._runner.run_one(number, delivery)
         database.refresh(close=True)

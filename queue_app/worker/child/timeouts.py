@@ -26,7 +26,7 @@ class Interrupts(Protocol):
         struck: ids of jobs that were interrupted, whatever came of it; who tidies up after them takes them out.
     """
 
-    struck: set[str]
+    interrupted: set[str]
 
     def arm(self, job_id: str, seconds: float | None) -> None:
         """The calling thread's block begins.
@@ -55,7 +55,7 @@ class InMainThread:
     """
 
     def __init__(self, cancelled: set[str]) -> None:
-        self.struck: set[str] = set()
+        self.interrupted: set[str] = set()
         self._cancelled = cancelled
         self._running = ""  # the block under way; cleared first of all, so that nothing strikes later
         self._previous: Any = None
@@ -79,14 +79,14 @@ class InMainThread:
 
     def cancel(self, job_id: str) -> None:
         if job_id == self._running:
-            self._strike(Cancelled())
+            self._raise(Cancelled())
 
     def _time_is_up(self, signum: int, frame: Any) -> None:
         if self._running:
-            self._strike(SoftTimeout("The attempt reached its time limit."))
+            self._raise(SoftTimeout("The attempt reached its time limit."))
 
-    def _strike(self, error: BaseException) -> None:
-        self.struck.add(self._running)
+    def _raise(self, error: BaseException) -> None:
+        self.interrupted.add(self._running)
         self._running = ""
         raise error
 
@@ -105,7 +105,7 @@ class InThreads:
     """
 
     def __init__(self, cancelled: set[str]) -> None:
-        self.struck: set[str] = set()
+        self.interrupted: set[str] = set()
         self._cancelled = cancelled
         self._condition = threading.Condition()
         self._heap: list[tuple[float, int]] = []
@@ -133,7 +133,7 @@ class InThreads:
         token = self._tokens.pop(job_id)
         if self._armed.pop(token, None) is None:
             # Another thread took it: the exception was raised, or is on its way. Meet it here, not elsewhere.
-            self.struck.add(job_id)
+            self.interrupted.add(job_id)
             try:
                 while token not in self._fired:
                     time.sleep(0.0005)

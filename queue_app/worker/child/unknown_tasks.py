@@ -16,7 +16,7 @@ from queue_app.domain.delivery import Delivery
 from queue_app.exceptions import UnknownTask
 from queue_app.tasks import registry
 from queue_app.tasks.registry import Declared
-from queue_app.worker.child.claims import Hands
+from queue_app.worker.child.claims import ClaimSet
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ LOOK = 5.0
 AGAIN = 60.0
 
 
-class Strangers:
+class UnknownTasks:
     """What one child does not know, and what it knows that others do not.
 
     Args:
@@ -35,8 +35,8 @@ class Strangers:
         queues: that it serves.
     """
 
-    def __init__(self, hands: Hands, holder: Holder, queues: Sequence[str]) -> None:
-        self._hands = hands
+    def __init__(self, claims: ClaimSet, holder: Holder, queues: Sequence[str]) -> None:
+        self._claims = claims
         self._holder = holder
         self._queues = queues
         self._aliases = frozenset(getattr(settings, "TASKS", None) or {"default": {}})
@@ -55,29 +55,29 @@ class Strangers:
         """The task of a delivery, after its module was imported if need be; that may take long, hang, or end this
         process. None after the job was set aside for a worker that knows it."""
         task, backend = delivery.task, delivery.backend
-        need = set_aside.need_of(task, backend)
-        if self._unknown.get(need, 0.0) > time.monotonic():
-            self._park(delivery, need)
+        requirement = set_aside.requirement_of(task, backend)
+        if self._unknown.get(requirement, 0.0) > time.monotonic():
+            self._set_aside(delivery, requirement)
             return None
         try:
             if not self._has(backend):
                 raise UnknownTask(f"TASKS has no backend {backend!r} here.")
             declared = registry.look_up(task)
         except UnknownTask as error:
-            self._unknown[need] = time.monotonic() + AGAIN
+            self._unknown[requirement] = time.monotonic() + AGAIN
             logger.warning("Job %s waits for a worker that knows its task. %s", delivery.id, error)
-            self._park(delivery, need)
+            self._set_aside(delivery, requirement)
             return None
-        self._unknown.pop(need, None)
+        self._unknown.pop(requirement, None)
         self._look_at = 0.0  # others may have set aside more of these
         return declared
 
     def _has(self, backend: str) -> bool:
         return not backend or backend in self._aliases
 
-    def _park(self, delivery: Delivery, need: str) -> None:
-        with self._hands.letting_go([delivery]):
-            set_aside.park(connection.client(), delivery.queue, self._holder, need, [delivery.id])
+    def _set_aside(self, delivery: Delivery, requirement: str) -> None:
+        with self._claims.releasing([delivery]):
+            set_aside.put(connection.client(), delivery.queue, self._holder, requirement, [delivery.id])
 
     def take(self, client: redis.Redis, count: int) -> list[Delivery]:
         """Claim what others have set aside and this child knows; and a single job of each task that it may know. That
@@ -94,34 +94,34 @@ class Strangers:
         now = time.monotonic()
         if now >= self._look_at:
             self._pending = []
-            for queue, needs in set_aside.needs(client, self._queues).items():
-                for need in needs:
-                    self._look_at_need(queue, need)
+            for queue, requirements in set_aside.requirements(client, self._queues).items():
+                for requirement in requirements:
+                    self._look_at_need(queue, requirement)
             self._look_at = now + LOOK * (0.75 + random.random() / 2)
         while self._pending and len(taken) < count:
-            queue, need = self._pending[-1]
-            trial = not self._knows(need)
+            queue, requirement = self._pending[-1]
+            trial = not self._knows(requirement)
             wanted = 1 if trial else count - len(taken)
-            found, left = set_aside.take(client, queue, need, self._holder, wanted)
+            found, left = set_aside.take(client, queue, requirement, self._holder, wanted)
             taken += found
             if trial or not left:
                 self._pending.pop()
         return taken
 
-    def _knows(self, need: str) -> bool:
-        task, backend = set_aside.parts_of(need)
+    def _knows(self, requirement: str) -> bool:
+        task, backend = set_aside.parts_of(requirement)
         return self._has(backend) and registry.loaded_task(task) is not None
 
-    def _look_at_need(self, queue: str, need: str) -> None:
-        task, backend = set_aside.parts_of(need)
-        if self._knows(need):
-            self._unknown.pop(need, None)
+    def _look_at_need(self, queue: str, requirement: str) -> None:
+        task, backend = set_aside.parts_of(requirement)
+        if self._knows(requirement):
+            self._unknown.pop(requirement, None)
             logger.info("Jobs have waited for a worker that knows %s.", task)
-        elif self._unknown.get(need, 0.0) > time.monotonic():
+        elif self._unknown.get(requirement, 0.0) > time.monotonic():
             return
         elif not self._has(backend) or not registry.may_know(task):
-            self._unknown[need] = time.monotonic() + AGAIN
+            self._unknown[requirement] = time.monotonic() + AGAIN
             return
         else:
             logger.info("Jobs have waited for a worker that knows %s; one of them is tried.", task)
-        self._pending.append((queue, need))
+        self._pending.append((queue, requirement))

@@ -13,7 +13,7 @@ from queue_app.dispatch import connection, epochs, workers
 from queue_app.dispatch.epochs import Epoch
 from queue_app.lifecycle import database
 from queue_app.lifecycle.recovery import recover
-from queue_app.worker.shared_state import Board
+from queue_app.worker.shared_state import SharedState
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +30,16 @@ class Announcer:
     """
 
     def __init__(
-        self, worker_id: str, board: Board, places: Callable[[], dict[int, int]], hurry: Callable[[], object]
+        self,
+        worker_id: str,
+        shared: SharedState,
+        places: Callable[[], dict[int, int]],
+        beat_now: Callable[[], object],
     ) -> None:
         self._worker_id = worker_id
-        self._board = board
+        self._shared = shared
         self._places = places
-        self._hurry = hurry
+        self._hurry = beat_now
         self._epochs_are_lost = False
         #: Shard → its epochs that were seen, in their order → writes counted, as last seen.
         self._counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
@@ -56,12 +60,12 @@ class Announcer:
         if any(epoch.lost for epoch in found.values()):
             if not self._epochs_are_lost:
                 self._epochs_are_lost = True
-                self._mistrust()
+                self._flag_data_loss()
             self._hurry()
             return LOOK_AGAIN  # stale data have to be dropped before anything is announced
         self._epochs_are_lost = False
         names = "|".join(epoch.name for epoch in found.values())
-        if not self._board.has_seen_epochs(names):
+        if not self._shared.has_seen_epochs(names):
             self._hurry()
             if not self._announce():
                 return LOOK_AGAIN
@@ -70,7 +74,7 @@ class Announcer:
                     epochs.announce(client, shard, epoch.name, self._worker_id)
             except connection.Unavailable:
                 return LOOK_AGAIN
-            self._board.see_epochs(names)
+            self._shared.see_epochs(names)
         return LOOK
 
     def _end_epochs_that_fell(self, client: redis.Redis, found: dict[str, Epoch]) -> None:
@@ -86,9 +90,9 @@ class Announcer:
             else:
                 counts[epoch.name] = epoch.writes
 
-    def _mistrust(self) -> None:
+    def _flag_data_loss(self) -> None:
         for place in self._places().values():
-            self._board.mistrust(place)
+            self._shared.flag_data_loss(place)
 
     def _announce(self) -> bool:
         """Let Redis know what the living children run before anybody pushes it again; what they have not begun, they
@@ -97,13 +101,13 @@ class Announcer:
         Returns:
             Whether both stores have answered.
         """
-        said = self._board.has_seen_any_epochs
+        said = self._shared.has_seen_any_epochs
         if said:
-            self._mistrust()
+            self._flag_data_loss()
         try:
             database.refresh()
             for serial, place in self._places().items():
-                running = [(r.id, r.number, r.started_at) for r in self._board.running(place)]
+                running = [(r.id, r.number, r.started_at) for r in self._shared.running(place)]
                 if running:
                     name = workers.holder(self._worker_id, serial)
                     recover.announce_running(connection.client(), name, running)
@@ -113,5 +117,5 @@ class Announcer:
             database.refresh(close=True)
             return False
         if said:
-            self._mistrust()  # once more: what a child has dropped in between is held in its name
+            self._flag_data_loss()  # once more: what a child has dropped in between is held in its name
         return True

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 AGAIN = 0.5
 
 
-class Registrar:
+class Heartbeat:
     """Registers one worker.
 
     Args:
@@ -51,7 +51,7 @@ class Registrar:
         self._beat()
         self._thread.start()
 
-    def hurry(self) -> None:
+    def beat_now(self) -> None:
         """Redis has forgotten this worker: send a heartbeat at once."""
         self._hurry.set()
 

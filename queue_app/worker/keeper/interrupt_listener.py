@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from queue_app import conf
 from queue_app.dispatch import connection, workers
-from queue_app.worker.shared_state import Board
+from queue_app.worker.shared_state import SharedState
 
 logger = logging.getLogger(__name__)
 
@@ -29,16 +29,16 @@ LOOK_FOR, LOOK = 1.0, 0.05
 PAUSE = 0.5
 
 
-class Cancels:
+class InterruptListener:
     """The requests of one worker.
 
     Args:
         children: the living ones: place on the board → process id.
     """
 
-    def __init__(self, worker_id: str, board: Board, children: Callable[[], dict[int, int]]) -> None:
+    def __init__(self, worker_id: str, shared: SharedState, children: Callable[[], dict[int, int]]) -> None:
         self._worker_id = worker_id
-        self._board = board
+        self._shared = shared
         self._children = children
         self._wanted: dict[str, float] = {}  # job → until when it is looked for (monotonic)
 
@@ -64,16 +64,16 @@ class Cancels:
         if ids:
             # Counted before the slots are looked at: a child looks the other way round, so that one sees the other.
             for place in children:
-                self._board.request(place)
+                self._shared.request(place)
             self._wanted.update(dict.fromkeys(ids, now + LOOK_FOR))
         if not self._wanted:
             return
         until = now + conf.get().CANCEL_GRACE
         for place, pid in children.items():
-            for running in self._board.running(place):
+            for running in self._shared.running(place):
                 if self._wanted.pop(running.id, None) is None:
                     continue
-                if self._board.cancel(place, running.slot, running.id, until):
+                if self._shared.cancel(place, running.slot, running.id, until):
                     # It may have died: then the job is taken back, and cancelled.
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGUSR1)

@@ -24,11 +24,11 @@ from queue_app.worker import title
 from queue_app.worker.config import WorkerConfig
 from queue_app.worker.forking import is_alive
 from queue_app.worker.keeper.announcer import LOOK, Announcer
-from queue_app.worker.keeper.heartbeat import Registrar
-from queue_app.worker.keeper.interrupt_listener import Cancels
+from queue_app.worker.keeper.heartbeat import Heartbeat
+from queue_app.worker.keeper.interrupt_listener import InterruptListener
 from queue_app.worker.keeper.verdicts import cause_of
-from queue_app.worker.pipes import Death, Line
-from queue_app.worker.shared_state import Board
+from queue_app.worker.pipes import Channel, Death
+from queue_app.worker.shared_state import SharedState
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +45,9 @@ class Keeper:
         inbox, outbox: the lines from and to the supervisor.
     """
 
-    def __init__(self, config: WorkerConfig, board: Board, inbox: Line, outbox: Line) -> None:
+    def __init__(self, config: WorkerConfig, shared: SharedState, inbox: Channel, outbox: Channel) -> None:
         self._config = config
-        self._board = board
+        self._shared = shared
         self._inbox = inbox
         self._outbox = outbox
         self._living: dict[int, int] = {}  # serial → pid
@@ -59,8 +59,8 @@ class Keeper:
         #: Whether the supervisor has named all living children. What they run cannot be announced before.
         self._knows_children = False
         self._places: dict[int, int] = {}  # serial → place on the board
-        self._registrar = Registrar(config)
-        self._announcer = Announcer(config.worker_id, board, self._living_places, self._registrar.hurry)
+        self._heartbeat = Heartbeat(config)
+        self._announcer = Announcer(config.worker_id, shared, self._living_places, self._heartbeat.beat_now)
         self._stop_duties = threading.Event()
 
     def run(self) -> int:
@@ -75,26 +75,26 @@ class Keeper:
         duties = threading.Thread(target=self._duties, name="maintenance", daemon=True)
         if self._config.maintenance:
             duties.start()
-        cancels = Cancels(self._config.worker_id, self._board, self._children)
+        cancels = InterruptListener(self._config.worker_id, self._shared, self._children)
         threading.Thread(target=cancels.run, args=(self._stop_duties,), name="cancels", daemon=True).start()
         period = conf.get().LEASE / 4
         next_write = next_look = 0.0
-        self._registrar.start()
+        self._heartbeat.start()
         while not self._over():
             now = time.monotonic()
             if now >= next_look and self._knows_children:
                 pause = self._announcer.look()
                 next_look = now + pause * (0.75 + random.random() / 4)  # not in step with other workers
             if now >= next_write:
-                self._registrar.write(self._last_claim(), self._all_busy())
+                self._heartbeat.write(self._last_claim(), self._all_busy())
                 next_write = now + period
             wake = min(next_write, next_look) if self._knows_children else now + LOOK
             self._listen(AGAIN if self._dead or self._orphaned else max(0.0, wake - time.monotonic()))
-            self._bury()
+            self._recover_children()
         self._stop_duties.set()
         if duties.ident is not None:
             duties.join(timeout=5.0)
-        self._registrar.leave()
+        self._heartbeat.leave()
         connections.close_all()
         return 0
 
@@ -113,7 +113,7 @@ class Keeper:
                 continue
             del self._living[serial]
             place = self._places.get(serial)
-            running = self._board.running(place) if place is not None else []
+            running = self._shared.running(place) if place is not None else []
             self._dead.append(
                 Death(serial, "its supervisor died", {r.id: r.started_at for r in running}, blameless=True)
             )
@@ -129,14 +129,14 @@ class Keeper:
         return {places[serial]: pid for serial, pid in dict(self._living).items() if serial in places}
 
     def _last_claim(self) -> float:
-        return max((self._board.last_claim(index) for index in range(self._config.processes)), default=0.0)
+        return max((self._shared.last_claim(index) for index in range(self._config.processes)), default=0.0)
 
     def _all_busy(self) -> bool:
         """Whether every living child has a job in each of its slots, or one that is to run alone: so it does not claim,
         and need not."""
         places, slots = self._children(), self._config.slots
         return bool(places) and all(
-            len(self._board.running(place)) >= slots or self._board.is_kept_free(place) for place in places
+            len(self._shared.running(place)) >= slots or self._shared.is_kept_free(place) for place in places
         )
 
     def _listen(self, seconds: float) -> None:
@@ -166,7 +166,7 @@ class Keeper:
             elif kind == "finish":
                 self._finish = True
 
-    def _bury(self) -> None:
+    def _recover_children(self) -> None:
         """Take back what dead children held; repeated until both stores have agreed."""
         for death in list(self._dead):
             holder = workers.holder(self._config.worker_id, death.serial)
@@ -180,7 +180,7 @@ class Keeper:
                     cause_of(death),
                 )
             except (Error, *connection.Unavailable) as error:
-                self._cannot_bury(death, error)
+                self._defer_recovery(death, error)
                 return
             self._unable_since = None
             self._dead.remove(death)
@@ -191,7 +191,7 @@ class Keeper:
             if not self._orphaned:
                 self._outbox.send("buried", serial=death.serial)
 
-    def _cannot_bury(self, death: Death, error: BaseException) -> None:
+    def _defer_recovery(self, death: Death, error: BaseException) -> None:
         """Said once for each outage. A worker that has to stop does not wait long: another one takes back."""
         database.refresh(close=True)
         if self._unable_since is None:
