@@ -18,7 +18,7 @@ from queue_app.operations.actor import Actor
 from queue_app.queries import selection
 
 #: Deaths that a page shows, the latest of them.
-LATEST = 20
+MAX_ATTEMPTS_SHOWN = 20
 
 
 @admin.register(DeadLetter)
@@ -84,7 +84,7 @@ class DeadLetterAdmin(RecordAdmin):
         return format_html_join(
             mark_safe("<br>"),
             "attempt {}: {}",
-            ((death.number, death.error) for death in letter.deaths()[:LATEST]),
+            ((death.number, death.error) for death in letter.deaths()[:MAX_ATTEMPTS_SHOWN]),
         )
 
     @admin.display(description="History")

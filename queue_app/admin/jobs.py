@@ -46,7 +46,7 @@ else:
     AttemptInlineBase = admin.TabularInline
 
 #: Attempts and dead letters that a job's page shows, the latest of them.
-LATEST = 50
+MAX_ATTEMPTS_SHOWN = 50
 
 #: Added to the state of a job whose task no worker has known that met it.
 STRANGER = ", for a worker that knows its task"
@@ -87,7 +87,7 @@ class AttemptInline(ByRights, AttemptInlineBase):
     show_change_link = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
-        rows = super().get_queryset(request).filter(number__gt=F("job__attempt") - LATEST)
+        rows = super().get_queryset(request).filter(number__gt=F("job__attempt") - MAX_ATTEMPTS_SHOWN)
         return rows.annotate(payload_is_seen=Value(may(request, Right.VIEW_PAYLOAD)))
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -196,7 +196,7 @@ class JobAdmin(RecordAdmin):
 
     @admin.display(description="Dead letters")
     def letters(self, job: Job) -> SafeString | str:
-        letters = job.dead_letters.order_by("-pk")[:LATEST]
+        letters = job.dead_letters.order_by("-pk")[:MAX_ATTEMPTS_SHOWN]
         lines = ((link(DeadLetter, letter.pk, _summary(letter)),) for letter in letters)
         return format_html_join("\n", "<div>{}</div>", lines) or NOTHING
 

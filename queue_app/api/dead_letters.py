@@ -13,7 +13,7 @@ from queue_app.api.bodies import ReasonSerializer, StrictSerializer
 from queue_app.api.errors import Conflict
 from queue_app.api.fields import ReasonField, StrictBooleanField, StrictCharField, StrictIntegerField
 from queue_app.api.filters import DeadLetterFilter
-from queue_app.api.parsers import LIMIT, MOST
+from queue_app.api.parsers import DEFAULT_JOBS, MAX_JOBS
 from queue_app.api.records import RecordView
 from queue_app.api.serializers import DeadLetterPageSerializer, DeadLetterSerializer
 from queue_app.domain.names import check_queue
@@ -25,8 +25,8 @@ from queue_app.queries import selection
 
 
 def _limit(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
-        raise InvalidOption(f"Use a whole number from 1 to {MOST}.")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_JOBS:
+        raise InvalidOption(f"Use a whole number from 1 to {MAX_JOBS}.")
     return value
 
 
@@ -76,8 +76,8 @@ class DeadLetterSelection(StrictSerializer):
     limit = StrictIntegerField(
         rule=_limit,
         min_value=1,
-        max_value=MOST,
-        default=LIMIT,
+        max_value=MAX_JOBS,
+        default=DEFAULT_JOBS,
         allow_null=True,
         help_text="At most so many, the oldest.",
     )
@@ -121,7 +121,11 @@ class DeadLetterViewSet(RecordView[DeadLetter]):
         """Run many again, oldest first: `{task, queue, fingerprint, since, limit, reason, dry_run}`."""
         body: DeadLetterSelection = self.body()
         given, chosen = body.validated_data, body.chosen_by()
-        limit, dry_run, letters = given["limit"] or LIMIT, given["dry_run"], selection.dead_letters(**chosen)
+        limit, dry_run, letters = (
+            given["limit"] or DEFAULT_JOBS,
+            given["dry_run"],
+            selection.dead_letters(**chosen),
+        )
         if dry_run:
             count = operations.count_matching(self.actor, letters, limit=limit)
         else:

@@ -18,7 +18,7 @@ ESCAPED = 6
 ENVELOPE = 65_536
 #: Jobs or dead letters that one request changes unless it says otherwise, and at most: it must end before a proxy
 #: loses patience.
-LIMIT, MOST = 1_000, 10_000
+DEFAULT_JOBS, MAX_JOBS = 1_000, 10_000
 
 _surrogate = re.compile("[\ud800-\udfff]").search
 

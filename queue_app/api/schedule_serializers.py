@@ -26,7 +26,7 @@ from queue_app.queries.payload import MASK, MASKED
 from queue_app.tasks import registry
 
 #: Most runs that `upcoming` tells.
-MOST = 100
+MAX_UPCOMING = 100
 
 
 class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
@@ -151,8 +151,8 @@ class ScheduleDefinition(StrictSerializer):
 
 
 def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 4 and 1 <= int(text) <= MOST):
-        raise InvalidOption(f"Use a whole number from 1 to {MOST}.")
+    if not (text.isascii() and text.isdigit() and len(text) < 4 and 1 <= int(text) <= MAX_UPCOMING):
+        raise InvalidOption(f"Use a whole number from 1 to {MAX_UPCOMING}.")
     return int(text)
 
 
@@ -160,7 +160,7 @@ class UpcomingQuery(StrictSerializer):
     """How many runs to tell."""
 
     count = StrictIntegerField(
-        rule=_count, min_value=1, max_value=MOST, default=5, help_text="At most so many runs."
+        rule=_count, min_value=1, max_value=MAX_UPCOMING, default=5, help_text="At most so many runs."
     )
 
 

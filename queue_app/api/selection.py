@@ -10,7 +10,7 @@ from rest_framework.exceptions import ParseError
 
 from queue_app.api.bodies import StrictSerializer
 from queue_app.api.fields import ReasonField
-from queue_app.api.parsers import LIMIT, MOST
+from queue_app.api.parsers import DEFAULT_JOBS, MAX_JOBS
 from queue_app.domain.states import UNFINISHED, JobState
 from queue_app.models import Job
 from queue_app.operations.audit import chosen_ids
@@ -23,7 +23,7 @@ class JobSelection(StrictSerializer):
     """Unfinished jobs, by their ids or by what they are."""
 
     ids = serializers.ListField(
-        child=serializers.UUIDField(), required=False, max_length=MOST, help_text="Ids of jobs."
+        child=serializers.UUIDField(), required=False, max_length=MAX_JOBS, help_text="Ids of jobs."
     )
     task = serializers.CharField(max_length=255, required=False, help_text="Dotted path of their task.")
     queue = serializers.CharField(max_length=64, required=False, help_text="The queue that they are in.")
@@ -31,7 +31,7 @@ class JobSelection(StrictSerializer):
         choices=sorted(map(str, UNFINISHED)), required=False, help_text="The state that they are in."
     )
     limit = serializers.IntegerField(
-        min_value=1, max_value=MOST, default=LIMIT, help_text="At most so many, the oldest."
+        min_value=1, max_value=MAX_JOBS, default=DEFAULT_JOBS, help_text="At most so many, the oldest."
     )
     dry_run = serializers.BooleanField(default=False, help_text="Only count them.")
     reason = ReasonField()

@@ -13,7 +13,7 @@ from queue_app.models.worker import WORKER_STATUSES
 from queue_app.queries.payload import MASK, MASKED
 
 #: Attempts of one job that its page shows, the latest of them.
-LATEST = 100
+MAX_ATTEMPTS_SHOWN = 100
 
 
 class AttemptSerializer(serializers.ModelSerializer[Attempt]):
@@ -140,7 +140,9 @@ class JobSerializer(JobSummarySerializer):
 
     def _attempts(self, job: Job) -> list[Attempt]:
         if not hasattr(self, "_found"):
-            rows = Attempt.objects.using(job._state.db).filter(job_id=job.pk, number__gt=job.attempt - LATEST)
+            rows = Attempt.objects.using(job._state.db).filter(
+                job_id=job.pk, number__gt=job.attempt - MAX_ATTEMPTS_SHOWN
+            )
             self._found = list(rows.order_by("number")) if job.attempt else []
         return self._found
 
@@ -185,7 +187,7 @@ class DeadLetterPageSerializer(DeadLetterSerializer):
         read_only_fields = fields
 
     def get_deaths(self, letter: DeadLetter) -> list[dict[str, Any]]:
-        return [{"attempt": a.number, "cause": a.error} for a in letter.deaths()[:LATEST]]
+        return [{"attempt": a.number, "cause": a.error} for a in letter.deaths()[:MAX_ATTEMPTS_SHOWN]]
 
 
 class WorkerSerializer(serializers.ModelSerializer[Worker]):

@@ -25,7 +25,7 @@ from queue_app.exceptions import InvalidOption
 from queue_app.queries import stats
 
 #: Seconds of the span, unless the request says otherwise, and at most.
-SPAN, MOST = 300.0, 3_600.0
+DEFAULT_SPAN_SECONDS, MAX_SPAN_SECONDS = 300.0, 3_600.0
 
 
 def _seconds(text: str) -> float:
@@ -33,8 +33,8 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 1 <= seconds <= MOST:
-        raise InvalidOption(f"Use a number of seconds from 1 to {MOST:g}, not {text[:40]!r}.")
+    if not 1 <= seconds <= MAX_SPAN_SECONDS:
+        raise InvalidOption(f"Use a number of seconds from 1 to {MAX_SPAN_SECONDS:g}, not {text[:40]!r}.")
     return seconds
 
 
@@ -50,8 +50,8 @@ class StatsQuery(StrictSerializer):
     seconds = StrictFloatField(
         rule=_seconds,
         min_value=1,
-        max_value=MOST,
-        default=SPAN,
+        max_value=MAX_SPAN_SECONDS,
+        default=DEFAULT_SPAN_SECONDS,
         help_text="The span that ends with the latest sample.",
     )
     samples = StrictBooleanField(

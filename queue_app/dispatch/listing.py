@@ -11,17 +11,17 @@ import redis
 from queue_app.dispatch import keys, scripts
 
 #: Queues in one part: Redis answers in a few milliseconds.
-CHUNK = 1_000
+KEYS_PER_CALL = 1_000
 
 
 def parts(names: Iterable[str]) -> Iterator[list[str]]:
-    """The names in parts of at most `CHUNK`, each of one shard."""
+    """The names in parts of at most `KEYS_PER_CALL`, each of one shard."""
     by_shard: dict[str, list[str]] = {}
     for name in names:
         by_shard.setdefault(keys.shard_of(name), []).append(name)
     for found in by_shard.values():
-        for start in range(0, len(found), CHUNK):
-            yield found[start : start + CHUNK]
+        for start in range(0, len(found), KEYS_PER_CALL):
+            yield found[start : start + KEYS_PER_CALL]
 
 
 def holders(client: redis.Redis, names: Sequence[str]) -> dict[str, list[str]]:

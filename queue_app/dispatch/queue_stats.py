@@ -18,9 +18,9 @@ from queue_app.dispatch import keys, listing
 from queue_app.dispatch.listing import Count
 
 #: Samples that are kept; older ones are forgotten.
-KEEP = 360
+MAX_SAMPLES = 360
 #: Queues in one sample, those with the most going on: a queue for each customer must not fill Redis.
-MOST = 200
+MAX_QUEUES_PER_SAMPLE = 200
 
 
 @dataclass(slots=True)
@@ -93,10 +93,10 @@ def _figures_of(one: Count) -> QueueStats:
 def busiest(
     queues: Mapping[str, QueueStats], before: Mapping[str, QueueStats] | None = None
 ) -> dict[str, QueueStats]:
-    """The `MOST` queues with the most going on, those first, with what has ended since `before`; idle ones left out."""
+    """At most MAX_QUEUES_PER_SAMPLE queues, the busiest first, with what has ended since `before`. Idle ones are left out."""
     before = before or {}
     sizes = {name: one.size_since(before.get(name, _NOTHING)) for name, one in queues.items()}
-    names = nlargest(MOST, sizes, key=sizes.__getitem__)
+    names = nlargest(MAX_QUEUES_PER_SAMPLE, sizes, key=sizes.__getitem__)
     return {name: queues[name].since(before.get(name, _NOTHING)) for name in names if sizes[name]}
 
 
@@ -105,11 +105,11 @@ def save(client: redis.Redis, sample: Sample) -> None:
     text = json.dumps(asdict(sample), separators=(",", ":"))
     pipe = client.pipeline(transaction=False)
     pipe.lpush(keys.stats(), text)
-    pipe.ltrim(keys.stats(), 0, KEEP - 1)
+    pipe.ltrim(keys.stats(), 0, MAX_SAMPLES - 1)
     pipe.execute()
 
 
-def load(client: redis.Redis, count: int = KEEP) -> list[Sample]:
+def load(client: redis.Redis, count: int = MAX_SAMPLES) -> list[Sample]:
     """The latest samples, oldest first; fields of another release are left out."""
     texts: Iterable[Any] = client.lrange(keys.stats(), 0, count - 1)
     found = []

@@ -14,7 +14,7 @@ from queue_app.dispatch.holder import Holder, fence, seen
 from queue_app.domain.delivery import Delivery
 
 #: Jobs in one script call: enough to make round trips cheap, few enough to keep Redis answering others.
-CHUNK = 2_000
+WORDS_PER_CALL = 2_000
 #: Jobs in one call of those that follow one another without waiting: Redis works at one while the next is packed.
 PUSH_CHUNK = 500
 #: And characters of bodies in it: a nearly full Redis needs room for the call itself.
@@ -152,12 +152,12 @@ def settle(
     """
     names = [*_queue_keys(queue), keys.held(queue, holder), keys.fence_of(queue, holder), keys.ended(queue)]
     first, count = [keys.base(queue), holder, fence(holder, queue)], 0
-    for start in range(0, len(ended), CHUNK):
-        part = ended[start : start + CHUNK]
+    for start in range(0, len(ended), WORDS_PER_CALL):
+        part = ended[start : start + WORDS_PER_CALL]
         count += scripts.settle(client, names, [*first, tally, len(part), *part])
         tally = ""
-    for start in range(0, len(going_on), CHUNK):
-        words = _words(going_on[start : start + CHUNK])
+    for start in range(0, len(going_on), WORDS_PER_CALL):
+        words = _words(going_on[start : start + WORDS_PER_CALL])
         count += scripts.settle(client, names, [*first, tally, 0, *words])
         tally = ""
     return count
@@ -237,8 +237,8 @@ def mark_cancelled(client: redis.Redis, queue: str, ids: Sequence[str]) -> dict[
 def marked_cancelled(client: redis.Redis, queue: str, ids: Sequence[str]) -> list[str]:
     """Those of `ids` that were withdrawn or marked; for a child that holds them and has not started them."""
     found: list[str] = []
-    for start in range(0, len(ids), CHUNK):
-        part = ids[start : start + CHUNK]
+    for start in range(0, len(ids), WORDS_PER_CALL):
+        part = ids[start : start + WORDS_PER_CALL]
         scores = client.zmscore(keys.cancelled(queue), list(part))
         found += [job_id for job_id, score in zip(part, scores, strict=True) if score is not None]
     return found
@@ -279,8 +279,8 @@ def missing(client: redis.Redis, by_queue: Mapping[str, Sequence[str]]) -> dict[
 def _find(client: redis.Redis, by_queue: Mapping[str, Sequence[str]], mode: str) -> dict[str, str]:
     calls: list[tuple[list[str], list[str]]] = []
     for queue, ids in by_queue.items():
-        for start in range(0, len(ids), CHUNK):
-            part = ids[start : start + CHUNK]
+        for start in range(0, len(ids), WORDS_PER_CALL):
+            part = ids[start : start + WORDS_PER_CALL]
             calls.append((keys.for_find(queue), [keys.base(queue), mode, *part]))
     answers = scripts.many(client, scripts.find, calls)
     asked = (job_id for _, (_, _, *part) in calls for job_id in part)

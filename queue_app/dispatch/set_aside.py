@@ -14,7 +14,7 @@ from queue_app.dispatch.holder import fence, seen
 from queue_app.domain.delivery import Delivery
 
 #: Most jobs taken in one call: a script's stack holds some 8,000 values.
-CHUNK = 1_000
+MAX_JOBS_PER_CLAIM = 1_000
 
 
 def requirement_of(task: str, backend: str) -> str:
@@ -66,7 +66,7 @@ def take(
     """
     names = [keys.epoch_of(queue), keys.body(queue), keys.unknown(queue), keys.unknown_of(queue, requirement)]
     names += [keys.held(queue, holder), keys.paused(queue), keys.holders(queue), keys.fence_of(queue, holder)]
-    args = [requirement, min(count, CHUNK), holder, fence(holder, queue)]
+    args = [requirement, min(count, MAX_JOBS_PER_CLAIM), holder, fence(holder, queue)]
     answer = scripts.take_aside(client, names, args, seen(holder, queue))
     at = float(answer[0])
     found = [Delivery(queue, answer[i], answer[i + 1], at) for i in range(2, len(answer), 2)]

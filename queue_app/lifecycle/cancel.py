@@ -28,7 +28,7 @@ from queue_app.models.sql import write_alias
 logger = logging.getLogger(__name__)
 
 #: Rows that the duty locks at once.
-CHUNK = 500
+JOBS_PER_CALL = 500
 
 
 def cancel_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
@@ -74,11 +74,11 @@ def cancel_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
             cancel_requested_at=now
         )
         by_queue = push.ids_by_queue((job.pk, job.queue) for job in asked)
-        transaction.on_commit(partial(_tell, by_queue), using=using)
+        transaction.on_commit(partial(_interrupt, by_queue), using=using)
     return ended, asked
 
 
-def _tell(by_queue: dict[str, list[str]]) -> None:
+def _interrupt(by_queue: dict[str, list[str]]) -> None:
     """After the commit: nothing of these jobs is queued again, and the workers that hold them shall interrupt them.
 
     When Redis is away now, the duty does it later.
@@ -95,7 +95,7 @@ def _tell(by_queue: dict[str, list[str]]) -> None:
         push.redis_failed(error)
 
 
-def retry_requests(*, limit: int = CHUNK, check: Check = unchecked) -> int:
+def retry_requests(*, limit: int = JOBS_PER_CALL, check: Check = unchecked) -> int:
     """Ask again where jobs that shall end have not, and end those that no child holds any more.
 
     Args:
@@ -116,7 +116,7 @@ def retry_requests(*, limit: int = CHUNK, check: Check = unchecked) -> int:
 
 
 def pursue_some(
-    after: UUID | None = None, *, limit: int = CHUNK, check: Check = unchecked
+    after: UUID | None = None, *, limit: int = JOBS_PER_CALL, check: Check = unchecked
 ) -> tuple[int, UUID | None]:
     """One batch of `retry_requests`.
 

@@ -18,12 +18,12 @@ logger = logging.getLogger(__name__)
 _thread = threading.local()
 
 
-def _note(**_: Any) -> None:
+def _remember_thread(**_: Any) -> None:
     _thread.connected = True
 
 
 #: Most jobs of most threads never touch the database: those cost one look at a flag.
-connection_created.connect(_note, dispatch_uid="queue_app.lifecycle.database")
+connection_created.connect(_remember_thread, dispatch_uid="queue_app.lifecycle.database")
 
 
 def begin() -> None:

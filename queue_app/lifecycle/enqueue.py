@@ -27,7 +27,7 @@ from queue_app.models.sql.rows import NewJobs
 logger = logging.getLogger(__name__)
 
 #: Rows in one INSERT of the generic path and in one COPY.
-CHUNK = 10_000
+JOBS_PER_STATEMENT = 10_000
 
 
 @dataclass(slots=True)
@@ -91,12 +91,12 @@ def enqueue(
     connection = sql.write_connection()
     insert = sql.for_vendor(connection).insert_jobs
     made = time.monotonic()
-    if len(jobs) <= CHUNK:
+    if len(jobs) <= JOBS_PER_STATEMENT:
         insert(connection, jobs, prepare)
     else:
         with transaction.atomic(using=connection.alias):
-            for start in range(0, len(jobs), CHUNK):
-                insert(connection, jobs.part(start, start + CHUNK), None if start else prepare)
+            for start in range(0, len(jobs), JOBS_PER_STATEMENT):
+                insert(connection, jobs.part(start, start + JOBS_PER_STATEMENT), None if start else prepare)
             made = time.monotonic()
     if signals.jobs_enqueued.receivers:
         signals.jobs_enqueued.send_robust(sender=None, queue=jobs.queue, ids=jobs.ids)

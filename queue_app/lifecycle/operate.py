@@ -23,7 +23,7 @@ from queue_app.models.sql import write_alias
 from queue_app.models.unfinished import unfinished
 
 #: Jobs in one transaction of a verb: locks are held briefly, whatever the number chosen.
-CHUNK = 1_000
+ROWS_PER_TRANSACTION = 1_000
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ def cancel(jobs: Iterable[Any] | QuerySet[Job], *, limit: int | None = None, use
             raise redis_connection.unavailable(
                 error, f"{what}: {{}} Only Redis knows which jobs have been started."
             ) from error
-    _tell("cancel", user, answer)
+    _send_operated("cancel", user, answer)
     return answer
 
 
@@ -127,7 +127,7 @@ def replay(
     )
     for part in _chunks(todo):
         _replay_some(part, using, answer)
-    _tell("replay", user, answer)
+    _send_operated("replay", user, answer)
     return answer
 
 
@@ -184,8 +184,8 @@ def _set_paused(queue: str, paused: bool, user: Any) -> Queue:
 
 
 def _chunks(values: list[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(values), CHUNK):
-        yield values[start : start + CHUNK]
+    for start in range(0, len(values), ROWS_PER_TRANSACTION):
+        yield values[start : start + ROWS_PER_TRANSACTION]
 
 
 def _locked(rows: QuerySet[Job], *fields: str) -> list[Job]:
@@ -212,7 +212,7 @@ def _refuse_missing(wanted: list[Any], rows: list[Job], answer: Answer) -> None:
             answer.refused[str(job_id)] = "There is no such job."
 
 
-def _tell(verb: str, user: Any, answer: Answer) -> None:
+def _send_operated(verb: str, user: Any, answer: Answer) -> None:
     signals.operated.send_robust(
         sender=None,
         verb=verb,

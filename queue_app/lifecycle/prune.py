@@ -33,7 +33,7 @@ KEPT_AS_FAILED = (JobState.FAILED, JobState.EXPIRED)
 #: Most rows deleted in one transaction, so that none grows long.
 BATCH = 5_000
 #: Rows looked at in one part.
-PART = 20_000
+ROWS_PER_STEP = 20_000
 #: Seconds in a hundred thousand years.
 FOR_EVER = 3e12
 
@@ -59,7 +59,7 @@ def some(
     rows = Job.objects.using(using).filter(pk__lt=ids.floor(clock.seconds() - shortest)).order_by("pk")
     if after is not None:
         rows = rows.filter(pk__gt=after)
-    last = rows.values_list("pk", flat=True)[PART - 1 : PART].first()
+    last = rows.values_list("pk", flat=True)[ROWS_PER_STEP - 1 : ROWS_PER_STEP].first()
     if last is not None:
         rows = rows.filter(pk__lte=last)
     found = list(rows.filter(over).values_list("pk", flat=True)[:limit])

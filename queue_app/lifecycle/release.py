@@ -24,10 +24,10 @@ from queue_app.models.sql import write_alias
 logger = logging.getLogger(__name__)
 
 #: Rows looked at in one go.
-CHUNK = 2_000
+JOBS_PER_PUSH = 2_000
 #: Rows that wait for a time, in one part of the walk through them. Where very many have the same time, the database
 #: sorts them all for each part.
-PART = 10_000
+ROWS_PER_STEP = 10_000
 
 #: Called before each batch of writes; raises when the caller may not go on (a leader that was deposed).
 Check = Callable[[], None]
@@ -58,7 +58,7 @@ def load_due(
         How many were missing in Redis.
     """
     until = horizon()
-    count, place = load_some(client, until, start=after, limit=limit or PART, check=check)
+    count, place = load_some(client, until, start=after, limit=limit or ROWS_PER_STEP, check=check)
     while place is not None and limit is None:
         found, place = load_some(client, until, place, check=check)
         count += found
@@ -76,7 +76,7 @@ def load_some(
     after: Place | None = None,
     *,
     start: datetime | None = None,
-    limit: int = PART,
+    limit: int = ROWS_PER_STEP,
     check: Check = unchecked,
     keep: Check = unchecked,
 ) -> tuple[int, Place | None]:
@@ -109,9 +109,9 @@ def queues_of_near(check: Check) -> set[str]:
     place: Place | None = None
     while True:
         check()
-        found = list(_timed(until, place).values_list("run_after", "pk", "queue")[:PART])
+        found = list(_timed(until, place).values_list("run_after", "pk", "queue")[:ROWS_PER_STEP])
         names.update(queue for _, _, queue in found)
-        place = _place(found, PART)
+        place = _place(found, ROWS_PER_STEP)
         if place is None:
             return names
 
@@ -159,7 +159,7 @@ def restore(
     """
     count = 0
     rows = iter(found)
-    while part := list(islice(rows, CHUNK)):
+    while part := list(islice(rows, JOBS_PER_PUSH)):
         count += _restore_some(client, part, check, left)
     return count
 
@@ -208,9 +208,9 @@ def restore_missing(
         How many were missing.
     """
     count = 0
-    for begin in range(0, len(found), CHUNK):
+    for begin in range(0, len(found), JOBS_PER_PUSH):
         keep()
-        count += restore(client, found[begin : begin + CHUNK], check, left)
+        count += restore(client, found[begin : begin + JOBS_PER_PUSH], check, left)
     return count
 
 
@@ -265,7 +265,7 @@ def say_some(
     Returns:
         How many rows were changed, and the place to go on behind; None when the end was reached.
     """
-    found = list(_timed(until, after).values_list("run_after", "pk", "queue")[:CHUNK])
+    found = list(_timed(until, after).values_list("run_after", "pk", "queue")[:JOBS_PER_PUSH])
     if not found:
         return 0, None
     missing = unknown(client, [(pk, queue) for _, pk, queue in found])
@@ -275,7 +275,7 @@ def say_some(
     without = {job_id for job_id, _ in missing}
     known = [pk for _, pk, _ in found if str(pk) not in without]
     if not known:
-        return 0, _place(found, CHUNK)
+        return 0, _place(found, JOBS_PER_PUSH)
     check()
     rows = Job.objects.using(write_alias()).filter(pk__in=known, state__in=sorted(TIMED))
-    return rows.update(state=JobState.QUEUED), _place(found, CHUNK)
+    return rows.update(state=JobState.QUEUED), _place(found, JOBS_PER_PUSH)

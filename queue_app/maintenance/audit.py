@@ -81,7 +81,7 @@ class Audit:
         count, behind = 0, UUID(int=0)
         while True:
             rows = Job.objects.using(write_alias()).waiting_now().filter(queue=queue, id__gt=behind)
-            part = list(rows.order_by("id").values_list("pk", "queue")[: release.CHUNK])
+            part = list(rows.order_by("id").values_list("pk", "queue")[: release.JOBS_PER_PUSH])
             if not part:
                 return count
             behind = part[-1][0]

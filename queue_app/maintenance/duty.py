@@ -16,7 +16,7 @@ from queue_app.dispatch.epochs import WHOLE, Epoch
 from queue_app.exceptions import LeadershipLost
 
 #: Seconds after which a run leaves the rest to the next one, which comes at once: other duties wait behind it.
-SECONDS = 2.0
+MAX_RUN_SECONDS = 2.0
 
 P = TypeVar("P")
 
@@ -56,7 +56,7 @@ class LeaderTerm:
     @property
     def over(self) -> bool:
         """Whether the present run has had its time. It then sets `unfinished` and returns."""
-        return time.monotonic() - self.began >= SECONDS
+        return time.monotonic() - self.began >= MAX_RUN_SECONDS
 
     @property
     def epochs(self) -> dict[str, Epoch]:
@@ -150,7 +150,7 @@ class Duty:
             batch of writes and `LeaderTerm.keep` in every loop, and end soon when `LeaderTerm.over`. To repeat it must
             be harmless, as it may be left in the middle.
         doc: what it does, for people.
-        urgent: it is looked at between the runs of all others, which may each take `SECONDS`.
+        urgent: it is looked at between the runs of all others, which may each take `MAX_RUN_SECONDS`.
     """
 
     name: str

@@ -12,7 +12,7 @@ from queue_app.models.sql import write_alias
 #: Seconds after which a queue is forgotten if nothing happens in it.
 AFTER = 600.0
 #: Most queues forgotten at once.
-MOST = 1_000
+MAX_QUEUES_FORGOTTEN = 1_000
 
 
 class Idle:
@@ -41,6 +41,6 @@ class Idle:
         stay = served.union(*(rows.filter(name__in=part) for part in listing.parts(old)))
         # Their time begins anew, so that they are not asked about each time.
         self._since |= {name: now for name in old if name in stay}
-        gone = [name for name in old if name not in stay][:MOST]
+        gone = [name for name in old if name not in stay][:MAX_QUEUES_FORGOTTEN]
         term.check()
         return listing.forget(term.client, gone)

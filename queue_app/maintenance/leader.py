@@ -54,16 +54,16 @@ DUTIES: tuple[Duty, ...] = (
 )
 
 #: Seconds between two looks of the leader at whether something is due; fewer when the lease is very short.
-LOOK = 1.0
+DUE_CHECK_SECONDS = 1.0
 #: Seconds until the leader goes on with a duty that has done something, and has more to do than its time allows; and in
 #: the midst of a rebuild.
-GO_ON = 0.05
+CONTINUE_SECONDS = 0.05
 #: Seconds after which a duty is done again that Redis refused.
-REFUSED = 1.0
+REFUSED_RETRY_SECONDS = 1.0
 #: Seconds within which a process that has started seeks to lead.
-FIRST = 0.5
+FIRST_ELECTION_SECONDS = 0.5
 #: Seconds between two notes of runs in which there was nothing to do.
-KEEP = 5.0
+IDLE_WRITE_SECONDS = 5.0
 
 
 class Leader:
@@ -99,7 +99,7 @@ class Leader:
 
     def run(self) -> None:
         """Seek to lead, and do the duties, until told to stop."""
-        pause = FIRST * random.random()  # not all workers of a deployment in the same moment
+        pause = FIRST_ELECTION_SECONDS * random.random()  # not all workers of a deployment in the same moment
         while not self._stop.wait(pause):
             self._more = False
             try:
@@ -121,7 +121,7 @@ class Leader:
         if self._token:
             with contextlib.suppress(*connection.Unavailable):  # the leadership ends by itself
                 workers.resign(connection.client(), self._id, self._token)
-            self._lead_no_more()
+            self._step_down()
 
     @property
     def leads(self) -> bool:
@@ -132,7 +132,7 @@ class Leader:
         often = conf.get().LEASE / 5
         if not self._token:
             return often * (0.75 + random.random() / 2)
-        return GO_ON if self._more else min(LOOK, often)
+        return CONTINUE_SECONDS if self._more else min(DUE_CHECK_SECONDS, often)
 
     def step(self) -> None:
         """Renew the leadership, or seek it; do what is due.
@@ -141,7 +141,7 @@ class Leader:
             Unavailable (see dispatch.connection): Redis is away.
         """
         client = connection.client()
-        term = self._lead(client)
+        term = self._renew_or_seek(client)
         if term is None:
             return
         try:
@@ -154,7 +154,7 @@ class Leader:
             if self._stop.is_set():
                 return
             logger.warning("%s", LeadershipLost())
-            self._lead_no_more()
+            self._step_down()
             return  # what is known of the duties is for the new leader to write
         self._write(client)
 
@@ -165,9 +165,9 @@ class Leader:
             with contextlib.suppress(connection.Full):  # the next time tells
                 history.write(client, self._histories, self._unwritten)
             self._unwritten.clear()
-            self._news, self._write_at = False, now + KEEP
+            self._news, self._write_at = False, now + IDLE_WRITE_SECONDS
 
-    def _lead(self, client: redis.Redis) -> LeaderTerm | None:
+    def _renew_or_seek(self, client: redis.Redis) -> LeaderTerm | None:
         """Stay the leader, or become it if no other process leads: the mandate, if so."""
         if self._token:
             term = LeaderTerm(client, self._id, self._token, self._stop)
@@ -177,7 +177,7 @@ class Leader:
             except LeadershipLost:
                 if self._stop.is_set():
                     return None
-                self._lead_no_more()
+                self._step_down()
         return self._begin(client)
 
     def _begin(self, client: redis.Redis) -> LeaderTerm | None:
@@ -198,7 +198,7 @@ class Leader:
         self._changed(token)
         return LeaderTerm(client, self._id, token, self._stop)
 
-    def _lead_no_more(self) -> None:
+    def _step_down(self) -> None:
         self._token = 0
         self._changed(0)
 
@@ -225,7 +225,7 @@ class Leader:
             # Redis answers. The rebuild comes first, or memory must be freed; the duty goes on after that.
             error = connection.explain(refused)
             self._more |= isinstance(refused, connection.DataLost)
-            self._due[duty.name] = min(self._due[duty.name], began + REFUSED)
+            self._due[duty.name] = min(self._due[duty.name], began + REFUSED_RETRY_SECONDS)
         except connection.Unavailable as lost:
             said = connection.explain_publicly(lost)  # the API shows it
             found.note(term, self._host, at, time.monotonic() - began, 0, said)

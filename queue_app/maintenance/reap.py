@@ -11,12 +11,12 @@ from queue_app.lifecycle.recovery import recover
 from queue_app.maintenance.duty import Duty, LeaderTerm
 
 #: Seconds between two looks.
-INTERVAL = 2.0
+INTERVAL_SECONDS = 2.0
 #: A heartbeat older than this part of the lease is late: a keeper beats five times in each.
-LATE = 0.4
+LATE_SHARE_OF_LEASE = 0.4
 
 
-class Suspects:
+class LateHeartbeats:
     """Whose heartbeat is late, and since when that has been seen.
 
     After Redis stood still for longer than the lease every heartbeat is older than that, of the living too. So nobody
@@ -42,30 +42,30 @@ class Suspects:
         self._next_unlisted = self._looked_at + conf.get().LEASE / 3
         return True
 
-    def look(self) -> None:
+    def begin_check(self) -> None:
         """A look begins. After a longer pause (a store or this process stood still) it is a first one again."""
         now = self._monotonic()
-        if now - self._looked_at > 3 * INTERVAL:
+        if now - self._looked_at > 3 * INTERVAL_SECONDS:
             self._seen.clear()
         self._looked_at = now
 
-    def silent(self, worker: Listed, age: float) -> bool:
+    def is_confirmed(self, worker: Listed, age: float) -> bool:
         """Whether this heartbeat, `age` seconds old, was late at an earlier look already."""
-        if age <= LATE * conf.get().LEASE:
+        if age <= LATE_SHARE_OF_LEASE * conf.get().LEASE:
             self._seen.pop(worker.id, None)
             return False
         beat, since = self._seen.get(worker.id, (0.0, 0.0))
         if beat != worker.beat:
             self._seen[worker.id] = (worker.beat, self._looked_at)
             return False
-        return self._looked_at - since >= INTERVAL / 2
+        return self._looked_at - since >= INTERVAL_SECONDS / 2
 
 
 class Reap:
     """The duty, and whom it suspects."""
 
     def __init__(self) -> None:
-        self._suspects = Suspects()
+        self._late = LateHeartbeats()
 
     def run(self, term: LeaderTerm) -> int:
         """Bury the silent.
@@ -75,18 +75,20 @@ class Reap:
         """
         if term.lost:
             return 0  # what is held there is stale; the rebuild comes first
-        self._suspects.look()
+        self._late.begin_check()
         count = recover.reap(
             term.client,
             term.leader_id,
-            self._suspects.silent,
+            self._late.is_confirmed,
             check=term.check,
             keep=term.keep,
             over=lambda: term.over,
-            unlisted=self._suspects.is_time_for_unlisted(),
+            unlisted=self._late.is_time_for_unlisted(),
         )
         term.unfinished = count > 0 and term.over
         return count
 
 
-REAP = Duty("reap", INTERVAL, Reap().run, "takes over what workers without a heartbeat held", urgent=True)
+REAP = Duty(
+    "reap", INTERVAL_SECONDS, Reap().run, "takes over what workers without a heartbeat held", urgent=True
+)

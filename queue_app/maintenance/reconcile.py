@@ -13,7 +13,7 @@ from queue_app.maintenance.duty import Duty, LeaderTerm, Walk
 logger = logging.getLogger(__name__)
 
 #: Rows of the backlog looked at in one run: a hundredth of a core, and a million of them in a quarter of an hour.
-PART = 10_000
+ROWS_PER_STEP = 10_000
 
 
 class Sweep:
@@ -55,7 +55,7 @@ class Backlog:
             return 0
         rebuild.sync_pauses(term.client, term.check)
         count, self._behind = recover.sweep(
-            term.client, limit=PART, after=self._behind, check=term.check, keep=term.keep
+            term.client, limit=ROWS_PER_STEP, after=self._behind, check=term.check, keep=term.keep
         )
         return _said(count)
 

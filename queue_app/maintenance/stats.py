@@ -11,7 +11,7 @@ from queue_app.models import sql
 
 #: Waiting rows, the oldest of a queue, among which the one that has waited longest is looked for: a retry has an old id
 #: and has not waited since then.
-FIRST = 100
+MAX_QUEUES_ASKED = 100
 
 
 class Stats:
@@ -56,7 +56,7 @@ class Stats:
 def _add_oldest(chosen: dict[str, QueueStats], now: float) -> None:
     database = sql.write_connection()
     waiting = [name for name, one in chosen.items() if one.waiting]
-    since = sql.for_vendor(database).oldest_waiting(database, waiting, FIRST) if waiting else {}
+    since = sql.for_vendor(database).oldest_waiting(database, waiting, MAX_QUEUES_ASKED) if waiting else {}
     for name, at in since.items():
         chosen[name].oldest = round(max(0.0, now - at), 3)
 

@@ -53,7 +53,7 @@ def create(actor: Actor, queue: Queue, *, reason: str = "") -> Queue:
         if paused:  # so that Redis hears of it
             operate.pause(queue.pk, user=actor.who)
         queue.paused = paused
-        _tell("create queue", actor, queue.pk)
+        _send_operated("create queue", actor, queue.pk)
     return queue
 
 
@@ -78,7 +78,7 @@ def edit(actor: Actor, name: str, values: Mapping[str, Any], *, reason: str = ""
             for field, value in changes.items():
                 setattr(row, field, value)
             row.save(using=using, update_fields=list(changes))
-            _tell("edit queue", actor, name)
+            _send_operated("edit queue", actor, name)
         if "paused" in values:
             _set_paused(actor, name, values["paused"], reason)
 
@@ -99,7 +99,7 @@ def delete(actor: Actor, name: str, *, reason: str = "") -> None:
         if row.paused:  # a queue without a row is not paused, so Redis must not think so either
             operate.resume(name, user=actor.who)
         row.delete()
-        _tell("delete queue", actor, name)
+        _send_operated("delete queue", actor, name)
 
 
 def _set_paused(actor: Actor, name: str, paused: bool, reason: str) -> Queue:
@@ -118,5 +118,5 @@ def _values(row: Queue) -> dict[str, Any]:
     return {field.name: getattr(row, field.name) for field in Queue._meta.concrete_fields}
 
 
-def _tell(verb: str, actor: Actor, name: str) -> None:
+def _send_operated(verb: str, actor: Actor, name: str) -> None:
     signals.operated.send_robust(sender=None, verb=verb, user=actor.who, count=1, filter={"queue": name})

@@ -33,13 +33,13 @@ from queue_app.models.sql import write_alias
 from queue_app.scheduling.schedules import Enqueue, enqueuer
 
 #: Schedules in one transaction: eight parameters of each go into one statement, and SQLite may allow 999.
-CHUNK = 100
+SCHEDULES_PER_TRANSACTION = 100
 #: Ticks of one schedule that one go enqueues, where all that were missed shall run; of all in one transaction, about.
-MOST, JOBS = 100, 1_000
+MAX_MISSED_TICKS, MAX_JOBS_PER_TRANSACTION = 100, 1_000
 #: Seconds after which the rest is left to the next call: other duties wait behind it.
-SECONDS = 2.0
+MAX_RUN_SECONDS = 2.0
 #: Seconds after its time from which on a tick is missed: more than a change of the leader takes.
-LATE = 60.0
+LATE_SECONDS = 60.0
 
 _MINUTE = timedelta(minutes=1)
 
@@ -91,7 +91,7 @@ class Plan:
     job_id: UUID | None = None
 
 
-def tick(after: Place | None = None, *, seconds: float = SECONDS, check: Check = unchecked) -> Ticked:
+def tick(after: Place | None = None, *, seconds: float = MAX_RUN_SECONDS, check: Check = unchecked) -> Ticked:
     """Enqueue the ticks of schedules that are due, or will be within `AHEAD` seconds. A schedule of which that cannot
     be done keeps its place, says why in `error`, and does not stop the others.
 
@@ -107,13 +107,13 @@ def tick(after: Place | None = None, *, seconds: float = SECONDS, check: Check =
             at, pk = behind
             due = due.filter(Q(next_at__gt=at) | Q(next_at=at, pk__gt=pk))
         rows = due.order_by("next_at", "pk").values_list("next_at", "pk", *Way._fields)
-        part = list(rows[:CHUNK])
+        part = list(rows[:SCHEDULES_PER_TRANSACTION])
         if part:
             ways = _ways(Way(*row[2:]) for row in part)  # before any row is locked
             check()
             done = _tick_some([row[1] for row in part], ways)
             jobs, unfinished = jobs + done.jobs, unfinished or done.unfinished
-        if len(part) < CHUNK:
+        if len(part) < SCHEDULES_PER_TRANSACTION:
             return Ticked(jobs, unfinished)
         last, pk = part[-1][:2]
         behind = (last, pk) if last else None
@@ -151,7 +151,7 @@ def _tick_some(pks: Sequence[UUID], ways: Ways, again: bool = False) -> Ticked:
             return _sum([_tick_some([pk], ways, True) for pk in pks])
         done, errors = Ticked(), {pks[0]: error}
     for pk, why in errors.items():
-        _note(pk, why)
+        _record_failure(pk, why)
     return done
 
 
@@ -175,7 +175,7 @@ def _enqueue_due(pks: Sequence[UUID], ways: Ways, errors: dict[UUID, Exception])
     skip = connections[using].features.has_select_for_update_skip_locked
     rows = Schedule.objects.using(using).select_for_update(skip_locked=skip).order_by("pk")
     plans: list[Plan] = []
-    most = max(1, min(MOST, JOBS // len(pks)))
+    most = max(1, min(MAX_MISSED_TICKS, MAX_JOBS_PER_TRANSACTION // len(pks)))
     for row in rows.filter(pk__in=pks, next_at__lte=_ahead_of(now)):
         way = ways.get(Way(row.task, row.queue, row.priority, row.task_options))
         if isinstance(way, Exception):
@@ -194,7 +194,7 @@ def _enqueue_due(pks: Sequence[UUID], ways: Ways, errors: dict[UUID, Exception])
 def _ticks(row: Schedule, now: datetime, most: int) -> tuple[list[datetime], datetime]:
     """The ticks of a schedule that are to be enqueued, and the one after them."""
     following = partial(cron.next_after, row.cron, row.zone)
-    first, missed = row.next_at or now, now - timedelta(seconds=LATE)
+    first, missed = row.next_at or now, now - timedelta(seconds=LATE_SECONDS)
     if row.missed == Missed.ONCE:
         first = _latest(following, first, now)
     elif row.missed == Missed.SKIP and first < missed:
@@ -260,7 +260,7 @@ def _by_row(values: Mapping[UUID, Any], name: str, using: str) -> Case | Cast:
     return Cast(chosen, output_field=field) if casted else chosen
 
 
-def _note(pk: UUID, error: Exception) -> None:
+def _record_failure(pk: UUID, error: Exception) -> None:
     """Say in the row why it cannot be enqueued; and to everybody, unless the row says so already."""
     text = str(error) if isinstance(error, QueueAppError) else f"{type(error).__name__}: {error}"
     text = text.replace("\x00", "")[:1_000].strip()

@@ -32,7 +32,7 @@ from queue_app.worker.keeper.heartbeat import Heartbeat
 from queue_app.worker.shared_state import SharedState
 
 #: Seconds to wait for another leader to put back what Redis has lost; and between two looks.
-PATIENCE, LOOK = 10.0, 0.05
+STORE_WAIT_SECONDS, POLL_SECONDS = 10.0, 0.05
 
 #: The number of its only child, which is this process.
 SERIAL = 1
@@ -110,13 +110,13 @@ def _put_in_order(client: redis.Redis, own_id: str) -> None:
 def _wait_for_rebuild(client: redis.Redis, own_id: str) -> None:
     """Wait until Redis has again what it lost. If no other process leads, this one does meanwhile."""
     leader = Leader(own_id, threading.Event(), duties=(REBUILD,))
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + STORE_WAIT_SECONDS
     try:
         while not all(e.phase == epochs.WHOLE and not e.lost for e in epochs.read(client).values()):
             if not leader.leads and time.monotonic() > deadline:
                 return
             leader.step()
-            time.sleep(LOOK)
+            time.sleep(POLL_SECONDS)
     finally:
         leader.resign()
 
@@ -160,7 +160,7 @@ class _Keeping:
                     self._heartbeat.write(self._shared.last_claim(0), self._shared.is_busy(0))
                     next_write = now + settings.LEASE / 4
                 if now >= next_look:
-                    next_look = now + self._announcer.look()
+                    next_look = now + self._announcer.check()
                 self._runner.recorder.tick()
                 self._ready.set()
                 self._stop.wait(settings.LONG_JOB)

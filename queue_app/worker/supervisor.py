@@ -28,11 +28,11 @@ from queue_app.worker.shared_state import Running, SharedState
 logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at the time limits of running jobs, and at whether any run.
-LOOK, IDLE_LOOK = 0.2, 0.5
+POLL_SECONDS, IDLE_POLL_SECONDS = 0.2, 0.5
 #: A child that dies sooner than this many seconds after its start is replaced ever more slowly.
-YOUNG, LONGEST_DELAY = 2.0, 5.0
+QUICK_DEATH_SECONDS, MAX_RESTART_DELAY_SECONDS = 2.0, 5.0
 #: Seconds that the keeper has to bury the dead once all children are gone.
-RECOVERY_TIMEOUT = 20.0
+RECOVERY_TIMEOUT_SECONDS = 20.0
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ class Supervisor:
         read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, self._note)
+            signal.signal(number, self._remember_signal)
         gc.freeze()  # what is loaded now stays shared with the children
         self._start_keeper()
         while True:
@@ -112,7 +112,7 @@ class Supervisor:
 
     # signals: the handler only notes, the loop acts
 
-    def _note(self, signum: int, frame: FrameType | None) -> None:
+    def _remember_signal(self, signum: int, frame: FrameType | None) -> None:
         self._signals.append(signum)
 
     def _handle_signals(self) -> None:
@@ -171,7 +171,7 @@ class Supervisor:
             close=(self._to_keeper, self._from_keeper),
             bound=True,
         )
-        self._tell("birth", Birth(seat.serial, seat.pid, seat.index))
+        self._send_to_keeper("birth", Birth(seat.serial, seat.pid, seat.index))
 
     def _rolling_restart(self) -> None:
         """Reload: the next child is told to stop once the one before it has a successor that is up."""
@@ -237,11 +237,11 @@ class Supervisor:
                 "Child %d (pid %d) died: %s; %d jobs were running.", seat.index, seat.pid, cause, len(running)
             )
         self._unrecovered[seat.serial] = death
-        self._tell("death", death)
+        self._send_to_keeper("death", death)
         seat.pid = 0
         lived = time.monotonic() - seat.started
-        seat.quick_deaths = seat.quick_deaths + 1 if cause and lived < YOUNG else 0
-        delay = min(0.1 * 2**seat.quick_deaths, LONGEST_DELAY) if seat.quick_deaths > 1 else 0.0
+        seat.quick_deaths = seat.quick_deaths + 1 if cause and lived < QUICK_DEATH_SECONDS else 0
+        delay = min(0.1 * 2**seat.quick_deaths, MAX_RESTART_DELAY_SECONDS) if seat.quick_deaths > 1 else 0.0
         seat.start_at = time.monotonic() + delay
 
     # the keeper
@@ -265,25 +265,25 @@ class Supervisor:
         os.close(up_write)
         for seat in self._seats:
             if seat.pid:
-                self._tell("birth", Birth(seat.serial, seat.pid, seat.index))
+                self._send_to_keeper("birth", Birth(seat.serial, seat.pid, seat.index))
         for death in self._unrecovered.values():
-            self._tell("death", death)
+            self._send_to_keeper("death", death)
         self._to_keeper.send("complete")
 
     def _keeper_died(self, status: int) -> None:
         self._keeper_pid = 0
-        if time.monotonic() - self._keeper_started < YOUNG:
+        if time.monotonic() - self._keeper_started < QUICK_DEATH_SECONDS:
             time.sleep(0.5)  # rather than fork in circles; children go on meanwhile
         logger.error("The keeper died: %s; it is replaced.", explain(status, 0) or "exit code 0")
         self._start_keeper()
 
-    def _tell(self, kind: str, message: Death | Birth) -> None:
+    def _send_to_keeper(self, kind: str, message: Death | Birth) -> None:
         if self._to_keeper is not None:
             self._to_keeper.send(kind, **as_values(message))
 
     def _listen(self, wakeup: int) -> None:
         assert self._from_keeper is not None
-        pause = IDLE_LOOK if self._is_idle() else LOOK
+        pause = IDLE_POLL_SECONDS if self._is_idle() else POLL_SECONDS
         ready, _, _ = select.select([wakeup, self._from_keeper.fd], [], [], pause)
         if wakeup in ready:
             os.read(wakeup, 4096)
@@ -301,7 +301,7 @@ class Supervisor:
         """All children are gone: let the keeper bury them, then end it."""
         assert self._to_keeper is not None
         self._to_keeper.send("finish")
-        deadline = time.monotonic() + RECOVERY_TIMEOUT
+        deadline = time.monotonic() + RECOVERY_TIMEOUT_SECONDS
         while self._keeper_pid and time.monotonic() < deadline:
             pid, _ = os.waitpid(self._keeper_pid, os.WNOHANG)
             if pid:

@@ -275,7 +275,9 @@ def test_only_one_of_two_deliveries_counts() -> None:
 def test_a_group_larger_than_any_chunk() -> None:
     for vendor in vendors():
         with forgotten():
-            jobs = Job.objects.bulk_create([Job(attempt=n % 2) for n in range(2 * generic.CHUNK + 7)])
+            jobs = Job.objects.bulk_create(
+                [Job(attempt=n % 2) for n in range(2 * generic.ROWS_PER_STATEMENT + 7)]
+            )
             group = [ending(job, 1, result=f'"{job.pk}"') for job in jobs]
             expected = {str(job.pk) for job in jobs if job.attempt == 0}
             assert vendor.end_attempts(connection, group, WORKER) == expected

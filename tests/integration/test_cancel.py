@@ -125,7 +125,7 @@ def test_what_is_no_id_is_refused_and_stops_nothing() -> None:
 
 
 def test_many_are_cancelled_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operate, "CHUNK", 7)
+    monkeypatch.setattr(operate, "ROWS_PER_TRANSACTION", 7)
     ids = jobs(20)
     assert operate.cancel(ids).done == ids
     assert set(states(ids)) == {"cancelled"}

@@ -34,7 +34,7 @@ def child() -> Child:
 @pytest.fixture
 def group(child: Child, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[str], Recorder]]:
     """Two jobs, and a recorder that has their outcomes and has not begun."""
-    monkeypatch.setattr(backoff, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(backoff, "FIRST_PAUSE_SECONDS", 0.01)
     ids = jobs(2)
     recorder = Recorder(WORKER, child.holder, claims=ClaimSet(child.holder))
     for delivery in child.claim(2):

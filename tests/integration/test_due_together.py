@@ -60,8 +60,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         release.load_some, "__kwdefaults__", release.load_some.__kwdefaults__ | {"limit": 100}
     )
-    monkeypatch.setattr(release, "CHUNK", 40)
-    monkeypatch.setattr(duty, "SECONDS", 0.0)
+    monkeypatch.setattr(release, "JOBS_PER_PUSH", 40)
+    monkeypatch.setattr(duty, "MAX_RUN_SECONDS", 0.0)
 
 
 def due(queue: str = "default") -> list[str]:

@@ -19,7 +19,7 @@ from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance import duty as duty_module
 from queue_app.maintenance import history
 from queue_app.maintenance.duty import Duty, LeaderTerm, term_seconds
-from queue_app.maintenance.leader import DUTIES, LOOK, Leader
+from queue_app.maintenance.leader import DUE_CHECK_SECONDS, DUTIES, Leader
 from queue_app.maintenance.rebuild import Rebuild
 from queue_app.models import Job
 from tests.integration.support import Child, calls, drain, jobs, term_of
@@ -95,7 +95,7 @@ def test_a_deposed_leader_stops_in_the_middle(
     monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
     """It was frozen after a batch of its rebuild; meanwhile somebody else leads."""
-    monkeypatch.setattr(release, "CHUNK", 10)
+    monkeypatch.setattr(release, "JOBS_PER_PUSH", 10)
     monkeypatch.setattr(push, "push_quietly", lambda by_queue, made: set())
     ids = jobs(35)
     clean_redis.flushall()
@@ -251,7 +251,7 @@ def test_every_run_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def run(term: LeaderTerm) -> int:
         before = term.over
-        now[0] += duty_module.SECONDS
+        now[0] += duty_module.MAX_RUN_SECONDS
         seen.append((before, term.over))
         return 0
 
@@ -277,7 +277,7 @@ def test_the_rest_is_done_without_a_pause() -> None:
     assert done.wait(30)
     stop.set()
     thread.join(10)
-    assert ran[-1] - ran[0] < 7 * LOOK, "seven looks of a leader that has nothing else to do"
+    assert ran[-1] - ran[0] < 7 * DUE_CHECK_SECONDS, "seven looks of a leader that has nothing else to do"
 
 
 # what is known of them
@@ -396,7 +396,7 @@ def test_a_loss_of_the_data_takes_the_leadership_along(
     monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
     """Redis is emptied after a batch of the sweep: the rest is left to the rebuild, after those who run announce it."""
-    monkeypatch.setattr(release, "CHUNK", 10)
+    monkeypatch.setattr(release, "JOBS_PER_PUSH", 10)
     client = connection.client()
     rebuild.at_once(client)
     monkeypatch.setattr(push, "push_quietly", lambda by_queue, made: set())

@@ -205,7 +205,7 @@ def test_many_keep_their_order_and_cost_one_call(counted: redis.Redis) -> None:
 def test_many_in_a_long_list_arrive_completely(monkeypatch: pytest.MonkeyPatch) -> None:
     from queue_app.lifecycle import enqueue
 
-    monkeypatch.setattr(enqueue, "CHUNK", 40)
+    monkeypatch.setattr(enqueue, "JOBS_PER_STATEMENT", 40)
     ids = jobs(100)
     assert len(set(ids)) == Job.objects.count() == 100
     assert drain() == ids
@@ -239,7 +239,7 @@ def test_a_database_that_refuses_one_chunk_keeps_none(monkeypatch: pytest.Monkey
     from queue_app.domain import ids
     from queue_app.lifecycle import enqueue
 
-    monkeypatch.setattr(enqueue, "CHUNK", 4)
+    monkeypatch.setattr(enqueue, "JOBS_PER_STATEMENT", 4)
     made = iter([ids.new_text() for _ in range(9)])
     repeated: list[str] = []
 

@@ -159,12 +159,12 @@ def test_a_keeper_that_sees_the_count_fall_says_that_all_is_lost(counted: Child)
     jobs(4)
     counted.claim(1)
     keeper = keeper_of(counted)
-    keeper._announcer.look()
+    keeper._announcer.check()
     assert epochs.all_open(counted.client)
     count_becomes(counted.client, 1)
-    keeper._announcer.look()
+    keeper._announcer.check()
     assert epochs.read(counted.client)["main"].lost
-    keeper._announcer.look()
+    keeper._announcer.check()
     assert rebuild.at_once(counted.client) == 4
 
 
@@ -173,11 +173,11 @@ def test_a_keeper_does_not_take_the_count_of_a_new_epoch_for_a_loss(
 ) -> None:
     jobs(20)
     keeper = keeper_of(counted)
-    keeper._announcer.look()
+    keeper._announcer.check()
     clean_redis.flushall()
     begin_epoch(life=epochs.UNNAMED)
-    keeper._announcer.look()
-    keeper._announcer.look()
+    keeper._announcer.check()
+    keeper._announcer.check()
     assert epochs.all_open(counted.client)
 
 
@@ -188,13 +188,13 @@ def test_an_epoch_that_comes_back_after_another_has_gone_back_in_time(
     jobs(20)
     snapshot = {key: clean_redis.dump(key) for key in clean_redis.scan_iter("{jq:main}:epoch*")}
     keeper = keeper_of(counted)
-    keeper._announcer.look()
+    keeper._announcer.check()
     clean_redis.flushall()
     begin_epoch(life=epochs.UNNAMED)
-    keeper._announcer.look()
+    keeper._announcer.check()
     for key, dump in snapshot.items():
         clean_redis.restore(key, 0, dump, replace=True)
-    keeper._announcer.look()
+    keeper._announcer.check()
     assert epochs.read(counted.client)["main"].lost
 
 

@@ -89,7 +89,7 @@ def test_no_sample_is_taken_of_an_emptied_redis(clean_redis: redis.Redis) -> Non
 def test_samples_are_kept_for_an_hour_at_most(
     monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
-    monkeypatch.setattr(queue_stats, "KEEP", 3)
+    monkeypatch.setattr(queue_stats, "MAX_SAMPLES", 3)
     for at in range(5):
         queue_stats.save(connection.client(), queue_stats.Sample(at, 1.0, {}))
     assert [s.at for s in queue_stats.load(connection.client())] == [2, 3, 4]
@@ -145,7 +145,7 @@ def test_what_another_leader_saw_is_not_counted_again(
 def test_only_the_busiest_of_very_many_queues_are_kept(
     monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
-    monkeypatch.setattr(queue_stats, "MOST", 2)
+    monkeypatch.setattr(queue_stats, "MAX_QUEUES_PER_SAMPLE", 2)
     queues = {f"customer-{n}": QueueStats(waiting=n) for n in range(5)}
     queue_stats.save(connection.client(), queue_stats.Sample(1.0, 1.0, queue_stats.busiest(queues)))
     assert list(queue_stats.load(connection.client())[0].queues) == ["customer-4", "customer-3"]

@@ -44,7 +44,7 @@ def keeper_of(child: Child, shared: SharedState | None = None) -> Keeper:
 def keeper(child: Child) -> Keeper:
     """That of a child which runs one job; it has looked at Redis."""
     made = keeper_of(child)
-    made._announcer.look()
+    made._announcer.check()
     assert made._shared.recheck_counter[0] == 0, "nothing was lost"
     return made
 
@@ -61,11 +61,11 @@ def test_a_loss_is_announced_until_it_is_made_good(
 ) -> None:
     job_id = run_one(keeper, child)
     clean_redis.flushall()
-    keeper._announcer.look()
+    keeper._announcer.check()
     assert keeper._shared.is_data_loss_flagged(keeper._shared.recheck_counter[0], 0)
     assert not child.held(), "what is stale was not dropped yet"
     rebuild.begin(child.client, "main", epochs.life_of_server(child.client))
-    keeper._announcer.look()
+    keeper._announcer.check()
     assert child.held() == {job_id}
     name = epochs.read(child.client)["main"].name
     assert epochs.announced(child.client, "main", name) == {child.worker_id}
@@ -77,7 +77,7 @@ def test_the_first_announcement_is_looked_at_by_the_child(child: Child) -> None:
     """What it ended or set aside after its keeper had read the board is held in its name by then."""
     keeper = keeper_of(child)
     run_one(keeper, child)
-    keeper._announcer.look()
+    keeper._announcer.check()
     assert keeper._shared.is_data_loss_flagged(keeper._shared.recheck_counter[0], 0)
 
 
@@ -88,11 +88,11 @@ def test_a_loss_that_was_made_good_in_a_moment_is_noticed(
     clean_redis.flushall()
     rebuild.at_once(child.client)
     assert not child.held()
-    keeper._announcer.look()
+    keeper._announcer.check()
     assert child.held() == {job_id}, "it runs: nobody else may begin it"
     assert Child(1, OTHER_WORKER).claim(1) == []
     told = keeper._shared.recheck_counter[0]
-    keeper._announcer.look()
+    keeper._announcer.check()
     assert keeper._shared.recheck_counter[0] == told, "said once"
 
 
@@ -102,12 +102,12 @@ def test_the_keeper_that_replaces_one_that_died_meanwhile_announces_what_runs(
     """It was not there when Redis lost its data, and neither when that was made good."""
     job_id = run_one(keeper, child)
     successor = keeper_of(child, keeper._shared)
-    successor._announcer.look()
+    successor._announcer.check()
     assert keeper._shared.recheck_counter[0] == 0, "nothing was lost"
     clean_redis.flushall()
     rebuild.at_once(child.client)
     assert not child.held()
-    keeper_of(child, keeper._shared)._announcer.look()
+    keeper_of(child, keeper._shared)._announcer.check()
     assert child.held() == {job_id}
     assert keeper._shared.is_data_loss_flagged(keeper._shared.recheck_counter[0], 0)
     name = epochs.read(child.client)["main"].name
@@ -122,7 +122,7 @@ def test_what_somebody_else_has_begun_meanwhile_stays_theirs(
     rebuild.at_once(child.client)
     other = Child(1, OTHER_WORKER)
     other.claim(1)
-    keeper._announcer.look()
+    keeper._announcer.check()
     assert other.held() == {job_id} and not child.held(), "an id is in one place"
 
 

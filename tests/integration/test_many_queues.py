@@ -252,7 +252,7 @@ def test_queues_that_are_served_or_have_a_row_or_are_paused_stay(at_once: None) 
 def test_queues_that_stay_keep_no_other_from_being_forgotten(
     at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(idle, "MOST", 5)
+    monkeypatch.setattr(idle, "MAX_QUEUES_FORGOTTEN", 5)
     client = connection.client()
     Queue.objects.bulk_create(Queue(name=name) for name in names_of(20, "a"))
     queues.remember(client, names_of(20, "a") + names_of(12, "b"))

@@ -158,7 +158,7 @@ def term() -> LeaderTerm:
 def small(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Batches and parts of a few rows."""
     monkeypatch.setattr(prune.some, "__kwdefaults__", {"limit": 3, "check": release.unchecked})
-    monkeypatch.setattr(prune, "PART", 4)
+    monkeypatch.setattr(prune, "ROWS_PER_STEP", 4)
     return monkeypatch
 
 
@@ -172,7 +172,7 @@ def test_one_run_takes_as_many_batches_as_there_are(small: pytest.MonkeyPatch) -
 
 
 def test_a_run_whose_time_is_up_is_due_again_at_once(small: pytest.MonkeyPatch) -> None:
-    small.setattr(duty, "SECONDS", 0.0)
+    small.setattr(duty, "MAX_RUN_SECONDS", 0.0)
     jobs = [made(JobState.SUCCEEDED, 100 - n) for n in range(8)]
     one, walk = term(), Pruning()
     assert walk.run(one) == 3 and one.unfinished

@@ -23,9 +23,9 @@ class Looks:
     def __init__(self, client: Any) -> None:
         self.now = 1_000.0
         self._client = client
-        self._suspects = reap.Suspects(lambda: self.now)
+        self._suspects = reap.LateHeartbeats(lambda: self.now)
 
-    def look(self, after: float = reap.INTERVAL) -> int:
+    def look(self, after: float = reap.INTERVAL_SECONDS) -> int:
         """Look `after` seconds later; how many were buried."""
         self.now += after
         self._suspects.look()
@@ -57,10 +57,12 @@ def test_after_redis_stood_still_only_the_dead_are_buried() -> None:
     assert str(Attempt.objects.get().worker_id) == OTHER_WORKER
 
 
-def seen(ages: list[float], beats: list[float] | None = None, every: float = reap.INTERVAL) -> list[bool]:
+def seen(
+    ages: list[float], beats: list[float] | None = None, every: float = reap.INTERVAL_SECONDS
+) -> list[bool]:
     """What is thought of a worker whose heartbeat has these ages, one look after the other."""
     moments = iter(1_000.0 + every * n for n in range(len(ages)))
-    suspects = reap.Suspects(lambda: next(moments))
+    suspects = reap.LateHeartbeats(lambda: next(moments))
     result = []
     for n, its_age in enumerate(ages):
         suspects.look()

@@ -43,7 +43,7 @@ def duty() -> Rebuild:
 def by_tens(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each run puts back ten jobs: after these its time is up. The newest do not come first."""
     monkeypatch.setattr(rebuild, "NEWEST", 0)
-    monkeypatch.setattr(release, "CHUNK", 10)
+    monkeypatch.setattr(release, "JOBS_PER_PUSH", 10)
     times = count()
     monkeypatch.setattr(rebuild, "time", SimpleNamespace(monotonic=lambda: next(times) * 0.6 * module.SLICE))
 
@@ -241,7 +241,7 @@ def test_a_second_loss_begins_all_anew(
     duty: Rebuild, patient: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
     """While what waits is put back. What runs must be announced once more before anything is claimed."""
-    monkeypatch.setattr(release, "CHUNK", 10)
+    monkeypatch.setattr(release, "JOBS_PER_PUSH", 10)
     worker = WorkerFactory()
     ids = jobs(35)
     clean_redis.flushall()
@@ -340,7 +340,7 @@ def test_a_full_redis_gets_what_it_has_room_for(
     duty: Rebuild, clean_redis: redis.Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rest is put back by the sweep, as room is made."""
-    monkeypatch.setattr(release, "CHUNK", 10)
+    monkeypatch.setattr(release, "JOBS_PER_PUSH", 10)
     ids = jobs(50)
     clean_redis.flushall()
     begin_epoch(to=epochs.FILLING)

@@ -47,7 +47,7 @@ def test_names_come_from_the_record(rows: None) -> None:
 
 def test_a_few_names_at_a_time_with_a_check_between(rows: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebuild, "NAMES", 2)
-    monkeypatch.setattr(release, "PART", 30)
+    monkeypatch.setattr(release, "ROWS_PER_STEP", 30)
     checked: list[int] = []
     with CaptureQueriesContext(database) as queries:
         found = rebuild.names_of_queues(

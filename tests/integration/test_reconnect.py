@@ -35,7 +35,7 @@ def test_tries_to_claim_come_less_often_and_with_jitter(
     redis_process.kill()
     Finite().serve()
     assert states(ids) == ["succeeded"], "it claims again by itself"
-    full = [min(module.FIRST_PAUSE * 2**n, module.LONGEST_PAUSE) for n in range(12)]
+    full = [min(module.FIRST_PAUSE_SECONDS * 2**n, module.MAX_PAUSE_SECONDS) for n in range(12)]
     shares = [pause / most for pause, most in zip(pauses, full, strict=True)]
     assert all(0.5 <= share < 1.5 for share in shares)
     assert len({round(share, 6) for share in shares}) > 6, "all in step"

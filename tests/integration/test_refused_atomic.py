@@ -29,7 +29,7 @@ pytestmark = committed
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backoff, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(backoff, "FIRST_PAUSE_SECONDS", 0.01)
 
 
 def refusing(monkeypatch: pytest.MonkeyPatch, kind: type[Error], times: int) -> None:

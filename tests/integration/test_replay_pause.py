@@ -66,7 +66,7 @@ def test_a_letter_is_replayed_once() -> None:
 
 
 def test_replay_takes_the_oldest_up_to_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operate, "CHUNK", 2)
+    monkeypatch.setattr(operate, "ROWS_PER_TRANSACTION", 2)
     ids = die(6)
     assert sorted(operate.replay(DeadLetter.objects.all(), limit=5).done) == ids[:5]
     assert states(ids) == ["queued"] * 5 + ["failed"]

@@ -21,7 +21,7 @@ from queue_app.models import Attempt, Job
 from queue_app.queries.queues import depths_of
 from queue_app.worker.child import slots
 from queue_app.worker.child.runner import Runner
-from queue_app.worker.child.slots import Patience, Threads
+from queue_app.worker.child.slots import SuspectWait, Threads
 from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.shared_state import SharedState
 from tests import tasks
@@ -130,7 +130,7 @@ class Slots:
 
 @pytest.fixture
 def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slots]:
-    monkeypatch.setattr(slots, "PATIENCE", 0.1)
+    monkeypatch.setattr(slots, "SUSPECT_WAIT_SECONDS", 0.1)
     made = Slots()
     yield made
     made.stop()
@@ -279,10 +279,10 @@ def test_what_was_cancelled_on_its_way_into_a_slot_does_not_begin(child: Slots, 
 
 
 def test_patience_grows_with_the_time_that_this_takes() -> None:
-    patience = Patience()
-    assert patience.of("a", 100.0) == slots.PATIENCE
+    patience = SuspectWait()
+    assert patience.of("a", 100.0) == slots.SUSPECT_WAIT_SECONDS
     assert patience.of("a", 102.0) == 2.0
-    assert patience.of("b", 102.0) == slots.PATIENCE
+    assert patience.of("b", 102.0) == slots.SUSPECT_WAIT_SECONDS
     assert patience.of("a", 160.0) == 60.0
     patience.over("a")
-    assert patience.of("a", 161.0) == slots.PATIENCE
+    assert patience.of("a", 161.0) == slots.SUSPECT_WAIT_SECONDS

@@ -87,7 +87,7 @@ def prefetch(number: int) -> None:
 
 
 def test_a_lost_row_is_due_for_the_sweep_within_ten_seconds() -> None:
-    assert conf.Settings().SWEEP_GRACE + reconcile.SWEEP.longest + leader.LOOK < 10
+    assert conf.Settings().SWEEP_GRACE + reconcile.SWEEP.longest + leader.DUE_CHECK_SECONDS < 10
     assert sweep.WINDOW > conf.Settings().LEASE, "also when the leader has just changed"
 
 

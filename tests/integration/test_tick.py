@@ -20,7 +20,7 @@ from queue_app.dispatch import epochs, keys
 from queue_app.exceptions import LeadershipLost
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance import tick as duty
-from queue_app.maintenance.leader import LOOK, Leader
+from queue_app.maintenance.leader import DUE_CHECK_SECONDS, Leader
 from queue_app.models import Job, Schedule
 from queue_app.models.schedule import AHEAD
 from queue_app.queries.queues import depths_of
@@ -84,7 +84,7 @@ def test_a_tick_is_enqueued_ahead_with_its_time_as_the_start(at: At) -> None:
 
 
 def test_the_look_ahead_covers_the_time_between_two_runs() -> None:
-    assert duty.TICK.longest + LOOK < AHEAD < 60
+    assert duty.TICK.longest + DUE_CHECK_SECONDS < AHEAD < 60
 
 
 def test_the_jobs_are_pushed_when_the_tick_commits(at: At) -> None:

@@ -66,8 +66,8 @@ def redeliver_some(
     if nowhere:
         nowhere = _without_hands(client, nowhere, {str(pk): worker for pk, _, worker in part})
     count = 0
-    for begin in range(0, len(nowhere), release.CHUNK):
-        gone = [UUID(job_id) for job_id, _ in nowhere[begin : begin + release.CHUNK]]
+    for begin in range(0, len(nowhere), release.JOBS_PER_PUSH):
+        gone = [UUID(job_id) for job_id, _ in nowhere[begin : begin + release.JOBS_PER_PUSH]]
         count += _lose(client, list(rows.filter(pk__in=gone).order_by("id")), check)
     return count, part[-1][0] if len(part) == limit else None
 

@@ -162,13 +162,13 @@ class Refill:
             for job_id in reversed(newest)
         ]
         return sum(
-            release.restore(client, rows[start : start + release.CHUNK], check, self._left)
-            for start in range(0, len(rows), release.CHUNK)
+            release.restore(client, rows[start : start + release.JOBS_PER_PUSH], check, self._left)
+            for start in range(0, len(rows), release.JOBS_PER_PUSH)
         )
 
     def _next_part(self) -> list[tuple[UUID | str, str]]:
         part: list[tuple[UUID | str, str]] = []
-        while len(part) < release.CHUNK and (self._page or self._read_page()):
+        while len(part) < release.JOBS_PER_PUSH and (self._page or self._read_page()):
             job_id, queue = self._page.popleft()
             if keys.shard_of(queue) in self.shards:
                 part.append((job_id, queue))

@@ -62,10 +62,10 @@ def take_back(
         # By id, which is by age: a hash of Redis keeps no order, and what goes back shall keep its own.
         deliveries = [Delivery(queue, job_id, raw, at) for job_id, (at, raw) in sorted(held.items())]
         discharged = True
-        for start in range(0, len(deliveries), release.CHUNK):
+        for start in range(0, len(deliveries), release.JOBS_PER_PUSH):
             check()
             gone, back, kept = _take_back_some(
-                client, holder, deliveries[start : start + release.CHUNK], worker_id, cause
+                client, holder, deliveries[start : start + release.JOBS_PER_PUSH], worker_id, cause
             )
             lost_ids += gone
             back_ids += back

@@ -24,7 +24,7 @@ from queue_app.models.sql import write_alias
 #: commit that comes so late after its enqueue is still seen soon.
 WINDOW = 30.0
 #: Most new rows looked at in one call, of all queues together; what is left is looked at by the next.
-LIMIT = 50_000
+MAX_ROWS_READ = 50_000
 #: Most rows of a queue, the newest ones, among which late commits are looked for. With very many queues it is their
 #: share of LIMIT, and never less than the second number.
 NEWEST, LEAST = 2_000, 5
@@ -85,7 +85,7 @@ class Recent:
         self,
         client: redis.Redis,
         *,
-        limit: int = LIMIT,
+        limit: int = MAX_ROWS_READ,
         check: Check = unchecked,
         keep: Check = unchecked,
         over: Callable[[], bool] = lambda: False,
@@ -178,7 +178,7 @@ class Recent:
         while self._left and limit > 0:
             for name, place in list(self._left.items()):
                 keep()
-                part = min(release.CHUNK, limit)
+                part = min(release.JOBS_PER_PUSH, limit)
                 rows = Job.objects.using(write_alias()).waiting_now().filter(queue=name)
                 rows = rows.filter(id__gt=place, id__lt=self._span[1]).order_by("id")
                 found = list(rows.values_list("pk", flat=True)[:part])

@@ -24,7 +24,7 @@ from queue_app.models.sql.generic_scans import walk_waiting as walk_waiting
 from queue_app.models.sql.rows import Accepted, NewJobs, Start
 
 #: Rows in one statement; SQLite allows 999 parameters where it is old, and the ORM splits further by itself.
-CHUNK = 200
+ROWS_PER_STATEMENT = 200
 
 _UPDATED = [
     "state",
@@ -52,7 +52,7 @@ def insert_jobs(
             Job(id=UUID(job_id), payload=payload, **shared)
             for job_id, payload in zip(jobs.ids, jobs.payloads, strict=True)
         ],
-        batch_size=CHUNK,
+        batch_size=ROWS_PER_STATEMENT,
     )
     if meanwhile is not None:
         meanwhile()
@@ -74,8 +74,8 @@ def end_attempts(
     worker = UUID(worker_id) if worker_id else None
     accepted = Accepted()
     with transaction.atomic(using=using):
-        for start in range(0, len(endings), CHUNK):
-            part = {UUID(e.id): e for e in endings[start : start + CHUNK]}
+        for start in range(0, len(endings), ROWS_PER_STATEMENT):
+            part = {UUID(e.id): e for e in endings[start : start + ROWS_PER_STATEMENT]}
             rows = (
                 Job.objects.using(using)
                 .select_for_update()

@@ -34,7 +34,7 @@ from queue_app.worker.child.executor import Executor
 logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at whether the child was told to stop, while nothing can be recorded.
-LOOK = 0.25
+STOP_CHECK_SECONDS = 0.25
 
 CLOSED = "The task closed the database connection that its own transaction is on; an atomic task must leave it open."
 ENDED = "The task ended its transaction (COMMIT, ROLLBACK or autocommit); an atomic task leaves that to the worker."
@@ -87,7 +87,7 @@ class Transaction:
         Returns:
             False when told to stop while the database was away: the task must not run.
         """
-        while not self._recorder.able.wait(LOOK):
+        while not self._recorder.able.wait(STOP_CHECK_SECONDS):
             if stopping():
                 return False
         waiting = WaitingJob(self._recorder)

@@ -6,7 +6,7 @@ import time
 from typing import Protocol
 
 #: Seconds between two tries while the database is away: first, and at most.
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 5.0
 
 
 class StoreMonitor(Protocol):
@@ -26,14 +26,14 @@ class WaitingJob:
     def __init__(self, recorder: StoreMonitor) -> None:
         self.has_failed = False
         self._recorder = recorder
-        self._pause = FIRST_PAUSE
+        self._pause = FIRST_PAUSE_SECONDS
 
     def failed(self, error: BaseException) -> None:
         """A try has failed."""
         self.has_failed = True
         self._recorder.database_failed(error)
         time.sleep(self._pause)
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        self._pause = min(self._pause * 2, MAX_PAUSE_SECONDS)
 
     def over(self) -> None:
         """The database has answered."""

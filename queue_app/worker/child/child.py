@@ -29,9 +29,9 @@ from queue_app.worker.shared_state import SharedState
 logger = logging.getLogger(__name__)
 
 #: Seconds between two tries to claim while Redis is away: first, and at most; jittered.
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 5.0
 #: Seconds between two tries to claim after Redis lost its data, about.
-LOST_PAUSE = 0.2
+DATA_LOST_PAUSE_SECONDS = 0.2
 
 
 class _Woken(BaseException):
@@ -106,7 +106,7 @@ class Child:
             raise _Woken
 
     def _serve(self, slots: MainThread | Threads) -> None:
-        pause = FIRST_PAUSE
+        pause = FIRST_PAUSE_SECONDS
         while not self._done():
             if not self._runner.recorder.able.wait(1.0):
                 continue  # the database is away: what was claimed now could not be recorded
@@ -118,16 +118,16 @@ class Child:
             except connection.DataLost:
                 # Of several queues, some may have been claimed from. Claims begin again within seconds.
                 self._runner.claims.mark_unsure(self._config.queues.names)
-                self._sleep(LOST_PAUSE * (0.5 + random.random()))
+                self._sleep(DATA_LOST_PAUSE_SECONDS * (0.5 + random.random()))
                 continue
             except connection.Unavailable as error:
                 push.redis_failed(error)
                 # What was claimed may have been lost on the way.
                 self._runner.claims.mark_unsure(self._config.queues.names)
                 self._sleep(pause * (0.5 + random.random()))
-                pause = min(pause * 2, LONGEST_PAUSE)
+                pause = min(pause * 2, MAX_PAUSE_SECONDS)
                 continue
-            pause = FIRST_PAUSE
+            pause = FIRST_PAUSE_SECONDS
             push.redis_answered()
             if claimed.deliveries:
                 slots.run(claimed.deliveries)

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: Seconds without a write after which the connection is looked at first: it may be gone.
-IDLE = 2.0
+IDLE_SECONDS = 2.0
 
 
 class OutcomeWriter:
@@ -107,7 +107,7 @@ class OutcomeWriter:
         waiting = WaitingJob(self._watched)
         while True:
             try:
-                if time.monotonic() - self._written_at > IDLE:
+                if time.monotonic() - self._written_at > IDLE_SECONDS:
                     refresh()
                 found = ask(waiting.has_failed)
             except Error as error:

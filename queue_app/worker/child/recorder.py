@@ -22,7 +22,7 @@ from queue_app.dispatch.holder import Holder
 from queue_app.domain.outcome import Outcome
 from queue_app.lifecycle import settle, store_health
 from queue_app.lifecycle.database import refresh
-from queue_app.worker.child.backoff import FIRST_PAUSE, LONGEST_PAUSE
+from queue_app.worker.child.backoff import FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS
 from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.outcome_writer import OutcomeWriter
 
@@ -58,7 +58,7 @@ class Recorder:
         self._asleep = False
         self._ticking = False
         self._stopping = False
-        self._pause = FIRST_PAUSE
+        self._pause = FIRST_PAUSE_SECONDS
         self._limit = 2 * conf.get().SETTLE_MAX
         self._down_since: float | None = None
         self._thread: threading.Thread | None = None
@@ -201,7 +201,7 @@ class Recorder:
         own = [outcome for outcome in group if not self._claims.has_newer(outcome.delivery)]
         with self._claims.releasing([outcome.delivery for outcome in group]):
             settle.acknowledge(connection.client(), self._holder, own, accepted)
-            self._pause = FIRST_PAUSE
+            self._pause = FIRST_PAUSE_SECONDS
 
     def _reconcile(self) -> None:
         """Let go of what could not be acknowledged. When the child stops meanwhile, the keeper does so."""
@@ -210,11 +210,11 @@ class Recorder:
         try:
             refresh()
             self._claims.reconcile(connection.client())
-            self._pause = FIRST_PAUSE
+            self._pause = FIRST_PAUSE_SECONDS
         except (Error, *connection.Unavailable) as error:
             logger.debug("What is held in Redis could not be put right yet: %s", connection.said(error))
             refresh(close=isinstance(error, Error))
-            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            self._pause = min(self._pause * 2, MAX_PAUSE_SECONDS)
         finally:
             self._claims.lock.release()
 

@@ -11,12 +11,12 @@ from queue_app.lifecycle import database
 from queue_app.worker.child.runner import Runner
 
 #: Seconds between two looks at whether the child was told to stop, while all slots are busy.
-LOOK = 0.25
+STOP_CHECK_SECONDS = 0.25
 #: Seconds that a suspect is waited for at first, until all slots are free; and most for which it is put off after that.
-PATIENCE, LONGEST_PUT_OFF = 1.0, 60.0
+SUSPECT_WAIT_SECONDS, MAX_PUT_OFF_SECONDS = 1.0, 60.0
 
 
-class Patience:
+class SuspectWait:
     """How long a child with several slots waits until it is empty for a suspect: a second at first, then for as long as
     this has taken already. So another child with room soon gets it. A child whose long jobs overlap is empty for it at
     last, and works half of the time until then."""
@@ -28,7 +28,7 @@ class Patience:
         """Seconds to wait from `now` on, on the monotonic clock."""
         if len(self._since) > 1_000:  # others have run them
             self._since.clear()
-        return max(PATIENCE, now - self._since.setdefault(job_id, now))
+        return max(SUSPECT_WAIT_SECONDS, now - self._since.setdefault(job_id, now))
 
     def over(self, job_id: str) -> None:
         """It was run here."""
@@ -77,7 +77,7 @@ class Threads:
         self._condition = threading.Condition()
         self._idle = 0
         self._closing = False
-        self._patience = Patience()
+        self._suspect_wait = SuspectWait()
         self._threads = [
             threading.Thread(target=self._work, args=(n,), name=f"slot-{n}", daemon=True)
             for n in range(count)
@@ -89,7 +89,7 @@ class Threads:
         """How many jobs to claim now: at least one for each idle slot. Waits until there is one."""
         with self._condition:
             while not self._stopping() and (self._idle == 0 or self._runner.prefetch):
-                self._condition.wait(LOOK)
+                self._condition.wait(STOP_CHECK_SECONDS)
             return max(self._idle, self._runner.prefetch.batch_size)
 
     def run(self, deliveries: list[Delivery]) -> None:
@@ -105,7 +105,7 @@ class Threads:
             runner.prefetch.extend(deliveries)
             self._condition.notify_all()
             while runner.prefetch and not self._stopping():
-                self._condition.wait(LOOK)
+                self._condition.wait(STOP_CHECK_SECONDS)
         if deliveries:
             runner.prefetch.observe(len(deliveries), time.monotonic() - started)
         if suspects:
@@ -116,7 +116,7 @@ class Threads:
         if it cannot be run before the others have taken too long, it is left to another child, or another time."""
         runner = self._runner
         began = time.monotonic()
-        patience = self._patience.of(delivery.id, began)
+        patience = self._suspect_wait.of(delivery.id, began)
         runner.keep_free(True)
         try:
             with self._condition:
@@ -124,17 +124,17 @@ class Threads:
                     left = began + patience - time.monotonic()
                     if left <= 0:
                         break
-                    self._condition.wait(min(left, LOOK))
+                    self._condition.wait(min(left, STOP_CHECK_SECONDS))
                 free = self._is_idle()
                 if free or self._stopping():  # told to stop, no slot takes it: it is given back
                     runner.prefetch.extend([delivery])
                     self._condition.notify_all()
                 while free and not self._stopping() and (runner.prefetch or not self._is_idle()):
-                    self._condition.wait(LOOK)
+                    self._condition.wait(STOP_CHECK_SECONDS)
             if not free and not self._stopping():
-                runner.put_off(delivery, min(patience, LONGEST_PUT_OFF))
+                runner.put_off(delivery, min(patience, MAX_PUT_OFF_SECONDS))
             elif free:
-                self._patience.over(delivery.id)
+                self._suspect_wait.over(delivery.id)
         finally:
             runner.keep_free(False)
 

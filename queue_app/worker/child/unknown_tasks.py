@@ -21,9 +21,9 @@ from queue_app.worker.child.claims import ClaimSet
 logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at what other children did not know; the first is before the first claim.
-LOOK = 5.0
+OFFER_INTERVAL_SECONDS = 5.0
 #: Seconds after which a task that was not known is looked for again: its module may have failed at first.
-AGAIN = 60.0
+RETRY_IMPORT_SECONDS = 60.0
 
 
 class UnknownTasks:
@@ -41,7 +41,7 @@ class UnknownTasks:
         self._queues = queues
         self._aliases = frozenset(getattr(settings, "TASKS", None) or {"default": {}})
         self._unknown: dict[str, float] = {}  # need → when to look for it again
-        self._look_at = 0.0
+        self._next_offer_at = 0.0
         self._pending: list[tuple[str, str]] = []  # queue and need of what it knows and others have set aside
 
     def known(self, delivery: Delivery) -> Declared | None:
@@ -64,12 +64,12 @@ class UnknownTasks:
                 raise UnknownTask(f"TASKS has no backend {backend!r} here.")
             declared = registry.look_up(task)
         except UnknownTask as error:
-            self._unknown[requirement] = time.monotonic() + AGAIN
+            self._unknown[requirement] = time.monotonic() + RETRY_IMPORT_SECONDS
             logger.warning("Job %s waits for a worker that knows its task. %s", delivery.id, error)
             self._set_aside(delivery, requirement)
             return None
         self._unknown.pop(requirement, None)
-        self._look_at = 0.0  # others may have set aside more of these
+        self._next_offer_at = 0.0  # others may have set aside more of these
         return declared
 
     def _has(self, backend: str) -> bool:
@@ -92,12 +92,12 @@ class UnknownTasks:
         """
         taken: list[Delivery] = []
         now = time.monotonic()
-        if now >= self._look_at:
+        if now >= self._next_offer_at:
             self._pending = []
             for queue, requirements in set_aside.requirements(client, self._queues).items():
                 for requirement in requirements:
-                    self._look_at_need(queue, requirement)
-            self._look_at = now + LOOK * (0.75 + random.random() / 2)
+                    self._offer(queue, requirement)
+            self._next_offer_at = now + OFFER_INTERVAL_SECONDS * (0.75 + random.random() / 2)
         while self._pending and len(taken) < count:
             queue, requirement = self._pending[-1]
             trial = not self._knows(requirement)
@@ -112,7 +112,7 @@ class UnknownTasks:
         task, backend = set_aside.parts_of(requirement)
         return self._has(backend) and registry.loaded_task(task) is not None
 
-    def _look_at_need(self, queue: str, requirement: str) -> None:
+    def _offer(self, queue: str, requirement: str) -> None:
         task, backend = set_aside.parts_of(requirement)
         if self._knows(requirement):
             self._unknown.pop(requirement, None)
@@ -120,7 +120,7 @@ class UnknownTasks:
         elif self._unknown.get(requirement, 0.0) > time.monotonic():
             return
         elif not self._has(backend) or not registry.may_know(task):
-            self._unknown[requirement] = time.monotonic() + AGAIN
+            self._unknown[requirement] = time.monotonic() + RETRY_IMPORT_SECONDS
             return
         else:
             logger.info("Jobs have waited for a worker that knows %s; one of them is tried.", task)

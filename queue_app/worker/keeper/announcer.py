@@ -18,7 +18,7 @@ from queue_app.worker.shared_state import SharedState
 logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at whether Redis has lost its data; and while it has, until it is known what runs.
-LOOK, LOOK_AGAIN = 1.0, 0.2
+CHECK_SECONDS, LOST_CHECK_SECONDS = 1.0, 0.2
 
 
 class Announcer:
@@ -44,7 +44,7 @@ class Announcer:
         #: Shard → its epochs that were seen, in their order → writes counted, as last seen.
         self._counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
 
-    def look(self) -> float:
+    def check(self) -> float:
         """If Redis lost its data or went back in time, also if that was made good while this process was held up or
         before it was started: announce what runs.
 
@@ -56,26 +56,26 @@ class Announcer:
             found = epochs.read(client)
             self._end_epochs_that_fell(client, found)
         except connection.Unavailable:
-            return LOOK
+            return CHECK_SECONDS
         if any(epoch.lost for epoch in found.values()):
             if not self._epochs_are_lost:
                 self._epochs_are_lost = True
                 self._flag_data_loss()
             self._hurry()
-            return LOOK_AGAIN  # stale data have to be dropped before anything is announced
+            return LOST_CHECK_SECONDS  # stale data have to be dropped before anything is announced
         self._epochs_are_lost = False
         names = "|".join(epoch.name for epoch in found.values())
         if not self._shared.has_seen_epochs(names):
             self._hurry()
             if not self._announce():
-                return LOOK_AGAIN
+                return LOST_CHECK_SECONDS
             try:
                 for shard, epoch in found.items():
                     epochs.announce(client, shard, epoch.name, self._worker_id)
             except connection.Unavailable:
-                return LOOK_AGAIN
+                return LOST_CHECK_SECONDS
             self._shared.see_epochs(names)
-        return LOOK
+        return CHECK_SECONDS
 
     def _end_epochs_that_fell(self, client: redis.Redis, found: dict[str, Epoch]) -> None:
         """Where the server's life has no name, its data went back in time if in the same epoch fewer writes are counted

@@ -24,7 +24,7 @@ from queue_app.worker.config import WorkerConfig
 logger = logging.getLogger(__name__)
 
 #: Seconds between two tries to send a heartbeat while Redis is away, about: all workers try again, and not in step.
-AGAIN = 0.5
+RETRY_SECONDS = 0.5
 
 
 class Heartbeat:
@@ -60,7 +60,7 @@ class Heartbeat:
         taken = True
         while not self._leaving:
             # One that did not get through is made up for as soon as it can be: others judge by it.
-            self._hurry.wait(period if taken else AGAIN * (0.5 + random.random()))
+            self._hurry.wait(period if taken else RETRY_SECONDS * (0.5 + random.random()))
             self._hurry.clear()
             if not self._leaving:
                 taken = self._beat()

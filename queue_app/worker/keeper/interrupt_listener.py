@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 
 #: A job that was not found in a slot may be on its way into one: seconds for which it is looked for, and between two
 #: looks.
-LOOK_FOR, LOOK = 1.0, 0.05
+SEARCH_SECONDS, SEARCH_INTERVAL_SECONDS = 1.0, 0.05
 #: Seconds between two tries while Redis is away; jittered.
-PAUSE = 0.5
+RETRY_SECONDS = 0.5
 
 
 class InterruptListener:
@@ -48,14 +48,14 @@ class InterruptListener:
             try:
                 # A pool of its own: no other answer takes that long.
                 client = connection.client(connection.LONGEST_WAIT + 10)
-                seconds = LOOK if self._wanted else connection.LONGEST_WAIT
+                seconds = SEARCH_INTERVAL_SECONDS if self._wanted else connection.LONGEST_WAIT
                 self.ask(workers.to_interrupt(client, self._worker_id, seconds))
             except connection.Unavailable:
                 # The heartbeat says that Redis is away; the duty repeats what is lost.
-                stop.wait(PAUSE * (0.5 + random.random()))
+                stop.wait(RETRY_SECONDS * (0.5 + random.random()))
             except Exception:
                 logger.exception("A request to interrupt jobs failed.")
-                stop.wait(PAUSE)
+                stop.wait(RETRY_SECONDS)
 
     def ask(self, ids: list[str]) -> None:
         """Have these jobs interrupted, as well as those that were not found at the last look."""
@@ -65,7 +65,7 @@ class InterruptListener:
             # Counted before the slots are looked at: a child looks the other way round, so that one sees the other.
             for place in children:
                 self._shared.request(place)
-            self._wanted.update(dict.fromkeys(ids, now + LOOK_FOR))
+            self._wanted.update(dict.fromkeys(ids, now + SEARCH_SECONDS))
         if not self._wanted:
             return
         until = now + conf.get().CANCEL_GRACE

@@ -23,7 +23,7 @@ from queue_app.maintenance.leader import Leader
 from queue_app.worker import title
 from queue_app.worker.config import WorkerConfig
 from queue_app.worker.forking import is_alive
-from queue_app.worker.keeper.announcer import LOOK, Announcer
+from queue_app.worker.keeper.announcer import CHECK_SECONDS, Announcer
 from queue_app.worker.keeper.heartbeat import Heartbeat
 from queue_app.worker.keeper.interrupt_listener import InterruptListener
 from queue_app.worker.keeper.verdicts import cause_of
@@ -33,9 +33,9 @@ from queue_app.worker.shared_state import SharedState
 logger = logging.getLogger(__name__)
 
 #: Seconds that a stopping worker tries to bury its dead while a store is away.
-PATIENCE = 3.0
+STOP_RECOVERY_SECONDS = 3.0
 #: Seconds between two tries to bury a child while a store is away.
-AGAIN = 0.5
+RECOVERY_RETRY_SECONDS = 0.5
 
 
 class Keeper:
@@ -83,13 +83,15 @@ class Keeper:
         while not self._over():
             now = time.monotonic()
             if now >= next_look and self._knows_children:
-                pause = self._announcer.look()
+                pause = self._announcer.check()
                 next_look = now + pause * (0.75 + random.random() / 4)  # not in step with other workers
             if now >= next_write:
                 self._heartbeat.write(self._last_claim(), self._all_busy())
                 next_write = now + period
-            wake = min(next_write, next_look) if self._knows_children else now + LOOK
-            self._listen(AGAIN if self._dead or self._orphaned else max(0.0, wake - time.monotonic()))
+            wake = min(next_write, next_look) if self._knows_children else now + CHECK_SECONDS
+            self._listen(
+                RECOVERY_RETRY_SECONDS if self._dead or self._orphaned else max(0.0, wake - time.monotonic())
+            )
             self._recover_children()
         self._stop_duties.set()
         if duties.ident is not None:
@@ -198,7 +200,7 @@ class Keeper:
             self._unable_since = time.monotonic()
             said = store_health.explain(error) if isinstance(error, Error) else connection.said(error)
             logger.warning("What child %d held cannot be taken back yet: %s", death.serial, said)
-        elif self._finish and time.monotonic() - self._unable_since > PATIENCE:
+        elif self._finish and time.monotonic() - self._unable_since > STOP_RECOVERY_SECONDS:
             logger.warning("Stopping all the same: another worker will take back what was held.")
             self._dead.clear()
 
