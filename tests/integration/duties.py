@@ -79,7 +79,7 @@ def _say(patch: pytest.MonkeyPatch) -> Look:
 def _reap(patch: pytest.MonkeyPatch) -> Look:
     from queue_app.maintenance import reap
 
-    patch.setattr(reap.LateHeartbeats, "silent", lambda self, worker, age: age > 15)
+    patch.setattr(reap.LateHeartbeats, "is_confirmed", lambda self, worker, age: age > 15)
     jobs(3)
     child = Child()
     child.claim(2)

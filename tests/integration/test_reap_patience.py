@@ -23,13 +23,13 @@ class Looks:
     def __init__(self, client: Any) -> None:
         self.now = 1_000.0
         self._client = client
-        self._suspects = reap.LateHeartbeats(lambda: self.now)
+        self._late = reap.LateHeartbeats(lambda: self.now)
 
     def look(self, after: float = reap.INTERVAL_SECONDS) -> int:
         """Look `after` seconds later; how many were buried."""
         self.now += after
-        self._suspects.look()
-        return recover.reap(self._client, LEADER, self._suspects.silent)
+        self._late.begin_check()
+        return recover.reap(self._client, LEADER, self._late.is_confirmed)
 
 
 def age(client: Any, worker_id: str, seconds: float) -> None:
@@ -62,11 +62,11 @@ def seen(
 ) -> list[bool]:
     """What is thought of a worker whose heartbeat has these ages, one look after the other."""
     moments = iter(1_000.0 + every * n for n in range(len(ages)))
-    suspects = reap.LateHeartbeats(lambda: next(moments))
+    late = reap.LateHeartbeats(lambda: next(moments))
     result = []
     for n, its_age in enumerate(ages):
-        suspects.look()
-        result.append(suspects.silent(workers.Listed(WORKER, beats[n] if beats else 5.0, []), its_age))
+        late.begin_check()
+        result.append(late.is_confirmed(workers.Listed(WORKER, beats[n] if beats else 5.0, []), its_age))
     return result
 
 
