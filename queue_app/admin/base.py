@@ -18,7 +18,7 @@ from django.core.exceptions import ValidationError
 from django.core.paginator import Page, Paginator
 from django.db import Error
 from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from queue_app import clock
 from queue_app.admin.reasons import AsksWhy, ReasonForm
@@ -95,6 +95,13 @@ class RecordAdmin(AsksWhy, Trail, ByRights, ModelAdmin):
     id_field = "pk"
     text_field = ""
     heavy: tuple[str, ...] = ()
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        if task := getattr(kwargs.get("obj"), "task", ""):
+            context["subtitle"] = task  # the id stands below; both are too long for the buttons beside them
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
