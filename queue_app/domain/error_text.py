@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 
 #: Characters kept of an attempt's traceback (its end) and message.
 TRACEBACK_LIMIT = 32_768
 MESSAGE_LIMIT = 4_096
+
+#: Masks a text. It gets the whole text: in one that is cut already, a value may have lost its end.
+Hide = Callable[[str], str]
 
 
 def class_path(error: BaseException) -> str:
@@ -14,19 +18,21 @@ def class_path(error: BaseException) -> str:
     return f"{type(error).__module__}.{type(error).__qualname__}"
 
 
-def message(error: BaseException) -> str:
-    """The exception's text; an exception whose `__str__` fails must still be recorded."""
+def message(error: BaseException, hide: Hide | None = None) -> str:
+    """The exception's text, masked by `hide`. An exception whose `__str__` fails must still be recorded."""
     try:
-        return clean(str(error), MESSAGE_LIMIT)
+        text = str(error)
+        return clean(hide(text) if hide else text, MESSAGE_LIMIT)
     except BaseException as broken:  # a task's own class: anything may come
         return f"(its text could not be made: {type(broken).__name__})"
 
 
-def trace(error: BaseException, caller: str = "") -> str:
+def trace(error: BaseException, caller: str = "", hide: Hide | None = None) -> str:
     """The traceback as text, from the task on.
 
     Args:
-        caller: the file that called the task, whose frames are left out.
+        caller: the file that called the task. Its frames are left out.
+        hide: masks the text.
     """
     tb = error.__traceback__
     while tb is not None and tb.tb_frame.f_code.co_filename == caller:
@@ -35,6 +41,8 @@ def trace(error: BaseException, caller: str = "") -> str:
         text = "".join(traceback.format_exception(type(error), error, tb))
     except BaseException:
         text = f"{class_path(error)}: {message(error)}\n"
+    if hide is not None:
+        text = hide(text)
     return clean(text[-TRACEBACK_LIMIT:], TRACEBACK_LIMIT)
 
 

@@ -10,7 +10,7 @@ from queue_app import clock, conf
 from queue_app.domain import retry
 from queue_app.domain.causes import Cause
 from queue_app.domain.delivery import Delivery
-from queue_app.domain.error_text import class_path, message, trace
+from queue_app.domain.error_text import Hide, class_path, message, trace
 from queue_app.domain.fingerprint import fingerprint
 from queue_app.domain.retry import Decision, RetryPolicy
 from queue_app.domain.states import AttemptState, DeadReason, JobState
@@ -139,15 +139,16 @@ def failed(
     *,
     task_result: Any = None,
     caller: str = "",
+    hide: Hide | None = None,
 ) -> Outcome:
     """The outcome of an attempt that ended with this exception: failed, snoozed or timed out.
 
     Args:
         policy: the task's; None for that of the settings.
-        caller: see `error_text.trace`.
+        caller, hide: see `error_text.trace`.
     """
     now = clock.seconds()
-    decision = decide(policy, delivery, error, now)
+    decision = decide(policy, delivery, error, now, hide)
     state = AttemptState.FAILED
     if isinstance(error, Snooze):
         state = AttemptState.SNOOZED
@@ -159,8 +160,8 @@ def failed(
         started,
         now,
         error_class=class_path(error),
-        error=message(error),
-        traceback="" if state is AttemptState.SNOOZED else trace(error, caller),
+        error=message(error, hide),
+        traceback="" if state is AttemptState.SNOOZED else trace(error, caller, hide),
         run_at=decision.run_at,
         counts=decision.counts,
         dead_reason=decision.reason,
@@ -193,6 +194,7 @@ def cancelled(
     *,
     task_result: Any = None,
     caller: str = "",
+    hide: Hide | None = None,
 ) -> Outcome:
     """The outcome of an attempt that was interrupted, or killed, because its job was cancelled."""
     return Outcome(
@@ -201,8 +203,8 @@ def cancelled(
         started,
         clock.seconds(),
         error_class=class_path(error),
-        error=message(error),
-        traceback=trace(error, caller) if error.__traceback__ else "",
+        error=message(error, hide),
+        traceback=trace(error, caller, hide) if error.__traceback__ else "",
         counts=False,
         exception=error,
         task_result=task_result,
@@ -226,9 +228,19 @@ def lost(delivery: Delivery, cause: Cause) -> Outcome:
     )
 
 
-def decide(policy: RetryPolicy | None, delivery: Delivery, error: BaseException, now: float) -> Decision:
-    """What follows a failed attempt; a task's own backoff function that fails is logged and replaced by the
-    settings' policy."""
+def decide(
+    policy: RetryPolicy | None,
+    delivery: Delivery,
+    error: BaseException,
+    now: float,
+    hide: Hide | None = None,
+) -> Decision:
+    """What follows a failed attempt. If the task's own backoff function fails, that is logged, and the settings' policy
+    is used.
+
+    Args:
+        hide: masks what is logged.
+    """
     arguments: dict[str, Any] = {
         "failures": delivery.failures,
         "max_attempts": delivery.max_attempts,
@@ -236,9 +248,14 @@ def decide(policy: RetryPolicy | None, delivery: Delivery, error: BaseException,
     }
     try:
         return retry.decide(policy, error, **arguments)
-    except Exception:
-        logger.exception(
-            "The backoff of %s failed for job %s; the default one is used.", delivery.task, delivery.id
+    except Exception as failure:
+        # Its traceback repeats the task's exception, so it is logged as text where that must be masked.
+        logger.error(
+            "The backoff of %s failed for job %s; the default one is used.%s",
+            delivery.task,
+            delivery.id,
+            "" if hide is None else "\n" + trace(failure, hide=hide),
+            exc_info=hide is None,
         )
         plain = RuntimeError() if isinstance(error, Retry | Snooze | Discard) else error
         return retry.decide(None, plain, **arguments)

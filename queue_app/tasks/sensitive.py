@@ -42,6 +42,13 @@ def check(names: Any, func: Callable[..., Any], takes_context: bool = False) -> 
             )
 
 
+def hider(task: Any, args: Any, kwargs: Any) -> Callable[[str], str] | None:
+    """What masks a text of one call, see `hidden`; None for a task that has no sensitive arguments."""
+    if not getattr(task, "sensitive", ()):
+        return None
+    return lambda text: hidden(text, task, args, kwargs)
+
+
 def hidden(text: str, task: Any, args: Any, kwargs: Any) -> str:
     """A text with `•••` for what it repeats of the sensitive arguments of a call, given by position or by keyword.
 
@@ -57,7 +64,7 @@ def hidden(text: str, task: Any, args: Any, kwargs: Any) -> str:
         if len(word) >= LEAST:
             text = text.replace(word, MASK)
         else:  # a short one is a part of many words
-            text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", MASK, text)
+            text = re.sub(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", MASK, text)
     return text
 
 
@@ -83,7 +90,7 @@ def _leaves(value: Any) -> Iterator[Any]:
     while todo:  # no recursion: it may be nested deeply
         found = todo.pop()
         if isinstance(found, dict):
-            todo += found.values()
+            todo += (*found.keys(), *found.values())
         elif isinstance(found, list | tuple):
             todo += found
         elif found is not None and not isinstance(found, bool) and found != "":
@@ -94,5 +101,6 @@ def _spellings(value: Any) -> set[str]:
     """A value as messages may spell it."""
     if not isinstance(value, str):
         return {str(value)}
-    found = {value, repr(value)[1:-1], json.dumps(value)[1:-1]}
+    found = {value, repr(value)[1:-1]}
+    found |= {json.dumps(value, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
     return {one for one in found if one.strip()}

@@ -21,10 +21,12 @@ from django.db.transaction import TransactionManagementError
 
 from queue_app import conf
 from queue_app.domain.delivery import Delivery
+from queue_app.domain.error_text import trace
 from queue_app.domain.outcome import Outcome
 from queue_app.domain.states import AttemptState
 from queue_app.lifecycle import database, settle, store_health
 from queue_app.models import Job, sql
+from queue_app.tasks import registry, sensitive
 from queue_app.tasks.registry import Declared
 from queue_app.worker.child.backoff import StoreMonitor, WaitingJob
 from queue_app.worker.child.commit_check import lost as lost_attempt
@@ -163,7 +165,7 @@ class Transaction:
             self._hooks = []
             raise
         self._counted = True
-        self._run_hooks(declared.name)
+        self._run_hooks(declared.task, delivery)
         return outcome
 
     def _failed(self, declared: Declared, outcome: Outcome, error: Exception, committing: bool) -> Outcome:
@@ -263,13 +265,19 @@ class Transaction:
         if self._outermost:
             self._hooks, self._connection.run_on_commit = self._connection.run_on_commit, []
 
-    def _run_hooks(self, task: str) -> None:
+    def _run_hooks(self, task: Any, delivery: Delivery) -> None:
         while self._hooks:
             hook = self._hooks.pop(0)[1]
             try:
                 hook()
-            except Exception:
-                logger.exception("An on_commit hook of %s failed; its job has succeeded all the same.", task)
+            except Exception as error:
+                hide = sensitive.hider(task, delivery.args, delivery.kwargs)
+                logger.error(
+                    "An on_commit hook of %s failed; its job has succeeded all the same.%s",
+                    delivery.task,
+                    "" if hide is None else "\n" + trace(error, __file__, hide),
+                    exc_info=hide is None,
+                )
 
     # what became of it
 
@@ -279,7 +287,8 @@ class Transaction:
             committed = outcome
             outcome, self._counted = resolve(self._recorder, self._worker_id, outcome, self._fallback)
             if outcome is committed and self._counted:
-                self._run_hooks(outcome.delivery.task)
+                declared = registry.known_task(outcome.delivery.task)  # known: it has just been run here
+                self._run_hooks(declared and declared.task, outcome.delivery)
                 database.tidy(outcome.delivery.task)
             self._hooks = []
         if self._counted is None:

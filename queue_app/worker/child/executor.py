@@ -99,17 +99,14 @@ class Executor:
         self, declared: Declared, delivery: Delivery, started: float, error: BaseException, task_result: Any
     ) -> Outcome:
         """The outcome of an attempt that ended with this exception; `task_result` is that of the Tasks API, or None."""
+        more: Any = {
+            "task_result": task_result,
+            "caller": __file__,
+            "hide": sensitive.hider(declared.task, delivery.args, delivery.kwargs),
+        }
         if isinstance(error, Cancelled) and self._attendant.is_cancelled(delivery):
-            outcome = cancelled(delivery, started, error, task_result=task_result, caller=__file__)
-        else:
-            outcome = failed(
-                declared.policy, delivery, started, error, task_result=task_result, caller=__file__
-            )
-        if getattr(declared.task, "sensitive", ()):
-            call = declared.task, delivery.args, delivery.kwargs
-            outcome.error = sensitive.hidden(outcome.error, *call)
-            outcome.traceback = sensitive.hidden(outcome.traceback, *call)
-        return outcome
+            return cancelled(delivery, started, error, **more)
+        return failed(declared.policy, delivery, started, error, **more)
 
 
 def _dump_result(value: Any) -> str:
