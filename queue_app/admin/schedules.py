@@ -64,7 +64,9 @@ class ScheduleAdmin(AsksWhy, Trail, ByRights, ModelAdmin):
         return [(None, {"fields": ("name", "task", "masked_arguments")}), *self.fieldsets[1:]]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return (*self.readonly_fields, "masked_arguments")
+        # With another task, arguments that this user may not see could be shown by an error.
+        hides = obj is not None and not may(request, Right.VIEW_PAYLOAD) and obj.arguments != operations.NONE
+        return (*self.readonly_fields, "masked_arguments", *(("task",) if hides else ()))
 
     @admin.display(description="Arguments")
     def masked_arguments(self, schedule: Schedule) -> SafeString | str:
@@ -78,7 +80,8 @@ class ScheduleAdmin(AsksWhy, Trail, ByRights, ModelAdmin):
         not known here is said, and allowed: its jobs wait for a worker that knows it."""
         actor, reason = Actor.of_request(request), reason_of(request)
         if change:
-            operations.change(actor, obj, form.changed_data, reason=reason)
+            keeps = "arguments" not in form.changed_data
+            operations.change(actor, obj, form.changed_data, keeps_arguments=keeps, reason=reason)
         else:
             operations.create(actor, obj, reason=reason)
         if change and "task" not in form.changed_data:

@@ -71,7 +71,8 @@ class ScheduleViewSet(RecordView[Schedule]):
         for name, value in given.items():
             setattr(schedule, name, value)
         with _faults_named(schedule, list(given)):
-            operations.change(self.actor, schedule, list(given), reason=reason)
+            keeps = not {"args", "kwargs"}.issubset(self.request.data)
+            operations.change(self.actor, schedule, list(given), keeps_arguments=keeps, reason=reason)
         return self._page_of(schedule)
 
     def destroy(self, request: Request, pk: str) -> Response:

@@ -34,11 +34,13 @@ class Answer:
         done: ids of the jobs that it changed.
         requested: ids of jobs under way that were asked to end; see `cancel`.
         refused: id → why not, for the others that it looked at.
+        closed: of a replay: how many dead letters are open no more.
     """
 
     done: list[str] = field(default_factory=list)
     requested: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
+    closed: int = 0
 
 
 def cancel(jobs: Iterable[Any] | QuerySet[Job], *, limit: int | None = None, user: Any = None) -> Answer:
@@ -152,6 +154,7 @@ def _replay_some(letter_ids: list[UUID], using: str, answer: Answer) -> None:
         )
         found = [(job.pk, job.queue) for job in failed]
         answer.done += [str(job.pk) for job in failed]
+        answer.closed += len(letters)
         transaction.on_commit(partial(release.restore_quietly, found), using=using)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from django.db import models
@@ -42,6 +43,18 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
     def bulk_update(self, *_: Any, **__: Any) -> NoReturn:
         raise AppendOnly
 
+    def bulk_create(
+        self, objs: Iterable[AuditEvent], *args: Any, update_conflicts: bool = False, **options: Any
+    ) -> list[AuditEvent]:
+        """Write new ones.
+
+        Raises:
+            AppendOnly: `update_conflicts`, which would write over old ones.
+        """
+        if update_conflicts:
+            raise AppendOnly
+        return super().bulk_create(objs, *args, **options)
+
     def delete(self) -> NoReturn:
         raise AppendOnly
 
@@ -80,6 +93,7 @@ class AuditEvent(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        base_manager_name = "objects"  # else `_base_manager` could update and delete
         # By time: the primary key, which is a UUIDv7.
         indexes = [
             models.Index(fields=["actor", "-id"], name="queue_app_audit_actor"),

@@ -34,14 +34,17 @@ class Actor:
     @classmethod
     def of_request(cls, request: Any) -> Actor:
         """The user of a request, of Django or of REST framework."""
-        request_id = str(request.headers.get(REQUEST_ID, ""))
-        if not request_id.isprintable() or len(request_id) > LONGEST:
-            request_id = ""
-        return cls.of_user(request.user, request_id)
+        return cls.of_user(request.user, str(request.headers.get(REQUEST_ID, "")))
 
     @classmethod
     def of_user(cls, user: Any, request_id: str = "") -> Actor:
-        """A user, who may do what that user's permissions say."""
+        """A user, who may do what that user's permissions say.
+
+        Args:
+            request_id: left out where it is not printable, or longer than LONGEST characters.
+        """
+        if not request_id.isprintable() or len(request_id) > LONGEST:
+            request_id = ""
         return cls(ActorKind.USER, str(user.get_username()), str(user.pk or ""), request_id, user)
 
     @classmethod

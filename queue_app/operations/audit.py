@@ -25,11 +25,13 @@ class Result:
     """What a verb came to; the verb fills it in.
 
     Attributes:
-        count: how many it changed.
+        count: how many it was carried out on.
+        changed: whether it changed something else: a dead letter was closed whose job was no longer failed.
         after: more about them; kept of a verb for many.
     """
 
     count: int | None = None
+    changed: bool = False
     after: Any = None
 
 
@@ -61,7 +63,7 @@ def one(actor: Actor, verb: str, kind: str, target: Any, reason: str = "") -> It
         write(actor, verb, kind, target, reason=reason)
         result = Result()
         yield result
-        if not result.count:
+        if not result.count and not result.changed:
             transaction.set_rollback(True, using=write_alias())
 
 

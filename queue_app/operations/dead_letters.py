@@ -78,5 +78,5 @@ def count_matching(actor: Actor, letters: QuerySet[DeadLetter], *, limit: int | 
 
 
 def _told(result: audit.Result, answer: Answer) -> Answer:
-    result.count = len(answer.done)
+    result.count, result.changed = len(answer.done), answer.closed > 0
     return answer

@@ -59,6 +59,7 @@ def create(actor: Actor, queue: Queue, *, reason: str = "") -> Queue:
 
 def edit(actor: Actor, name: str, values: Mapping[str, Any], *, reason: str = "") -> None:
     """Change what is given of a queue's row, and nothing else: another operator may have changed the rest meanwhile.
+    Values that are there already leave no event.
 
     Args:
         values: field → value, already checked.
@@ -69,9 +70,13 @@ def edit(actor: Actor, name: str, values: Mapping[str, Any], *, reason: str = ""
     """
     actor.demand(Right.OPERATE_QUEUE)
     using = write_alias()
-    changes = {field: value for field, value in values.items() if field != "paused"}
     with transaction.atomic(using=using):
         row = Queue.objects.using(using).select_for_update().get(pk=name)
+        changes = {
+            field: value
+            for field, value in values.items()
+            if field != "paused" and value != getattr(row, field)
+        }
         if changes:
             before = {field: getattr(row, field) for field in changes}
             audit.write(actor, "edit", "queue", name, before=before, after=changes, reason=reason)
@@ -108,9 +113,13 @@ def _set_paused(actor: Actor, name: str, paused: bool, reason: str) -> Queue:
     check_queue(name)
     with transaction.atomic(using=using):
         row = Queue.objects.using(using).select_for_update().filter(pk=name).first()
-        before, after = {"paused": row is not None and row.paused}, {"paused": paused}
-        verb = "pause" if paused else "resume"
-        audit.write(actor, verb, "queue", name, before=before, after=after, reason=reason)
+        was = row is not None and row.paused
+        if row is None and not paused:
+            return Queue(name=name)  # it is not paused, and needs no row for that
+        if was != paused:
+            verb, before, after = "pause" if paused else "resume", {"paused": was}, {"paused": paused}
+            audit.write(actor, verb, "queue", name, before=before, after=after, reason=reason)
+        # Also where the row says so already: Redis may have missed it.
         return (operate.pause if paused else operate.resume)(name, user=actor.who)
 
 

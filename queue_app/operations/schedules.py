@@ -19,6 +19,8 @@ from queue_app.scheduling.task_options import remember_options
 FIELDS = ("name", "task", "cron", "zone", "queue", "priority", "jitter", "missed", "paused")
 #: In place of arguments: whoever may read the audit need not be one who may read them.
 ARGUMENTS = "(arguments)"
+#: What `Schedule.arguments` says of a call without any.
+NONE = "[[],{}]"
 
 
 def create(actor: Actor, schedule: Schedule, *, reason: str = "") -> Schedule:
@@ -38,15 +40,20 @@ def create(actor: Actor, schedule: Schedule, *, reason: str = "") -> Schedule:
     return schedule
 
 
-def change(actor: Actor, schedule: Schedule, fields: Iterable[str], *, reason: str = "") -> Schedule:
+def change(
+    actor: Actor, schedule: Schedule, fields: Iterable[str], *, keeps_arguments: bool = True, reason: str = ""
+) -> Schedule:
     """Write some fields of a schedule, which were checked, and nothing else; `paused` is done by `pause` or `resume`.
+    Values that are there already leave no event.
 
     Args:
         schedule: has the new values.
         fields: their names.
+        keeps_arguments: whether some of the stored arguments stay. Another task would get them, and could show them in
+            an error: so it takes the right to see them.
 
     Raises:
-        NotPermitted: the actor lacks `manage_schedule`.
+        NotPermitted: the actor lacks `manage_schedule`; or `view_payload`, to give stored arguments to another task.
         InvalidOption: the cron expression or the zone is wrong.
     """
     actor.demand(Right.MANAGE_SCHEDULE)
@@ -54,28 +61,36 @@ def change(actor: Actor, schedule: Schedule, fields: Iterable[str], *, reason: s
     if "task" in wanted:
         remember_options(schedule)  # as in `create`
     with transaction.atomic(using=write_alias()):
-        row = Schedule.objects.using(write_alias()).filter(pk=schedule.pk).first()
-        if wanted:
-            before = None if row is None else _values(row, wanted)
-            after = _values(schedule, wanted)
+        row = _locked(schedule)
+        if row is None:
+            return schedule  # deleted meanwhile
+        if schedule.task != row.task and "task" in wanted and keeps_arguments and row.arguments != NONE:
+            actor.demand(Right.VIEW_PAYLOAD)
+        changed = [name for name in wanted if getattr(schedule, name) != getattr(row, name)]
+        if changed:
+            before, after = _values(row, changed), _values(schedule, changed)
             audit.write(actor, "change", "schedule", schedule.pk, before=before, after=after, reason=reason)
-            schedule.save(using=write_alias(), update_fields=wanted)
             schedules.tell("change schedule", schedule, actor.who)
-        if "paused" in fields and (row is None or row.paused != paused):
-            schedule.paused = row is not None and row.paused
+        if wanted:  # also what is the same: what the task says of its jobs may have changed
+            schedule.save(using=write_alias(), update_fields=wanted)
+        if "paused" in fields and row.paused != paused:
+            schedule.paused = row.paused
             _set_paused(actor, schedule, paused, reason)
     return schedule
 
 
 def delete(actor: Actor, schedule: Schedule, *, reason: str = "") -> None:
-    """Delete a schedule; jobs that it has enqueued stay.
+    """Delete a schedule, if it is still there; jobs that it has enqueued stay.
 
     Raises:
         NotPermitted: the actor lacks `manage_schedule`.
     """
     actor.demand(Right.MANAGE_SCHEDULE)
     with transaction.atomic(using=write_alias()):
-        before = _values(schedule, FIELDS)
+        row = _locked(schedule)
+        if row is None:
+            return
+        before = _values(row, FIELDS)
         audit.write(actor, "delete", "schedule", schedule.pk, before=before, reason=reason)
         schedule.delete(using=write_alias())
         schedules.tell("delete schedule", schedule, actor.who)
@@ -114,18 +129,34 @@ def run_now(actor: Actor, schedule: Schedule, *, reason: str = "") -> str:
     if not schedule.task_options:
         remember_options(schedule)  # as in `create`
     with transaction.atomic(using=write_alias()):
-        job_id = schedules.run_now(schedule, user=actor.who)
+        job_id = schedules.run_now(schedule, user=actor.who, meta=actor.meta)
         audit.write(actor, "run", "schedule", schedule.pk, after=_named(schedule, job=job_id), reason=reason)
     return job_id
 
 
 def _set_paused(actor: Actor, schedule: Schedule, paused: bool, reason: str) -> Schedule:
     actor.demand(Right.MANAGE_SCHEDULE)
-    verb, before = "pause" if paused else "resume", _named(schedule, paused=schedule.paused)
     with transaction.atomic(using=write_alias()):
-        after = _named(schedule, paused=paused)
-        audit.write(actor, verb, "schedule", schedule.pk, before=before, after=after, reason=reason)
+        row = _locked(schedule)
+        if row is None or row.paused == paused:
+            schedule.paused = paused
+            return schedule
+        verb, before, after = "pause" if paused else "resume", {"paused": row.paused}, {"paused": paused}
+        audit.write(
+            actor,
+            verb,
+            "schedule",
+            schedule.pk,
+            before=_named(row, **before),
+            after=_named(row, **after),
+            reason=reason,
+        )
         return (schedules.pause if paused else schedules.resume)(schedule, user=actor.who)
+
+
+def _locked(schedule: Schedule) -> Schedule | None:
+    """The row as it is now; None: it was deleted."""
+    return Schedule.objects.using(write_alias()).select_for_update().filter(pk=schedule.pk).first()
 
 
 def _named(schedule: Schedule, **more: Any) -> dict[str, Any]:

@@ -26,8 +26,9 @@ from queue_app.models.sql import write_alias
 from queue_app.scheduling.task_options import options_of, remember_options
 from queue_app.tasks import producer, registry
 
-#: Enqueues calls, each `(args, kwargs)`, not to start before a time (None: at once), and returns the jobs' ids.
-Enqueue = Callable[[Sequence[Any], datetime | None], list[str]]
+#: Enqueues calls, each `(args, kwargs)`, not to start before a time (None: at once), perhaps with `meta`. Returns the
+#: jobs' ids.
+Enqueue = Callable[..., list[str]]
 
 
 def enqueuer(task: str, queue: str | None, priority: int | None, kept: str = "") -> Enqueue:
@@ -55,15 +56,18 @@ def enqueuer(task: str, queue: str | None, priority: int | None, kept: str = "")
     return partial(producer.submit_kept, replace(options, queue=queue, priority=priority))
 
 
-def _enqueue_known(task: Any, calls: Sequence[Any], run_after: datetime | None) -> list[str]:
-    return producer.submit(task if run_after is None else task.using(run_after=run_after), calls)
+def _enqueue_known(
+    task: Any, calls: Sequence[Any], run_after: datetime | None, meta: producer.Meta = None
+) -> list[str]:
+    return producer.submit(task if run_after is None else task.using(run_after=run_after), calls, meta)
 
 
-def run_now(schedule: Schedule, *, user: Any = None) -> str:
+def run_now(schedule: Schedule, *, user: Any = None, meta: producer.Meta = None) -> str:
     """Enqueue a run of this schedule that may start at once, paused or not; its ticks go on as they would have.
 
     Args:
         user: who asks, for the audit signal.
+        meta: what the job carries about itself.
 
     Returns:
         The id of the job.
@@ -76,7 +80,7 @@ def run_now(schedule: Schedule, *, user: Any = None) -> str:
     try:
         with transaction.atomic(using=write_alias()):
             way = enqueuer(schedule.task, schedule.queue, schedule.priority, schedule.task_options)
-            found = way([schedule.call], None)
+            found = way([schedule.call], None, meta)
     except (QueueAppError, Error):
         raise
     except Exception as error:  # the task's backend, or who listens to its signals

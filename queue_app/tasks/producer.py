@@ -80,7 +80,9 @@ def submit(task: Any, calls: Iterable[Call], meta: Meta = None) -> list[str]:
     return [result.id for result in backend.enqueue_many(task, calls, **more)]
 
 
-def submit_kept(options: TaskOptions, calls: Iterable[Call], run_after: datetime | None) -> list[str]:
+def submit_kept(
+    options: TaskOptions, calls: Iterable[Call], run_after: datetime | None, meta: Meta = None
+) -> list[str]:
     """Enqueue calls of a task of which only the options are known. No signals of the Tasks API are sent: its results
     have the task itself.
 
@@ -100,6 +102,7 @@ def submit_kept(options: TaskOptions, calls: Iterable[Call], run_after: datetime
         timeout=options.timeout,
         fallback_attempts=attempts,
         fallback_timeout=timeout,
+        meta=None if meta is None else dump_meta(meta),
     )
     return produce(request, calls).ids
 

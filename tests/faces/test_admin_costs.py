@@ -62,15 +62,15 @@ TABLE = Table("""
   23  23   0  schedule change POST
    6   6   0  schedule changelist GET
    5   5   0  schedule delete GET
-  12  12   0  schedule delete POST
-  12  12   0  schedule delete_selected ACTION
- 128 128   0  schedule delete_selected ACTION, 30 rows  # each in its transaction, with its event
- 130 130   0  schedule delete_selected ACTION, 30 rows, Django 5.2
+  13  13   0  schedule delete POST
+  13  13   0  schedule delete_selected ACTION
+ 158 158   0  schedule delete_selected ACTION, 30 rows  # each in its transaction, with its event
+ 160 160   0  schedule delete_selected ACTION, 30 rows, Django 5.2
    6   6   0  schedule history GET
-  13  13   0  schedule pause_schedules ACTION
- 216 216   0  schedule pause_schedules ACTION, 30 rows  # each in its transaction, with its event
-  13  13   0  schedule resume_schedules ACTION
- 216 216   0  schedule resume_schedules ACTION, 30 rows  # each in its transaction, with its event
+  14  14   0  schedule pause_schedules ACTION
+ 246 246   0  schedule pause_schedules ACTION, 30 rows  # each in its transaction, with its event
+  14  14   0  schedule resume_schedules ACTION
+ 246 246   0  schedule resume_schedules ACTION, 30 rows  # each in its transaction, with its event
   12  12   1  schedule run_schedules ACTION
  186 186  30  schedule run_schedules ACTION, 30 rows  # each in its transaction, with its event
    5   5   0  worker change GET

@@ -5,12 +5,14 @@ The numbers are those of this commit. Others may be right; then they change here
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from queue_app import clock
 from queue_app.lifecycle import queue_defaults
-from queue_app.models import AuditEvent, Job
+from queue_app.models import AuditEvent, Job, Queue, Schedule
 from tests.faces.costs import Rows, add_rows, operator
 from tests.faces.test_api_rights import ROUTES, V1, client_of
 from tests.support.page_costs import MANY, Cost, Table, groups, measured
@@ -41,11 +43,11 @@ TABLE = Table("""
   16  16   2  queues/{queue}/resume/ POST
    5   5   0  schedules/ GET
   14  14   0  schedules/ POST
-   9   9   0  schedules/{schedule}/ DELETE
+  10  10   0  schedules/{schedule}/ DELETE
    5   5   0  schedules/{schedule}/ GET
   14  14   0  schedules/{schedule}/ PATCH
-  12  12   0  schedules/{schedule}/pause/ POST
-  12  12   0  schedules/{schedule}/resume/ POST
+  13  13   0  schedules/{schedule}/pause/ POST
+  13  13   0  schedules/{schedule}/resume/ POST
   11  11   1  schedules/{schedule}/run/ POST
    5   5   0  schedules/{schedule}/upcoming/ GET
    4   4   1  stats/ GET
@@ -76,6 +78,9 @@ def ask(user: Any, route: tuple[str, str], rows: Rows) -> Cost:
     body = ROUTES[route][1] if address else None
     if body and "name" in body:
         body = body | {"name": f"new {rows.events[0].pk}"}
+    paused = address.endswith("/resume/")  # a verb that changes nothing is no measure
+    Queue.objects.update(paused=paused)
+    Schedule.objects.update(paused=paused, next_at=None if paused else clock.now() + timedelta(hours=1))
     client, before = client_of(user), (AuditEvent.objects.count(), Job.objects.count())
     with measured() as costs:
         answer = getattr(client, method)(V1 + address.format(**things), body, format="json")

@@ -63,6 +63,10 @@ def edit_queue(actor: Actor) -> Any:
     return queues.edit(actor, QueueFactory(name="mail").pk, {"timeout": 5.0}, reason="wrong")
 
 
+def resume_queue(actor: Actor) -> Any:
+    return queues.resume(actor, QueueFactory(name="mail", paused=True).pk, reason="wrong")
+
+
 def delete_queue(actor: Actor) -> Any:
     return queues.delete(actor, QueueFactory(name="mail", paused=True).pk, reason="wrong")
 
@@ -95,7 +99,7 @@ VERBS: list[tuple[Callable[[Actor], Any], Right, list[tuple[str, str, str, int |
         [("pause", "queue", "done", 1)],
     ),
     (
-        lambda actor: queues.resume(actor, "mail", reason="wrong"),
+        resume_queue,
         Right.OPERATE_QUEUE,
         [("resume", "queue", "done", 1)],
     ),
