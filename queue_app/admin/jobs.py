@@ -31,14 +31,15 @@ from queue_app.admin.display import (
 )
 from queue_app.admin.filters import MadeFilter, QueueFilter, TaskFilter
 from queue_app.admin.reasons import reason_of
-from queue_app.admin.rights import ByRights, may, payload
+from queue_app.admin.rights import ByRights, may, may_see_payload, payload
+from queue_app.domain import serialization
 from queue_app.domain.rights import Right
 from queue_app.domain.states import UNFINISHED, JobState
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.operations import dead_letters, jobs
 from queue_app.operations.actor import Actor
 from queue_app.queries.jobs import states_now, waiting_for_task
-from queue_app.queries.payload import MASK, MASKED
+from queue_app.queries.payload import MASK, MASKED, without_secrets
 
 if TYPE_CHECKING:
     AttemptInlineBase = admin.TabularInline[Attempt, Job]
@@ -184,7 +185,9 @@ class JobAdmin(RecordAdmin):
     @admin.display(description="Meta")
     def about(self, job: Job) -> str:
         """What it carries about itself, such as who submitted it."""
-        return payload(job, lambda: json_block(job.meta))
+        if may_see_payload(job) or job.meta is None:
+            return json_block(job.meta)
+        return json_block(serialization.dump(without_secrets(serialization.load(job.meta))))
 
     @admin.display(description="Waited before its first attempt")
     def waited(self, job: Job) -> str:
@@ -196,6 +199,8 @@ class JobAdmin(RecordAdmin):
 
     @admin.display(description="Dead letters")
     def letters(self, job: Job) -> SafeString | str:
+        if not getattr(job, "letters_are_seen", False):
+            return NOTHING
         letters = job.dead_letters.order_by("-pk")[:MAX_ATTEMPTS_SHOWN]
         lines = ((link(DeadLetter, letter.pk, _summary(letter)),) for letter in letters)
         return format_html_join("\n", "<div>{}</div>", lines) or NOTHING

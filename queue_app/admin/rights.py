@@ -13,6 +13,22 @@ from queue_app.domain.rights import Right
 from queue_app.operations.actor import Actor
 from queue_app.queries.payload import MASK, MASKED
 
+#: Lookups that match patterns.
+PATTERNS = frozenset(
+    [
+        "regex",
+        "iregex",
+        "contains",
+        "icontains",
+        "endswith",
+        "iendswith",
+        "contained_by",
+        "has_key",
+        "has_keys",
+        "has_any_keys",
+    ]
+)
+
 
 class ByRights:
     """Permissions of an admin.
@@ -34,10 +50,12 @@ class ByRights:
         return None if found is None else seen_by(request, found)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        """As always, but no filter in the address may be about a field that is masked: it could be guessed."""
-        if lookup.partition("__")[0] in self.payload_fields and not (
-            request and may(request, Right.VIEW_PAYLOAD)
-        ):
+        """As always, but no filter in the address may be about a field that is masked: it could be guessed. Nor may it
+        match patterns, which no index serves, and which a database may refuse."""
+        field, _, kind = lookup.partition("__")
+        if field in self.payload_fields and not (request and may(request, Right.VIEW_PAYLOAD)):
+            return False
+        if kind.rpartition("__")[2] in PATTERNS:
             return False
         return bool(super().lookup_allowed(lookup, value, request))  # type: ignore[misc]
 
@@ -68,16 +86,22 @@ class ByRights:
 
 
 def seen_by(request: HttpRequest, row: Any) -> Any:
-    """The row, with a note whether its payload may be shown to the user of a request."""
+    """The row, with notes of what may be shown with it to the user of a request."""
     row.payload_is_seen = may(request, Right.VIEW_PAYLOAD)
+    row.letters_are_seen = may(request, Right.VIEW_DEADLETTER)
     return row
 
 
 def payload(row: Any, show: Callable[[], SafeString | str]) -> SafeString | str:
     """A part of a row's payload, or why it is not shown."""
-    if getattr(row, "payload_is_seen", False):
+    if may_see_payload(row):
         return show()
     return format_html('{} <span class="help">{}</span>', MASK, MASKED)
+
+
+def may_see_payload(row: Any) -> bool:
+    """Whether the row's payload may be shown; see `seen_by`."""
+    return bool(getattr(row, "payload_is_seen", False))
 
 
 def may(request: HttpRequest, right: Right) -> bool:

@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 from queue_app import clock
 from queue_app.api import errors, origin
 from queue_app.api.bodies import StrictSerializer
+from queue_app.api.metadata import BodyMetadata
 from queue_app.api.parsers import StrictJSONParser
 from queue_app.domain import ids
 from queue_app.domain.rights import Right
@@ -70,6 +71,7 @@ class StaffView(APIView):
     queries: Mapping[str, type[StrictSerializer]] = {}
     parser_classes = [StrictJSONParser]
     renderer_classes = [JSONRenderer]
+    metadata_class = BodyMetadata
     throttle_classes = []
     versioning_class = None
 

@@ -10,7 +10,7 @@ from rest_framework.reverse import reverse
 from queue_app.domain import serialization
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.models.worker import WORKER_STATUSES
-from queue_app.queries.payload import MASK, MASKED
+from queue_app.queries.payload import MASK, MASKED, without_secrets
 
 #: Attempts of one job that its page shows, the latest of them.
 MAX_ATTEMPTS_SHOWN = 100
@@ -117,7 +117,8 @@ class JobSerializer(JobSummarySerializer):
     def to_representation(self, instance: Job) -> dict[str, Any]:
         data = super().to_representation(instance)
         if not self.context["may_see_payload"]:
-            data |= dict.fromkeys(("args", "kwargs", "result", "meta"), MASK)
+            data |= dict.fromkeys(("args", "kwargs", "result"), MASK)
+            data["meta"] = without_secrets(data["meta"])
             data["attempts"] = [one | {"traceback": one["traceback"] and MASK} for one in data["attempts"]]
         return data
 
