@@ -75,7 +75,7 @@ class ScheduleFactory(factory.django.DjangoModelFactory):
         model = Schedule
 
     name = factory.Sequence(lambda n: f"schedule {n}")
-    task = "tests.tasks.noop"
+    task = "tests.app.tasks.noop"
     cron = "0 * * * *"
     zone = "UTC"
 
@@ -103,7 +103,7 @@ class JobFactory(factory.django.DjangoModelFactory):
         serial = factory.Sequence(int)
 
     state = JobState.QUEUED
-    task = "tests.tasks.echo"
+    task = "tests.app.tasks.echo"
     queue = "default"
     payload = "[[1],{}]"
     max_attempts = 2

@@ -54,7 +54,7 @@ def lines(folder: Path, name: str) -> list[list[str]]:
 
 
 def labels(folder: Path, name: str) -> list[str]:
-    """The labels that `tests.tasks.label` has left, in order."""
+    """The labels that `tests.app.tasks.label` has left, in order."""
     return [line[2] for line in lines(folder, name)]
 
 

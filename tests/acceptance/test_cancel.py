@@ -18,7 +18,6 @@ from queue_app.dispatch import workers
 from queue_app.lifecycle import operate
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.models import Attempt, DeadLetter, Job
-from tests import tasks
 from tests.acceptance.support import (
     StartWorker,
     attempts,
@@ -29,6 +28,7 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
+from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
 from tests.support.servers import PostgresqlServer
 from tests.support.waiting import wait_until
@@ -85,7 +85,7 @@ def test_a_running_job_is_interrupted_and_cleans_up(
     assert not DeadLetter.objects.exists()
     assert wait_for_end([tasks.noop.enqueue().id]) == ["succeeded"]
     assert the_one(process) == child, "an interruption costs no process"
-    process.wait_for(f"Attempt 1 of job {first} (tests.tasks.work_until_cancelled) was interrupted")
+    process.wait_for(f"Attempt 1 of job {first} (tests.app.tasks.work_until_cancelled) was interrupted")
 
 
 @pytest.mark.parametrize("slots", ["1", "2"])

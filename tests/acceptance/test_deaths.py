@@ -13,7 +13,6 @@ import psutil
 
 from queue_app.dispatch import connection, workers
 from queue_app.models import Attempt, DeadLetter, Job, Worker
-from tests import tasks
 from tests.acceptance.support import (
     StartWorker,
     attempts,
@@ -25,6 +24,7 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
+from tests.app import tasks
 from tests.support.marks import committed
 from tests.support.waiting import wait_until
 

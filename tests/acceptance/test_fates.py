@@ -13,7 +13,6 @@ from queue_app.domain.states import JobState
 from queue_app.lifecycle import operate
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.tasks.handle import get_result
-from tests import dtasks, tasks
 from tests.acceptance.support import (
     StartWorker,
     attempts,
@@ -23,6 +22,7 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
+from tests.app import dtasks, tasks
 from tests.support.marks import committed, on_sqlite_alone
 from tests.support.waiting import wait_until
 

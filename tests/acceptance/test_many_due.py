@@ -30,7 +30,7 @@ def schedule(count: int, at: float) -> None:
         cursor.execute(
             "INSERT INTO queue_app_job (id, task, queue, priority, state, payload, backend, run_after, max_attempts,"
             " attempt, failures, deaths, enqueued_at)"
-            " SELECT (%s || '-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'tests.tasks.noop', 'default', 0, %s,"
+            " SELECT (%s || '-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'tests.app.tasks.noop', 'default', 0, %s,"
             " '[[],{}]', '', %s, 1, 0, 0, 0, now() FROM generate_series(1, %s) AS n",
             [prefix, JobState.SCHEDULED, clock.from_seconds(at), count],
         )

@@ -34,8 +34,8 @@ def fill() -> None:
         cursor.execute(
             "INSERT INTO queue_app_job (id, task, queue, priority, state, payload, backend, max_attempts, attempt,"
             " failures, deaths, enqueued_at)"
-            " SELECT (%s || '-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'tests.tasks.noop', 'tenant-' || n, 0,"
-            " %s, '[[],{}]', '', 1, 0, 0, 0, now() FROM generate_series(1, %s) AS n",
+            " SELECT (%s || '-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'tests.app.tasks.noop', 'tenant-' || n,"
+            " 0, %s, '[[],{}]', '', 1, 0, 0, 0, now() FROM generate_series(1, %s) AS n",
             [prefix, JobState.QUEUED, MANY],
         )
         Queue.objects.bulk_create(

@@ -13,7 +13,6 @@ import redis
 
 from queue_app.lifecycle import operate
 from queue_app.models import Attempt, Job
-from tests import tasks
 from tests.acceptance.past import WAYS, Past, past_of
 from tests.acceptance.support import (
     StartWorker,
@@ -24,10 +23,11 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
+from tests.app import tasks
+from tests.app.waiting_tasks import fail_when_released
 from tests.support.marks import committed, on_postgresql_alone
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
-from tests.waiting_tasks import fail_when_released
 
 pytestmark = [committed, on_postgresql_alone]
 

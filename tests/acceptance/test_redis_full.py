@@ -13,8 +13,8 @@ import redis
 
 from queue_app.lifecycle import operate
 from queue_app.models import Attempt
-from tests import tasks
 from tests.acceptance.support import StartWorker, pids, wait_for_end
+from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until

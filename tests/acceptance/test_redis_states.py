@@ -11,8 +11,8 @@ import redis
 
 from queue_app.lifecycle import push
 from queue_app.models import Attempt, Job
-from tests import tasks
 from tests.acceptance.support import StartWorker, pids, wait_for_end
+from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
 from tests.support.processes import free_port
 from tests.support.servers import redis_server

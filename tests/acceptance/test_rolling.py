@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from queue_app.models import Attempt, DeadLetter, Job, Worker
-from tests import tasks
 from tests.acceptance.support import (
     StartWorker,
     attempts,
@@ -23,6 +22,7 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
+from tests.app import tasks
 from tests.support.marks import committed, on_sqlite_alone
 from tests.support.waiting import wait_until
 

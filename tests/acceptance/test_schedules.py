@@ -23,7 +23,10 @@ pytestmark = [committed, on_postgresql_alone]
 def due_in(seconds: float, folder: Path, name: str) -> Schedule:
     """A schedule that runs that soon, and then once a year."""
     schedule = ScheduleFactory(
-        name=name, task="tests.tasks.note", cron="@yearly", arguments=json.dumps([[str(folder), name], {}])
+        name=name,
+        task="tests.app.tasks.note",
+        cron="@yearly",
+        arguments=json.dumps([[str(folder), name], {}]),
     )
     Schedule.objects.filter(pk=schedule.pk).update(next_at=clock.now() + timedelta(seconds=seconds))
     schedule.refresh_from_db()

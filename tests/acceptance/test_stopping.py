@@ -13,7 +13,6 @@ import redis
 
 from queue_app.dispatch import connection, queues
 from queue_app.models import Attempt, Job, Worker
-from tests import tasks
 from tests.acceptance.support import (
     StartWorker,
     attempts,
@@ -24,6 +23,7 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
+from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
 from tests.support.waiting import wait_until
 

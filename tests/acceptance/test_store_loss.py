@@ -13,7 +13,6 @@ from queue_app.dispatch import connection, epochs, workers
 from queue_app.lifecycle import push
 from queue_app.lifecycle.recovery.orphans import recover_orphaned as redeliver_orphans
 from queue_app.models import Attempt, Job
-from tests import tasks
 from tests.acceptance.support import (
     StartWorker,
     attempts,
@@ -24,6 +23,7 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
+from tests.app import tasks
 from tests.support.marks import committed
 from tests.support.servers import PostgresqlServer, RedisServer
 from tests.support.waiting import wait_until

@@ -19,8 +19,8 @@ from queue_app import clock, health
 from queue_app.lifecycle import push
 from queue_app.models import Worker
 from queue_app.models.worker import WORKER_STATUSES
-from tests import tasks
 from tests.acceptance.support import StartWorker, processes, wait_for_end
+from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
 from tests.support.servers import PostgresqlServer, RedisServer
 from tests.support.waiting import wait_until

@@ -12,7 +12,7 @@ from queue_app import clock
 from queue_app.dispatch import connection, queue_stats, workers
 from queue_app.dispatch.queue_stats import QueueStats, Sample
 from queue_app.models import AuditEvent, Job, Queue, Schedule, Worker
-from tests import tasks
+from tests.app import tasks
 from tests.factories import (
     AuditEventFactory,
     DeadLetterFactory,

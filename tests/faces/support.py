@@ -12,7 +12,7 @@ from queue_app.domain.delivery import Delivery
 from queue_app.domain.outcome import Outcome
 from queue_app.lifecycle import settle
 from queue_app.models import DeadLetter
-from tests import tasks
+from tests.app import tasks
 from tests.factories import AttemptFactory, DeadLetterFactory, JobFactory
 
 WORKER = ids.new_text()

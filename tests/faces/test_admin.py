@@ -17,7 +17,7 @@ from queue_app import clock
 from queue_app.admin import base
 from queue_app.dispatch import connection, keys
 from queue_app.models import Attempt, AuditEvent, DeadLetter, Job, Queue, Schedule, Worker
-from tests import tasks
+from tests.app import tasks
 from tests.faces.support import claim, drain, jobs, poisoned
 from tests.factories import (
     AttemptFactory,

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 FIELDS = {
     "name": "report",
-    "task": "tests.tasks.noop",
+    "task": "tests.app.tasks.noop",
     "arguments": '[[1], {"x": 2}]',
     "cron": "30 6 * * MON-FRI",
     "zone": "Europe/Berlin",

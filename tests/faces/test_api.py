@@ -16,7 +16,7 @@ from queue_app import clock, signals
 from queue_app.dispatch import connection, keys, queues, workers
 from queue_app.domain.states import DeadReason, JobState
 from queue_app.models import DeadLetter, Job, Queue
-from tests import tasks
+from tests.app import tasks
 from tests.faces.conftest import basic
 from tests.faces.support import WORKER, claim, drain, jobs, poisoned, record
 from tests.factories import DeadLetterFactory, JobFactory, QueueFactory, WorkerFactory
@@ -35,7 +35,7 @@ SCHEDULES = "/api/v1/schedules/"
 
 
 def submit(api: APIClient, **body: Any) -> Any:
-    return api.post(JOBS, {"task": "tests.tasks.echo"} | body)
+    return api.post(JOBS, {"task": "tests.app.tasks.echo"} | body)
 
 
 def ids_of(answer: Any) -> list[str]:
@@ -46,7 +46,7 @@ def ids_of(answer: Any) -> list[str]:
 @pytest.fixture
 def standard() -> Any:
     """The module with tasks of Django's Tasks API; imported under the test's usual TASKS."""
-    from tests import dtasks
+    from tests.app import dtasks
 
     return dtasks
 
@@ -59,7 +59,7 @@ def test_a_submitted_job_runs(api: APIClient) -> None:
     answer = submit(api, args=[1, "two"], kwargs={"three": None})
     body = answer.json()
     assert (answer.status_code, body["status"], body["state"]) == (201, "queued", "queued")
-    assert (body["task"], body["queue"], body["priority"]) == ("tests.tasks.echo", "default", 0)
+    assert (body["task"], body["queue"], body["priority"]) == ("tests.app.tasks.echo", "default", 0)
     assert (body["args"], body["kwargs"]) == ([1, "two"], {"three": None})
     assert answer["Location"] == body["url"] == f"http://testserver{JOBS}{body['id']}/"
     (delivery,) = claim()
@@ -93,7 +93,7 @@ def test_tasks_of_the_standard_go_through_their_backend(api: APIClient, standard
         lambda sender, task_result, **_: heard.append((sender, task_result)), weak=False
     )
     answer = submit(
-        api, task="tests.dtasks.noop", args=[1], queue="q", priority="low", max_attempts=2, run_after=-1
+        api, task="tests.app.dtasks.noop", args=[1], queue="q", priority="low", max_attempts=2, run_after=-1
     )
     assert answer.status_code == 201, answer.content
     job = Job.objects.get()
@@ -124,7 +124,7 @@ def test_run_after_in_another_millennium(
     settings.TIME_ZONE = zone
     for text in ("2999-05-06T07:08:09.123457Z", "9999-12-30T23:59:59.999999Z", "0001-01-02T00:00:00Z"):
         at = datetime.fromisoformat(text)
-        for task in ("tests.tasks.echo", "tests.dtasks.noop"):
+        for task in ("tests.app.tasks.echo", "tests.app.dtasks.noop"):
             answer = submit(api, task=task, run_after=text)
             assert answer.status_code == 201, answer.content
             job = Job.objects.get(pk=answer.json()["id"])
@@ -150,7 +150,7 @@ def test_under_atomic_requests_the_push_waits_for_the_commit(
     try:
         answer = submit(api)
         assert answer.status_code == 201
-        assert submit(api, task="tests.tasks.missing").status_code == 400
+        assert submit(api, task="tests.app.tasks.missing").status_code == 400
     finally:
         signals.jobs_enqueued.disconnect(dispatch_uid="test")
     assert seen == [0]
@@ -158,17 +158,17 @@ def test_under_atomic_requests_the_push_waits_for_the_commit(
 
 
 WRONG = [
-    ({"task": "tests.tasks.missing"}, "task"),
-    ({"task": "tests.tasks.eho"}, "task"),
+    ({"task": "tests.app.tasks.missing"}, "task"),
+    ({"task": "tests.app.tasks.eho"}, "task"),
     ({"task": "os.system"}, "task"),
     ({"task": "antigravity.geohash"}, "task"),
-    ({"task": "tests.tasks.mark"}, "task"),
+    ({"task": "tests.app.tasks.mark"}, "task"),
     ({"task": "echo"}, "task"),
     ({"task": ""}, "task"),
     ({"task": ".."}, "task"),
     ({"task": 5}, "task"),
     ({"task": None}, "task"),
-    ({"task": "tests.tasks.\x00"}, "task"),
+    ({"task": "tests.app.tasks.\x00"}, "task"),
     ({"task": "x" * 256}, "task"),
     ({"args": {"a": 1}}, "args"),
     ({"args": "ab"}, "args"),
@@ -201,11 +201,11 @@ WRONG = [
     ({"timeout": 0}, "timeout"),
     ({"timeout": "5"}, "timeout"),
     ({"timeout": 10**400}, "timeout"),
-    ({"task": "tests.tasks.fail", "args": [1, 2]}, "args"),
-    ({"task": "tests.tasks.note", "args": ["x"]}, "args"),
-    ({"task": "tests.tasks.fail", "kwargs": {"mesage": "x"}}, "kwargs"),
-    ({"task": "tests.tasks.fail", "args": ["x"], "kwargs": {"message": "x"}}, "kwargs"),
-    ({"task": "tests.tasks.report", "kwargs": {"context": 1, "folder": "", "release": ""}}, "kwargs"),
+    ({"task": "tests.app.tasks.fail", "args": [1, 2]}, "args"),
+    ({"task": "tests.app.tasks.note", "args": ["x"]}, "args"),
+    ({"task": "tests.app.tasks.fail", "kwargs": {"mesage": "x"}}, "kwargs"),
+    ({"task": "tests.app.tasks.fail", "args": ["x"], "kwargs": {"message": "x"}}, "kwargs"),
+    ({"task": "tests.app.tasks.report", "kwargs": {"context": 1, "folder": "", "release": ""}}, "kwargs"),
     ({"queue_name": "mail"}, "queue_name"),
     ({"arg": [1]}, "arg"),
 ]
@@ -225,7 +225,7 @@ def test_all_that_is_wrong_is_named_at_once(api: APIClient) -> None:
 
 
 def test_hints(api: APIClient) -> None:
-    assert "Did you mean 'tests.tasks.echo'" in submit(api, task="tests.tasks.ehco").json()["task"][0]
+    assert "Did you mean 'tests.app.tasks.echo'" in submit(api, task="tests.app.tasks.ehco").json()["task"][0]
     assert "Did you mean 'priority'" in submit(api, prority=5).json()["prority"][0]
 
 
@@ -241,33 +241,33 @@ def test_tasks_of_other_backends_are_refused(api: APIClient, standard: Any, sett
     from queue_app.tasks_api.compat import ROOT
 
     settings.TASKS = {"default": {"BACKEND": f"{ROOT}.backends.immediate.ImmediateBackend", "QUEUES": []}}
-    answer = submit(api, task="tests.dtasks.noop")
+    answer = submit(api, task="tests.app.dtasks.noop")
     assert answer.status_code == 400 and "not this queue" in answer.json()["task"][0]
 
 
 def test_queues_that_a_backend_does_not_serve(api: APIClient, standard: Any, settings: Any) -> None:
     backend = "queue_app.backend.JobQueueBackend"
     settings.TASKS = {"default": {"BACKEND": backend, "QUEUES": ["default"], "OPTIONS": {}}}
-    answer = submit(api, task="tests.dtasks.noop", queue="mail")
+    answer = submit(api, task="tests.app.dtasks.noop", queue="mail")
     assert answer.status_code == 400 and list(answer.json()) == ["queue"]
 
 
 def test_arguments_named_like_parameters_of_ours(api: APIClient, standard: Any) -> None:
-    for task in ("tests.tasks.echo", "tests.dtasks.noop"):
+    for task in ("tests.app.tasks.echo", "tests.app.dtasks.noop"):
         kwargs = {"self": 1, "task": 2, "args": 3, "func": 4}
         assert submit(api, task=task, kwargs=kwargs).json()["kwargs"] == kwargs
 
 
 BODIES = [
-    (rb'{"task": "tests.tasks.echo", "args": ["\ud800"]}', 400),
+    (rb'{"task": "tests.app.tasks.echo", "args": ["\ud800"]}', 400),
     (b"{", 400),
     (b"\xff\xfe", 400),
     (b"[]", 400),
     (b'"text"', 400),
     (b"null", 400),
     (b'{"task": NaN}', 400),
-    (b'{"task": "tests.tasks.echo", "args": [1e999]}', 400),
-    (b'{"task": "tests.tasks.echo", "args": [' + b"9" * 5_000 + b"]}", 400),
+    (b'{"task": "tests.app.tasks.echo", "args": [1e999]}', 400),
+    (b'{"task": "tests.app.tasks.echo", "args": [' + b"9" * 5_000 + b"]}", 400),
     (b"[" * 100_000, 400),
     (b'{"x":' * 50_000, 400),
     (b'{"task": "' + b"x" * 3_000_000 + b'"}', 413),
@@ -285,7 +285,7 @@ def test_depth_that_is_taken_can_be_given_back(api: APIClient) -> None:
     taken = 0
     for depth in (10, 100, 300, 400, 450, 500, 700, 900, 950, 2_000, 9_000):
         value = "[" * depth + "]" * depth
-        body = f'{{"task": "tests.tasks.echo", "args": {value}}}'
+        body = f'{{"task": "tests.app.tasks.echo", "args": {value}}}'
         answer = api.generic("POST", JOBS, body, content_type="application/json")
         assert answer.status_code in (201, 400)
         if answer.status_code == 201:
@@ -308,13 +308,13 @@ def test_depth_that_is_taken_can_be_given_back(api: APIClient) -> None:
     ],
 )
 def test_other_content_types(api: APIClient, content_type: str) -> None:
-    answer = api.generic("POST", JOBS, b"task=tests.tasks.echo", content_type=content_type)
+    answer = api.generic("POST", JOBS, b"task=tests.app.tasks.echo", content_type=content_type)
     assert answer.status_code in (400, 415) and answer.json()["detail"]
 
 
 @pytest.mark.parametrize("charset", ["rot13", "hex", "utf-7", "latin-1", "none"])
 def test_the_charset_is_utf8_whatever_is_said(api: APIClient, charset: str) -> None:
-    body = '{"task": "tests.tasks.echo", "args": ["é"]}'.encode()
+    body = '{"task": "tests.app.tasks.echo", "args": ["é"]}'.encode()
     answer = api.generic("POST", JOBS, body, content_type=f"application/json; charset={charset}")
     assert (answer.status_code, answer.json()["args"]) == (201, ["é"])
 
@@ -474,7 +474,7 @@ def test_cancel_many(api: APIClient) -> None:
     done = JobFactory(state="succeeded").pk
     claim()
     many = f"{JOBS}cancel/"
-    by_task = {"task": "tests.tasks.noop", "queue": "default"}
+    by_task = {"task": "tests.app.tasks.noop", "queue": "default"}
     assert api.post(many, by_task | {"dry_run": True}).json() == {"dry_run": True, "would_cancel": 4}
     answer = api.post(many, by_task | {"limit": 3})
     assert (answer.status_code, answer.json()) == (200, {"dry_run": False, "cancelled": 2, "interrupting": 1})
@@ -512,7 +512,7 @@ def test_dead_letters(api: APIClient) -> None:
     record(failed(delivery, dead_reason=DeadReason.EXHAUSTED))
     queues.settle(connection.client(), "default", workers.holder(WORKER, 1), [job_id])
     (letter,) = api.get(LETTERS).json()["results"]
-    assert (letter["job"], letter["task"], letter["reason"]) == (job_id, "tests.tasks.echo", "exhausted")
+    assert (letter["job"], letter["task"], letter["reason"]) == (job_id, "tests.app.tasks.echo", "exhausted")
     assert api.get(letter["job_url"]).json()["state"] == "failed"
     assert api.get(letter["url"]).json() == letter | {"deaths": []}
     answer = api.post(letter["url"] + "requeue/")
@@ -701,7 +701,9 @@ def test_a_database_that_refuses_writes(api: APIClient, caplog: pytest.LogCaptur
     letter = DeadLetterFactory()
     writes = [JOBS, f"{JOBS}{job_id}/cancel/", f"{LETTERS}{letter.pk}/requeue/", f"{QUEUES}default/pause/"]
     with read_only():
-        answers = [api.post(place, {"task": "tests.tasks.echo"} if place == JOBS else {}) for place in writes]
+        answers = [
+            api.post(place, {"task": "tests.app.tasks.echo"} if place == JOBS else {}) for place in writes
+        ]
         assert api.get(f"{JOBS}{job_id}/").json()["state"] == "queued"
     for answer in answers:
         assert answer.status_code == 503 and int(answer["Retry-After"]) > 0
@@ -753,7 +755,7 @@ def test_staff_only(method: str, path: str) -> None:
 def test_sessions_need_the_csrf_token_and_basic_does_not(boss: User) -> None:
     client = APIClient(enforce_csrf_checks=True)
     client.login(username="boss", password="secret")
-    body = {"task": "tests.tasks.echo"}
+    body = {"task": "tests.app.tasks.echo"}
     assert client.get(JOBS).status_code == 200
     answer = client.post(JOBS, body, format="json")
     assert answer.status_code == 403 and "CSRF" in answer.json()["detail"]

@@ -26,12 +26,12 @@ from tests.factories import (
 pytestmark = pytest.mark.django_db
 
 V1 = "/api/v1/"
-NEW = {"name": "new", "task": "tests.tasks.noop", "cron": "@daily"}
+NEW = {"name": "new", "task": "tests.app.tasks.noop", "cron": "@daily"}
 
 #: (address without its ids, method) → the right that it needs, and the body of a request that is right.
 ROUTES: dict[tuple[str, str], tuple[Right, Any]] = {
     ("jobs/", "get"): (Right.VIEW_JOB, None),
-    ("jobs/", "post"): (Right.SUBMIT_JOB, {"task": "tests.tasks.noop"}),
+    ("jobs/", "post"): (Right.SUBMIT_JOB, {"task": "tests.app.tasks.noop"}),
     ("jobs/cancel/", "post"): (Right.OPERATE_JOB, {"queue": "mail"}),
     ("jobs/{job}/", "get"): (Right.VIEW_JOB, None),
     ("jobs/{waiting}/cancel/", "post"): (Right.OPERATE_JOB, {}),
@@ -220,7 +220,7 @@ def test_who_may_act_and_not_look_is_told_where_alone() -> None:
     client = client_of(staff(Right.OPERATE_JOB, Right.SUBMIT_JOB))
     body = client.post(f"{V1}jobs/{job.pk}/cancel/", {}, format="json").json()
     assert set(body) == {"id", "url", "state", "status"} and body["state"] == "cancelled"
-    answer = client.post(f"{V1}jobs/", {"task": "tests.tasks.noop", "args": [1]}, format="json")
+    answer = client.post(f"{V1}jobs/", {"task": "tests.app.tasks.noop", "args": [1]}, format="json")
     assert answer.status_code == 201 and set(answer.json()) == {"id", "url", "state", "status"}
 
 

@@ -19,7 +19,7 @@ from tests.factories import ScheduleFactory
 pytestmark = pytest.mark.django_db
 
 SCHEDULES = "/api/v1/schedules/"
-BODY = {"name": "report", "task": "tests.tasks.noop", "cron": "30 6 * * *"}
+BODY = {"name": "report", "task": "tests.app.tasks.noop", "cron": "30 6 * * *"}
 
 
 def of(schedule: Schedule, verb: str = "") -> str:
@@ -79,7 +79,7 @@ def test_pause_resume_run_and_who_did_it(api: APIClient) -> None:
     finally:
         signals.operated.disconnect(dispatch_uid="t")
     assert (ran.status_code, ran.json()["job"]) == (201, str(Job.objects.get().pk))
-    assert api.get(ran["Location"]).json()["task"] == "tests.tasks.noop"
+    assert api.get(ran["Location"]).json()["task"] == "tests.app.tasks.noop"
     verbs = ["pause schedule", "run schedule", "resume schedule", "pause schedule", "change schedule"]
     assert told == [(verb, "boss") for verb in verbs]
 
@@ -154,14 +154,14 @@ def test_what_is_missing_is_named(api: APIClient) -> None:
 
 def test_filters(api: APIClient) -> None:
     one = ScheduleFactory(name="one", paused=True)
-    two = ScheduleFactory(name="two", task="tests.tasks.echo")
+    two = ScheduleFactory(name="two", task="tests.app.tasks.echo")
 
     def found(**query: str) -> list[str]:
         return [row["id"] for row in api.get(SCHEDULES, query).json()["results"]]
 
     assert found() == [str(two.pk), str(one.pk)]
     assert found(name="one") == found(paused="true") == [str(one.pk)]
-    assert found(task="tests.tasks.echo") == found(paused="false") == [str(two.pk)]
+    assert found(task="tests.app.tasks.echo") == found(paused="false") == [str(two.pk)]
     assert api.get(SCHEDULES, {"nmae": "one"}).status_code == 400
     assert api.get(SCHEDULES, {"paused": "maybe"}).status_code == 400
 

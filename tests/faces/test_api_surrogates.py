@@ -17,8 +17,8 @@ from tests.factories import DeadLetterFactory, JobFactory, ScheduleFactory
 pytestmark = pytest.mark.django_db
 
 HALF = "\ud800"
-JOB = {"task": "tests.tasks.echo"}
-SCHEDULE = {"name": "one", "task": "tests.tasks.echo", "cron": "* * * * *"}
+JOB = {"task": "tests.app.tasks.echo"}
+SCHEDULE = {"name": "one", "task": "tests.app.tasks.echo", "cron": "* * * * *"}
 PLACES: list[tuple[str, dict[str, Any], str]] = [
     *(("jobs/", JOB | {name: HALF}, name) for name in ("task", "queue", "priority", "run_after", "timeout")),
     ("jobs/", JOB | {"args": [1, {"x": ["a" + HALF]}]}, "args"),
@@ -48,7 +48,7 @@ def test_a_body_with_half_a_pair(api: APIClient, path: str, body: Any, field: st
 
 def test_whole_pairs_and_escaped_backslashes_are_text(api: APIClient) -> None:
     for spelled in (r"\ud83d\ude00", r"\\ud800", r"\\\\udfff", "\N{GRINNING FACE}"):
-        body = f'{{"task": "tests.tasks.echo", "args": ["{spelled}"]}}'.encode()
+        body = f'{{"task": "tests.app.tasks.echo", "args": ["{spelled}"]}}'.encode()
         answer = api.generic("POST", "/api/v1/jobs/", body, "application/json")
         assert answer.status_code == 201 and answer.json()["args"] == [json.loads(f'"{spelled}"')]
 

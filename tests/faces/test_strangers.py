@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 def set_jobs_aside(*ids: str) -> None:
     holder = workers.holder(WORKER, 1)
-    assert set_aside.put(connection.client(), "default", holder, "|tests.tasks.noop", ids) == len(ids)
+    assert set_aside.put(connection.client(), "default", holder, "|tests.app.tasks.noop", ids) == len(ids)
 
 
 def test_the_api_marks_them(api: Any, redis_process: RedisServer) -> None:
@@ -31,7 +31,7 @@ def test_the_api_marks_them(api: Any, redis_process: RedisServer) -> None:
     page = api.get(f"/api/v1/jobs/{aside}/").json()
     assert (page["waiting_for_task"], page["state"]) == (True, "queued")
     holder = workers.holder(WORKER, 2)
-    assert len(set_aside.take(connection.client(), "default", "|tests.tasks.noop", holder, 1)[0]) == 1
+    assert len(set_aside.take(connection.client(), "default", "|tests.app.tasks.noop", holder, 1)[0]) == 1
     assert api.get(f"/api/v1/jobs/{aside}/").json()["waiting_for_task"] is False
     redis_process.kill()
     assert api.get(f"/api/v1/jobs/{aside}/").json()["waiting_for_task"] is False, "nobody can say"

@@ -18,7 +18,7 @@ from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.maintenance.audit import AUDIT
 from queue_app.models import Job, Schedule
 from queue_app.queries.queues import depths_of
-from tests import tasks
+from tests.app import tasks
 from tests.factories import JobFactory, ScheduleFactory, id_at
 from tests.integration.support import Child, jobs, term_of
 from tests.support import plans

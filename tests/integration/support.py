@@ -17,7 +17,7 @@ from queue_app.domain.states import AttemptState, DeadReason
 from queue_app.lifecycle import settle, tokens
 from queue_app.maintenance.duty import LeaderTerm
 from queue_app.models import Job
-from tests import tasks
+from tests.app import tasks
 
 WORKER = "0190a000-0000-7000-8000-00000000000a"
 OTHER_WORKER = "0190a000-0000-7000-8000-00000000000b"

@@ -15,10 +15,10 @@ from queue_app.domain.outcome import Outcome
 from queue_app.domain.states import AttemptState
 from queue_app.lifecycle import settle
 from queue_app.models import Attempt, DeadLetter, Job
-from tests import atomic_tasks
+from tests.app import atomic_tasks
+from tests.app.models import Effect
 from tests.integration.draining import run_due
 from tests.integration.support import Child, jobs, states, stores_heard
-from tests.models import Effect
 from tests.support.marks import committed
 from tests.support.servers import PostgresqlServer
 
@@ -214,7 +214,7 @@ def test_hooks_run_once_after_the_commit(hooked: list[Any], caplog: pytest.LogCa
     run_due()
     assert states([job_id]) == ["succeeded"]
     assert hooked == [("first", False), ("last", job_id)]
-    assert "An on_commit hook of tests.atomic_tasks.enqueue_inside failed" in caplog.text
+    assert "An on_commit hook of tests.app.atomic_tasks.enqueue_inside failed" in caplog.text
     (kept,) = Job.objects.get(pk=job_id).return_value
     assert list(Job.objects.exclude(pk=job_id).values_list("state", flat=True)) == ["succeeded"]
     assert states([kept]) == ["succeeded"]

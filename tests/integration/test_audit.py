@@ -11,7 +11,7 @@ from queue_app.lifecycle import operate
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance.audit import Audit
 from queue_app.maintenance.duty import LeaderTerm
-from tests import tasks
+from tests.app import tasks
 from tests.integration.support import Child, drain, jobs, term_of
 from tests.support.marks import committed
 

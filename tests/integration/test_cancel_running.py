@@ -29,7 +29,7 @@ from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.models.sql.rows import Start
 from queue_app.worker.keeper.interrupt_listener import InterruptListener
 from queue_app.worker.shared_state import SharedState
-from tests import tasks
+from tests.app import tasks
 from tests.integration.support import OTHER_WORKER, WORKER, Child, drain, failed, jobs, states, term_of
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
@@ -319,7 +319,7 @@ def test_jobs_may_be_chosen_by_a_queryset() -> None:
     child = Child()
     child.end(child.claim()[0])
     (claimed,) = child.claim()
-    chosen = Job.objects.filter(task="tests.tasks.noop").order_by("-id")
+    chosen = Job.objects.filter(task="tests.app.tasks.noop").order_by("-id")
     answer = operate.cancel(chosen, limit=3)
     assert (answer.done, answer.requested, answer.refused) == (ids[2:4], [claimed.id], {})
     assert operate.cancel(chosen).done == ids[4:]

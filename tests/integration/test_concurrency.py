@@ -16,7 +16,7 @@ from queue_app.domain.states import DeadReason
 from queue_app.lifecycle import operate, release
 from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.models import Attempt, DeadLetter, Job
-from tests import tasks
+from tests.app import tasks
 from tests.integration.support import WORKER, Child, drain, failed, jobs
 from tests.support.marks import committed
 

@@ -18,7 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from queue_app.domain.outcome import succeeded
 from queue_app.lifecycle import claim as claiming
 from queue_app.lifecycle import queue_defaults, settle
-from tests import dtasks, tasks
+from tests.app import dtasks, tasks
 from tests.integration.support import WORKER, Child
 from tests.support.marks import committed
 

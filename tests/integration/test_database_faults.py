@@ -17,7 +17,7 @@ from queue_app.models import Attempt, Job
 from queue_app.worker.child import backoff, outcome_writer
 from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.recorder import Recorder
-from tests import tasks
+from tests.app import tasks
 from tests.integration.support import WORKER, Child, drain, jobs, states, succeeded
 from tests.support.marks import committed
 from tests.support.servers import PostgresqlServer

@@ -31,7 +31,7 @@ def scheduled(count: int, seconds: float, queue: str = "default", **values: Any)
     rows = [
         Job(
             id=ids.new_id(),
-            task="tests.tasks.noop",
+            task="tests.app.tasks.noop",
             queue=queue,
             state=JobState.SCHEDULED,
             run_after=at,

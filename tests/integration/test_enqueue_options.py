@@ -18,7 +18,7 @@ from queue_app.lifecycle import claim as claiming
 from queue_app.lifecycle import push
 from queue_app.models import Job, Queue
 from queue_app.tasks import registry
-from tests import dtasks, tasks
+from tests.app import dtasks, tasks
 from tests.integration.support import Child, drain, failed, states
 from tests.support.marks import committed
 
@@ -96,7 +96,7 @@ def test_a_retry_far_off_is_kept() -> None:
     at = datetime(2999, 5, 6, tzinfo=UTC)
     for error in (Retry(after=at), Snooze(at), Retry(after=10**400)):
         job_id = tasks.echo.enqueue().id
-        child, declared = Child(), registry.look_up("tests.tasks.echo")
+        child, declared = Child(), registry.look_up("tests.app.tasks.echo")
 
         def fail(delivery: Delivery, error: Exception = error, declared: Any = declared) -> Outcome:
             run_at = decide(declared.policy, delivery, error, clock.seconds()).run_at

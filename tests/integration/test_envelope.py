@@ -11,7 +11,7 @@ from queue_app.domain.envelope import dump_meta
 from queue_app.domain.outcome import Ending, Outcome, ending
 from queue_app.lifecycle import enqueue, push, settle
 from queue_app.models import Job
-from tests import tasks
+from tests.app import tasks
 from tests.integration.support import Child, failed
 from tests.support.marks import committed
 
@@ -23,7 +23,7 @@ META = {"trace": "00-ab]cd-01", "by": ["user", 7]}
 @pytest.mark.parametrize("count", [1, 3])
 def test_lane_and_meta_travel_with_the_job(clean_redis: redis.Redis, count: int) -> None:
     request = enqueue.Request(
-        task="tests.tasks.noop", queue="default", priority=0, run_after=None, backend="", max_attempts=9,
+        task="tests.app.tasks.noop", queue="default", priority=0, run_after=None, backend="", max_attempts=9,
         timeout=None, fallback_attempts=1, lane="tenant 7", meta=dump_meta(META),
     )  # fmt: skip
     made = enqueue.enqueue(request, ['[["]"],{}]'] * count).ids
@@ -40,7 +40,7 @@ def test_lane_and_meta_travel_with_the_job(clean_redis: redis.Redis, count: int)
 
 
 def test_a_plain_job_carries_neither(clean_redis: redis.Redis) -> None:
-    request = enqueue.Request("tests.tasks.noop", "default", 0, None, "", 1, None, 1)
+    request = enqueue.Request("tests.app.tasks.noop", "default", 0, None, "", 1, None, 1)
     (job_id,) = enqueue.enqueue(request, ["[[],{}]"]).ids
     raw = clean_redis.hget(keys.body("default"), job_id).decode()
     assert raw.endswith(',null,null,null,""][[],{}]')

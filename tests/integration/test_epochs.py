@@ -15,7 +15,7 @@ from queue_app.lifecycle import operate, tokens
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance.rebuild import Rebuild
 from queue_app.models import Worker
-from tests import tasks
+from tests.app import tasks
 from tests.factories import WorkerFactory
 from tests.integration.support import Child, drain, jobs, states, term_of
 from tests.integration.test_keeper_epoch import keeper_of

@@ -19,9 +19,9 @@ from queue_app.lifecycle import cancel, operate
 from queue_app.lifecycle.recovery import recover
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.tasks import registry
+from tests.app.models import Effect
 from tests.integration.lives import QUEUES, Finite, World, _Slots, runs
 from tests.integration.visits import everywhere, world_of
-from tests.models import Effect
 from tests.support.faults import AFTER, BEFORE, DIES_AFTER, Died
 from tests.support.marks import committed
 from tests.support.servers import RedisServer

@@ -16,7 +16,7 @@ from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance import stats
 from queue_app.models import Job
 from queue_app.queries.stats import over
-from tests import tasks
+from tests.app import tasks
 from tests.integration.support import Child, failed, jobs, term_of
 
 pytestmark = pytest.mark.django_db(transaction=True)

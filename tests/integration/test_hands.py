@@ -18,7 +18,8 @@ from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.models import Attempt, Job
 from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.recorder import Recorder
-from tests import atomic_tasks, tasks
+from tests.app import atomic_tasks, tasks
+from tests.app.models import Effect
 from tests.integration.draining import run_due
 from tests.integration.lives import Finite
 from tests.integration.support import (
@@ -32,7 +33,6 @@ from tests.integration.support import (
     stores_heard,
     succeeded,
 )
-from tests.models import Effect
 from tests.support.epochs import begin_epoch
 from tests.support.faults import AFTER, BEFORE, Stores
 from tests.support.marks import committed

@@ -70,10 +70,10 @@ def test_what_was_set_aside_is_taken_once_by_whoever_knows_it() -> None:
     (job_id,) = jobs(1)
     child = Child(1)
     child.claim(1)
-    set_aside.put(child.client, "default", child.holder, "|tests.tasks.noop", [job_id])
+    set_aside.put(child.client, "default", child.holder, "|tests.app.tasks.noop", [job_id])
     announce(child, job_id)
     assert child.held() == {job_id}
     knows = Child(2)
-    assert set_aside.take(connection.client(), "default", "|tests.tasks.noop", knows.holder, 1) == ([], 0)
+    assert set_aside.take(connection.client(), "default", "|tests.app.tasks.noop", knows.holder, 1) == ([], 0)
     recover.give_up(child.client, child.holder, held_by(child))
     assert [d.id for d in knows.claim(10)] == [job_id] and not child.held()

@@ -14,7 +14,7 @@ from queue_app.lifecycle import enqueue, operate, push, release
 from queue_app.lifecycle.enqueue import Batch
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.models import Job
-from tests import tasks
+from tests.app import tasks
 from tests.integration.support import Child, drain, jobs, states
 from tests.support.epochs import begin_epoch
 from tests.support.marks import committed

@@ -33,7 +33,7 @@ from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.recorder import Recorder
-from tests import tasks
+from tests.app import tasks
 from tests.factories import WorkerFactory
 from tests.integration.lives import impatient
 from tests.integration.support import failed, succeeded

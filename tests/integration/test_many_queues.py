@@ -24,7 +24,7 @@ from queue_app.maintenance.leader import DUTIES
 from queue_app.maintenance.stats import Stats
 from queue_app.models import Job, Queue
 from queue_app.queries.queues import depths_of
-from tests import tasks
+from tests.app import tasks
 from tests.integration.support import WORKER, Child, drain, term_of
 from tests.support.faults import Stores
 from tests.support.marks import committed
@@ -37,7 +37,7 @@ def waiting(names: list[str], age: float = 3_600) -> list[str]:
     """A job in each of these queues, as old as that, of which Redis has not heard."""
     made = [ids.floor(clock.seconds() - age + n / 1_000) for n in range(len(names))]
     Job.objects.bulk_create(
-        Job(id=pk, task="tests.tasks.noop", queue=name) for pk, name in zip(made, names, strict=True)
+        Job(id=pk, task="tests.app.tasks.noop", queue=name) for pk, name in zip(made, names, strict=True)
     )
     return [str(pk) for pk in made]
 

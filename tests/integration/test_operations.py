@@ -18,7 +18,7 @@ from queue_app.lifecycle import operate
 from queue_app.models import AuditEvent, DeadLetter, Job, Queue, Schedule, audit_event
 from queue_app.operations import audit, dead_letters, jobs, queues, schedules
 from queue_app.operations.actor import Actor
-from tests import tasks
+from tests.app import tasks
 from tests.factories import JobFactory, QueueFactory, ScheduleFactory
 from tests.support.servers import RedisServer
 
@@ -192,7 +192,7 @@ def test_what_cannot_be_told_is_not_done(
     assert not DeadLetter.objects.filter(replayed_at__isnull=False).exists()
     assert not Queue.objects.filter(timeout__isnull=False).exists()
     assert not Schedule.objects.filter(jitter=7).exists()
-    assert not Job.objects.filter(task="tests.tasks.noop").exists(), "no schedule was run"
+    assert not Job.objects.filter(task="tests.app.tasks.noop").exists(), "no schedule was run"
 
 
 # One by one

@@ -114,8 +114,8 @@ def test_workers_that_stopped_long_ago_are_forgotten_and_nothing_else_is_read() 
 @override_settings(
     QUEUE_APP={
         "KEEP_TASKS": {
-            "tests.tasks.echo": {"succeeded": 365 * DAY},
-            "tests.tasks.noop": {"succeeded": 60.0, "failed": None},
+            "tests.app.tasks.echo": {"succeeded": 365 * DAY},
+            "tests.app.tasks.noop": {"succeeded": 60.0, "failed": None},
         }
     }
 )
@@ -123,9 +123,9 @@ def test_a_task_may_keep_longer_or_shorter_whatever_its_queue() -> None:
     Queue.objects.create(name="noise", keep_succeeded=0, keep_failed=0)
     kept = made(JobState.SUCCEEDED, 100, "noise"), made(JobState.FAILED, 80)
     gone = made(JobState.FAILED, 1, "noise"), made(JobState.SUCCEEDED, 1)
-    Job.objects.filter(pk=gone[1].pk).update(task="tests.tasks.noop")
+    Job.objects.filter(pk=gone[1].pk).update(task="tests.app.tasks.noop")
     for_ever = made(JobState.FAILED, 5_000, "noise")
-    Job.objects.filter(pk=for_ever.pk).update(task="tests.tasks.noop")
+    Job.objects.filter(pk=for_ever.pk).update(task="tests.app.tasks.noop")
     assert prune_first() == 2
     assert left() == {kept[0].pk, kept[1].pk, for_ever.pk}
 

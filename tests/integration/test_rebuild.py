@@ -25,7 +25,7 @@ from queue_app.maintenance.duty import Duty, LeaderTerm
 from queue_app.maintenance.leader import Leader
 from queue_app.maintenance.rebuild import Rebuild
 from queue_app.models import Job
-from tests import tasks
+from tests.app import tasks
 from tests.factories import WorkerFactory
 from tests.integration.support import Child, calls, drain, jobs, term_of
 from tests.support.epochs import begin_epoch
@@ -107,7 +107,7 @@ def test_what_was_enqueued_during_the_loss_comes_first(
     """Its push was refused; it does not wait until a long backlog is back."""
     monkeypatch.setattr(rebuild, "NEWEST", 200)
     hour_ago = clock.seconds() - 3_600
-    Job.objects.bulk_create(Job(id=ids.floor(hour_ago + n), task="tests.tasks.noop") for n in range(25))
+    Job.objects.bulk_create(Job(id=ids.floor(hour_ago + n), task="tests.app.tasks.noop") for n in range(25))
     clean_redis.flushall()
     new = jobs(2, task=tasks.noop.using(priority=-9))
     while not (put_back := duty.run(term_of(connection.client()))):

@@ -31,7 +31,7 @@ def rows() -> None:
     for queue, state, after in kinds:
         at = None if after is None else clock.now() + timedelta(seconds=after)
         Job.objects.bulk_create(
-            Job(id=ids.new_text(), task="tests.tasks.noop", queue=queue, state=state, run_after=at)
+            Job(id=ids.new_text(), task="tests.app.tasks.noop", queue=queue, state=state, run_after=at)
             for _ in range(100 if queue == "near" else EACH)
         )
     Queue.objects.create(name="row")

@@ -9,7 +9,7 @@ from queue_app.dispatch import connection, queues
 from queue_app.lifecycle import operate
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.worker.child import child as module
-from tests import tasks
+from tests.app import tasks
 from tests.integration.draining import run_due
 from tests.integration.lives import Finite
 from tests.integration.support import Child, jobs, states

@@ -14,7 +14,7 @@ from queue_app.domain.fingerprint import fingerprint
 from queue_app.domain.outcome import killed
 from queue_app.lifecycle.recovery import recover
 from queue_app.models import Attempt, DeadLetter, Job
-from tests import tasks
+from tests.app import tasks
 from tests.integration.support import OTHER_WORKER, WORKER, Child, drain, jobs, states, succeeded
 from tests.support.marks import committed
 
@@ -80,7 +80,9 @@ def test_a_job_that_keeps_killing_its_process_is_quarantined() -> None:
         (1, "801 MB"),
     ]
     said = "killed by SIGSEGV, peak memory 12 MB"
-    assert letter.fingerprint == fingerprint("tests.tasks.noop", "queue_app.exceptions.ProcessDied", said, "")
+    assert letter.fingerprint == fingerprint(
+        "tests.app.tasks.noop", "queue_app.exceptions.ProcessDied", said, ""
+    )
     assert drain() == []
 
 

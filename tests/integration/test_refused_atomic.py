@@ -15,10 +15,10 @@ from queue_app.worker.child import backoff
 from queue_app.worker.child.runner import Runner
 from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.shared_state import SharedState
-from tests import atomic_tasks
+from tests.app import atomic_tasks
+from tests.app.models import Effect
 from tests.integration.draining import run_due
 from tests.integration.support import Child, states, stores_heard
-from tests.models import Effect
 from tests.support.marks import committed
 from tests.support.refusals import read_only, refused
 from tests.support.servers import PostgresqlServer

@@ -24,7 +24,7 @@ def late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Any:
     """The module `late`, with tasks of both kinds and options of their own; returns what forgets that it was imported,
     so that this process stands for another one."""
     text = (
-        "from queue_app import task\nfrom tests import dtasks\n"
+        "from queue_app import task\nfrom tests.app import dtasks\n"
         "@task(queue_name='post', priority=20, max_attempts=7, timeout=9)\ndef mine(): pass\n"
         "@dtasks.task(queue_name='mail', priority=10)\ndef standard(): pass\n"
         "@dtasks.task(backend='elsewhere')\ndef foreign(): pass\n"
@@ -75,7 +75,7 @@ def test_nor_does_it_take_jobs_of_another_backend_for_ours(late: Callable[[], No
 
 @pytest.mark.parametrize("how", ["define", "save", "past all checks"])
 def test_options_are_those_of_the_task_that_the_schedule_has(late: Callable[[], None], how: str) -> None:
-    schedule = Schedule.objects.define("report", "tests.dtasks.echo", "0 * * * *")
+    schedule = Schedule.objects.define("report", "tests.app.dtasks.echo", "0 * * * *")
     if how == "define":
         Schedule.objects.define("report", "late.mine", "0 * * * *")
     elif how == "save":

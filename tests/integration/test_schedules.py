@@ -17,7 +17,7 @@ from queue_app.exceptions import InvalidJob, InvalidOption
 from queue_app.models import Job, Schedule
 from queue_app.scheduling import schedules, tick
 from queue_app.tasks_api import compat
-from tests import dtasks, tasks
+from tests.app import dtasks, tasks
 from tests.factories import QueueFactory, ScheduleFactory
 
 pytestmark = pytest.mark.django_db
@@ -67,7 +67,7 @@ def heard() -> Any:
 # what their jobs are like
 
 
-@pytest.mark.parametrize("task", ["tests.tasks.mail_options", "tests.dtasks.echo"])
+@pytest.mark.parametrize("task", ["tests.app.tasks.mail_options", "tests.app.dtasks.echo"])
 def test_a_job_is_made_as_the_task_would_make_it(at: At, monkeypatch: pytest.MonkeyPatch, task: str) -> None:
     mine = tasks.noop.using(queue_name="post", priority=20, max_attempts=7, timeout=9)
     monkeypatch.setattr(tasks, "mail_options", mine, raising=False)
@@ -241,7 +241,7 @@ def test_a_run_now_does_not_touch_the_ticks(at: At) -> None:
         ({"arguments": '{"a": 1}'}, "arguments is not JSON"),
         ({"queue": "no queue!"}, "queue_name is 'no queue!'"),
         ({"arguments": "[[" + "1," * 200_000 + "1],{}]"}, "PAYLOAD_LIMIT"),
-        ({"task": "tests.dtasks.elsewhere"}, "is not this queue"),
+        ({"task": "tests.app.dtasks.elsewhere"}, "is not this queue"),
         ({"task": "nobody.knows", "queue": "no queue!"}, "queue_name is 'no queue!'"),
     ],
 )
@@ -268,7 +268,7 @@ def test_one_that_is_broken_stops_no_other(
     assert tick.tick().jobs == 0
     assert heard == [("broken", found.error)], "said once"
 
-    write(broken, cron="0 * * * *", zone="UTC", arguments="[[],{}]", queue=None, task="tests.tasks.noop")
+    write(broken, cron="0 * * * *", zone="UTC", arguments="[[],{}]", queue=None, task="tests.app.tasks.noop")
     assert tick.tick().jobs == 1, "and what it missed is not lost"
     assert (row(broken).error, row(broken).next_at) == ("", moment("13:00:00"))
 
@@ -277,7 +277,7 @@ def test_one_that_the_projects_own_code_refuses_stops_no_other(at: At, heard: li
     def refuse(sender: object, task_result: Any, **more: Any) -> None:
         raise RuntimeError("not on Sundays")
 
-    refused = ScheduleFactory(task="tests.dtasks.noop")
+    refused = ScheduleFactory(task="tests.app.dtasks.noop")
     ScheduleFactory.create_batch(2)
     at("12:00:00")
     enqueued = compat.signals().task_enqueued
@@ -372,15 +372,20 @@ def test_what_is_never_due_is_not_written() -> None:
 def test_define_creates_and_then_brings_up_to_date(at: At) -> None:
     first = Schedule.objects.define("report", tasks.noop, "0 6 * * *", args=(1, (2,)), kwargs={"x": 3})
     found = row(first)
-    assert (found.task, found.args, found.kwargs) == ("tests.tasks.noop", [1, [2]], {"x": 3})
+    assert (found.task, found.args, found.kwargs) == ("tests.app.tasks.noop", [1, [2]], {"x": 3})
     assert (found.zone, found.missed, found.priority, found.next_at) == ("UTC", "once", None, first.next_at)
     schedules.pause(found)
     again = Schedule.objects.define(
-        "report", "tests.tasks.echo", "0 7 * * *", priority="high", zone="Asia/Tokyo"
+        "report", "tests.app.tasks.echo", "0 7 * * *", priority="high", zone="Asia/Tokyo"
     )
     found = row(first)
     assert again.pk == first.pk
-    assert (found.task, found.args, found.priority, found.zone) == ("tests.tasks.echo", [], 50, "Asia/Tokyo")
+    assert (found.task, found.args, found.priority, found.zone) == (
+        "tests.app.tasks.echo",
+        [],
+        50,
+        "Asia/Tokyo",
+    )
     assert found.paused and found.next_at is None
 
 

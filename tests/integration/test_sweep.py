@@ -25,7 +25,7 @@ from queue_app.lifecycle.recovery.sweep import Recent
 from queue_app.maintenance import leader, reconcile
 from queue_app.models import Job, Leadership
 from queue_app.models.sql import postgresql_scans
-from tests import tasks
+from tests.app import tasks
 from tests.factories import JobFactory
 from tests.integration.support import drain, jobs, term_of
 from tests.support.marks import committed

@@ -28,7 +28,7 @@ from queue_app.tasks_api.compat import (
     signals,
     task_backends,
 )
-from tests import dtasks, tasks
+from tests.app import dtasks, tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -31,7 +31,7 @@ from queue_app.tasks_api.compat import (
     signals,
     task_backends,
 )
-from tests import dtasks
+from tests.app import dtasks
 from tests.integration.draining import run_due
 from tests.support.waiting import wait_until
 
@@ -118,7 +118,7 @@ def test_failure_is_final_after_one_attempt() -> None:
     with pytest.raises(ValueError, match="Task failed"):
         _ = result.return_value
     (error,) = result.errors
-    assert error.exception_class_path == "tests.dtasks.Trouble"
+    assert error.exception_class_path == "tests.app.dtasks.Trouble"
     assert error.exception_class is dtasks.Trouble
     assert error.traceback.startswith("Traceback") and error.traceback.endswith("Trouble: no paper\n")
     assert (result.worker_ids, result.attempts) == ([worker], 1)
@@ -394,7 +394,7 @@ def test_the_frameworks_own_log_lines_repeat_no_sensitive_argument(caplog: pytes
 
 def test_a_task_that_is_gone_from_the_code_waits(caplog: pytest.LogCaptureFixture) -> None:
     gone, here = dtasks.noop.enqueue(), dtasks.echo.using(queue_name="default").enqueue()
-    Job.objects.filter(pk=gone.id).update(task="tests.dtasks.gone_from_the_code")
+    Job.objects.filter(pk=gone.id).update(task="tests.app.dtasks.gone_from_the_code")
     # As another version of the code would have pushed it.
     from queue_app.dispatch import connection
 
@@ -417,11 +417,11 @@ def test_results_of_a_task_that_left_the_code_can_be_read() -> None:
         dtasks.noop.using(run_after=timezone.now() + timedelta(hours=1), priority=7).enqueue(),
     )
     run_due()
-    Job.objects.update(task="tests.gone.away")
+    Job.objects.update(task="tests.app.gone.away")
     backend = task_backends["default"]
     result = backend.get_result(done.id)
     assert (result.status, result.return_value) == (SUCCESSFUL, [[1], {}])
-    assert (result.task.module_path, result.task.name) == ("tests.gone.away", "away")
+    assert (result.task.module_path, result.task.name) == ("tests.app.gone.away", "away")
     assert (result.task.queue_name, result.task.priority, result.args) == ("mail", 10, [1])
     with pytest.raises(UnknownTask, match=r"there is no module 'tests\.gone'"):
         result.task.call()

@@ -76,7 +76,7 @@ def test_a_tick_is_enqueued_ahead_with_its_time_as_the_start(at: At) -> None:
     assert ticked() == 1
     assert ticked() == 0
     job = Job.objects.get()
-    assert (job.task, job.args, job.kwargs) == ("tests.tasks.noop", [1], {"x": 2})
+    assert (job.task, job.args, job.kwargs) == ("tests.app.tasks.noop", [1], {"x": 2})
     assert (job.state, job.run_after) == ("scheduled", moment("12:00:00"))
     found = row(schedule)
     assert (found.next_at, found.last_at) == (moment("12:05:00"), moment("12:00:00"))
@@ -346,13 +346,13 @@ def test_a_schedule_whose_own_code_fails_in_a_database_stops_no_other(
     def fail(*call: Any) -> list[str]:
         raise kind("no such table")
 
-    broken, good = ScheduleFactory(task="tests.tasks.echo"), ScheduleFactory()
+    broken, good = ScheduleFactory(task="tests.app.tasks.echo"), ScheduleFactory()
     at("11:00:00")
     Schedule.objects.update(next_at=moment("12:00:00"))
     enqueuer = tick.enqueuer
 
     def refusing(task: str, *more: Any) -> Any:
-        return fail if task == "tests.tasks.echo" else enqueuer(task, *more)
+        return fail if task == "tests.app.tasks.echo" else enqueuer(task, *more)
 
     monkeypatch.setattr(tick, "enqueuer", refusing)
     at("12:00:00")

@@ -17,7 +17,7 @@ from tests.support.marks import committed
 
 pytestmark = committed
 
-NEED = "|tests.tasks.noop"
+NEED = "|tests.app.tasks.noop"
 
 
 def park(*ids: str, child: Child | None = None) -> int:

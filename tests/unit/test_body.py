@@ -58,7 +58,7 @@ def test_large_arguments_stay_in_the_record(size: int, limit: int) -> None:
     delivery = Delivery("mail", "some-id", raw, 0)
     assert (delivery.args is None) is (len(payload) > limit)
     assert ("x" * 150 in raw) is (size >= 150 and len(payload) <= limit)
-    assert delivery.task == "tests.tasks.noop"
+    assert delivery.task == "tests.app.tasks.noop"
 
 
 SAID: dict[str, Any] = {
@@ -153,7 +153,7 @@ def test_the_next_delivery_carries_on_even_if_the_task_changed_its_arguments() -
         0,
     )
     assert (third.number, third.started_at, third.run_after) == (3, 6.5, 9.25)
-    assert (third.task, third.priority, third.max_attempts) == ("tests.tasks.noop", -50, 4)
+    assert (third.task, third.priority, third.max_attempts) == ("tests.app.tasks.noop", -50, 4)
     assert third.enqueued_at == 1_800_000_000.000001
     assert (third.lane, third.meta) == ("tenant 7", '{"by":["me"]}')
 
@@ -161,7 +161,7 @@ def test_the_next_delivery_carries_on_even_if_the_task_changed_its_arguments() -
 def test_a_row_and_a_delivery_say_the_same() -> None:
     at = clock.from_seconds(1_800_000_000.000001)
     row = Job(
-        task="tests.tasks.noop",
+        task="tests.app.tasks.noop",
         queue="mail",
         priority=7,
         payload='[[1],{"x":"é"}]',

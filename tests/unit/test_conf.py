@@ -117,7 +117,7 @@ def test_the_system_check_says_the_same() -> None:
 
 def test_a_module_that_is_not_there_is_found_by_check() -> None:
     assert checks.check_task_modules(None) == []
-    with override_settings(QUEUE_APP={"TASK_MODULES": ["tests.tasks", "shopp.jobs"]}):
+    with override_settings(QUEUE_APP={"TASK_MODULES": ["tests.app.tasks", "shopp.jobs"]}):
         (found,) = checks.check_task_modules(None)
     assert found.id == "queue_app.W006"
     assert "names 'shopp.jobs', and there is no module 'shopp' here" in found.msg

@@ -17,7 +17,7 @@ import pytest
 from queue_app import Task, task
 from queue_app.exceptions import InvalidOption, InvalidTaskDefinition, QueueAppError, UnknownTask
 from queue_app.tasks import registry
-from tests import tasks
+from tests.app import tasks
 
 
 def plain(a: int = 1) -> int:
@@ -171,26 +171,26 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> It
 
 
 def test_a_declared_task_is_found_by_its_path() -> None:
-    found = registry.look_up("tests.tasks.fail")
+    found = registry.look_up("tests.app.tasks.fail")
     assert found.task is tasks.fail
     assert found.func is tasks.fail.func
     assert (found.is_async, found.takes_context) == (False, False)
     assert found.policy is not None and found.policy.seconds(1) == 0.05
-    assert registry.look_up("tests.tasks.async_add").is_async
-    assert registry.look_up("tests.tasks.report").takes_context
-    assert registry.look_up("tests.tasks.sleep_long").timeout == 0.2
+    assert registry.look_up("tests.app.tasks.async_add").is_async
+    assert registry.look_up("tests.app.tasks.report").takes_context
+    assert registry.look_up("tests.app.tasks.sleep_long").timeout == 0.2
 
 
 @pytest.mark.parametrize(
     "name,said",
     [
         ("nowhere.at.all", "is not part of an installed app"),
-        ("tests.nowhere.task", "there is no module 'tests.nowhere'"),
-        ("tests.tasks.gone", "the module has no 'gone'"),
-        ("tests.tasks.mark", "is a function, not a task; decorate it with @task"),
+        ("tests.app.nowhere.task", "there is no module 'tests.app.nowhere'"),
+        ("tests.app.tasks.gone", "the module has no 'gone'"),
+        ("tests.app.tasks.mark", "is a function, not a task; decorate it with @task"),
         ("os.system", "is a builtin_function_or_method, not a task"),
-        ("tests.tasks.os", "is a module, not a task"),
-        ("tests.tasks", "is a module, not a task"),
+        ("tests.app.tasks.os", "is a module, not a task"),
+        ("tests.app.tasks", "is a module, not a task"),
         ("noop", "is not the dotted path of a task"),
         ("", "is not the dotted path of a task"),
         (".tasks.noop", "No task '.tasks.noop' here"),
@@ -246,11 +246,11 @@ def test_what_may_be_known_is_said_without_importing_anything(module: Any) -> No
     module("stall.tasks", TASK)
     module("stall.broken", "raise SystemExit('imported')")
     for name, perhaps in {
-        "tests.tasks.noop": True,
-        "tests.tasks.gone": False,
-        "tests.tasks.mark": False,
-        "tests.nowhere.job": False,
-        "tests.tasks.deeper.job": False,
+        "tests.app.tasks.noop": True,
+        "tests.app.tasks.gone": False,
+        "tests.app.tasks.mark": False,
+        "tests.app.nowhere.job": False,
+        "tests.app.tasks.deeper.job": False,
         "antigravity.fly": False,
         "noop": False,
         "": False,
@@ -259,7 +259,7 @@ def test_what_may_be_known_is_said_without_importing_anything(module: Any) -> No
         "stall.broken.job": True,
     }.items():
         assert registry.may_know(name) is perhaps, name
-        assert (registry.loaded_task(name) is not None) is (name == "tests.tasks.noop"), name
+        assert (registry.loaded_task(name) is not None) is (name == "tests.app.tasks.noop"), name
     assert not sys.modules.keys() & {"market", "stall", "antigravity"}
     assert registry.look_up("stall.tasks.job") is registry.loaded_task("stall.tasks.job")
     assert registry.may_know("stall.tasks.job") and registry.may_know("stall.broken.job")
@@ -306,6 +306,6 @@ def test_code_that_was_reloaded_is_looked_up_again(module: Any) -> None:
 
 def test_the_tasks_of_installed_apps_are_discovered() -> None:
     names = registry.autodiscover()
-    assert {"tests.tasks.noop", "tests.tasks.async_add"} <= set(names)
+    assert {"tests.app.tasks.noop", "tests.app.tasks.async_add"} <= set(names)
     assert names == sorted(names)
-    assert "tests.tasks.task" not in names and "tests.tasks.mark" not in names
+    assert "tests.app.tasks.task" not in names and "tests.app.tasks.mark" not in names

@@ -52,7 +52,7 @@ def test_of_several_an_import_that_hangs_may_be_held_up_by_another() -> None:
 
 def test_a_time_limit_follows_the_tasks_own_policy_though_it_was_not_imported_here() -> None:
     death = Death(1, "killed", {ID: 5.0}, timed_out={ID: 7.0}, blameless=True)
-    made = outcome(death, task="tests.late_tasks.patient", max_attempts=5)
+    made = outcome(death, task="tests.app.late_tasks.patient", max_attempts=5)
     assert made.state is AttemptState.TIMED_OUT and made.run_at is not None
     assert 3_500 < made.run_at - made.finished_at < 3_700
 
@@ -60,7 +60,7 @@ def test_a_time_limit_follows_the_tasks_own_policy_though_it_was_not_imported_he
 def test_a_time_limit_of_a_task_that_is_not_known_here_follows_the_settings() -> None:
     death = Death(1, "killed", {ID: 5.0}, timed_out={ID: 7.0}, blameless=True)
     with override_settings(QUEUE_APP={"BACKOFF_BASE": 1.0, "BACKOFF_JITTER": "none"}):
-        made = outcome(death, task="tests.nowhere.patient", max_attempts=5)
+        made = outcome(death, task="tests.app.nowhere.patient", max_attempts=5)
     assert made.run_at is not None and made.run_at - made.finished_at == pytest.approx(1.0, abs=0.1)
 
 
@@ -69,6 +69,6 @@ def test_the_keeper_does_not_wait_for_a_module_that_takes_long(
 ) -> None:
     death = Death(1, "killed", {ID: 5.0}, timed_out={ID: 7.0}, blameless=True)
     with override_settings(QUEUE_APP={"BACKOFF_BASE": 1.0, "BACKOFF_JITTER": "none", "LEASE": 1.0}):
-        made = outcome(death, task="tests.slow_to_import.patient", max_attempts=5)
+        made = outcome(death, task="tests.app.slow_to_import.patient", max_attempts=5)
     assert made.run_at is not None and made.run_at - made.finished_at == pytest.approx(1.0, abs=0.1)
     assert "the keeper still imports its module" in caplog.text

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from queue_app import JobContext, task
-from tests.tasks import mark
+from tests.app.tasks import mark
 
 
 @task(takes_context=True, max_attempts=3, backoff=4.0)

@@ -13,8 +13,8 @@ from django.db import IntegrityError, connection, transaction
 from queue_app import JobContext, Snooze, task
 from queue_app.exceptions import SoftTimeout
 from queue_app.tasks_api.compat import ROOT, import_module
-from tests.models import Effect
-from tests.tasks import mark, noop
+from tests.app.models import Effect
+from tests.app.tasks import mark, noop
 
 api_task = import_module(ROOT).task
 
