@@ -20,6 +20,7 @@ import hypothesis
 import pytest
 import redis
 
+from tests.support.clients import api, boss, pages  # noqa: F401 - fixtures
 from tests.support.leaks import undocumented_keys
 from tests.support.servers import (
     PostgresqlServer,

@@ -25,7 +25,7 @@ from jobqueue_project.models import Product
 from queue_app.dispatch import connection, queues
 from queue_app.lifecycle import push
 from queue_app.models import Attempt, DeadLetter, Job
-from tests.factories import JobFactory
+from tests.support.factories import JobFactory
 
 pytestmark = pytest.mark.django_db
 

@@ -8,9 +8,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from queue_app.worker.supervisor import Supervisor
-from tests.acceptance.support import StartWorker, wait_for_end
 from tests.app import tasks
 from tests.support.marks import committed, on_sqlite_alone
+from tests.support.whole_workers import StartWorker, wait_for_end
 
 pytestmark = [committed, on_sqlite_alone]
 

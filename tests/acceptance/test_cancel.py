@@ -18,7 +18,11 @@ from queue_app.dispatch import workers
 from queue_app.lifecycle import operate
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.models import Attempt, DeadLetter, Job
-from tests.acceptance.support import (
+from tests.app import tasks
+from tests.support.marks import committed, on_postgresql_alone
+from tests.support.servers import PostgresqlServer
+from tests.support.waiting import wait_until
+from tests.support.whole_workers import (
     StartWorker,
     attempts,
     kill,
@@ -28,10 +32,6 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
-from tests.app import tasks
-from tests.support.marks import committed, on_postgresql_alone
-from tests.support.servers import PostgresqlServer
-from tests.support.waiting import wait_until
 
 pytestmark = [committed, on_postgresql_alone]
 

@@ -13,7 +13,10 @@ import psutil
 
 from queue_app.dispatch import connection, workers
 from queue_app.models import Attempt, DeadLetter, Job, Worker
-from tests.acceptance.support import (
+from tests.app import tasks
+from tests.support.marks import committed
+from tests.support.waiting import wait_until
+from tests.support.whole_workers import (
     StartWorker,
     attempts,
     kill,
@@ -24,9 +27,6 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
-from tests.app import tasks
-from tests.support.marks import committed
-from tests.support.waiting import wait_until
 
 pytestmark = committed
 

@@ -10,10 +10,10 @@ import redis
 
 from queue_app.lifecycle import operate
 from queue_app.models import Attempt, Job, Worker
-from tests.acceptance.support import StartWorker, attempts, labels, lines
 from tests.app import tasks
 from tests.support.marks import committed, on_sqlite_alone
 from tests.support.waiting import wait_until
+from tests.support.whole_workers import StartWorker, attempts, labels, lines
 from tests.support.workers import WorkerProcess
 
 pytestmark = [committed, on_sqlite_alone]

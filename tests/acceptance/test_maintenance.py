@@ -15,11 +15,11 @@ from queue_app.lifecycle import push
 from queue_app.maintenance import history
 from queue_app.maintenance.leader import DUTIES
 from queue_app.models import Job, Worker
-from tests.acceptance.support import StartWorker, processes, wait_for_end
 from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
+from tests.support.whole_workers import StartWorker, processes, wait_for_end
 from tests.support.workers import ROOT, WorkerProcess
 
 pytestmark = [committed, on_postgresql_alone]

@@ -13,7 +13,7 @@ from queue_app.dispatch import connection, epochs
 from queue_app.domain import ids
 from queue_app.domain.states import JobState
 from queue_app.queries.queues import depths_of
-from tests.integration.support import Child
+from tests.support.jobs import Child
 from tests.support.marks import committed, on_postgresql_alone
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess

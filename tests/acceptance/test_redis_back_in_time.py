@@ -13,8 +13,13 @@ import redis
 
 from queue_app.lifecycle import operate
 from queue_app.models import Attempt, Job
-from tests.acceptance.past import WAYS, Past, past_of
-from tests.acceptance.support import (
+from tests.app import tasks
+from tests.app.waiting_tasks import fail_when_released
+from tests.support.marks import committed, on_postgresql_alone
+from tests.support.past import WAYS, Past, past_of
+from tests.support.servers import RedisServer
+from tests.support.waiting import wait_until
+from tests.support.whole_workers import (
     StartWorker,
     attempts,
     labels,
@@ -23,11 +28,6 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
-from tests.app import tasks
-from tests.app.waiting_tasks import fail_when_released
-from tests.support.marks import committed, on_postgresql_alone
-from tests.support.servers import RedisServer
-from tests.support.waiting import wait_until
 
 pytestmark = [committed, on_postgresql_alone]
 

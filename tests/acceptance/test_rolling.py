@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 from queue_app.models import Attempt, DeadLetter, Job, Worker
-from tests.acceptance.support import (
+from tests.app import tasks
+from tests.support.marks import committed, on_sqlite_alone
+from tests.support.waiting import wait_until
+from tests.support.whole_workers import (
     StartWorker,
     attempts,
     labels,
@@ -22,9 +25,6 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
-from tests.app import tasks
-from tests.support.marks import committed, on_sqlite_alone
-from tests.support.waiting import wait_until
 
 pytestmark = committed
 

@@ -13,7 +13,10 @@ import redis
 
 from queue_app.dispatch import connection, queues
 from queue_app.models import Attempt, Job, Worker
-from tests.acceptance.support import (
+from tests.app import tasks
+from tests.support.marks import committed, on_postgresql_alone
+from tests.support.waiting import wait_until
+from tests.support.whole_workers import (
     StartWorker,
     attempts,
     labels,
@@ -23,9 +26,6 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
-from tests.app import tasks
-from tests.support.marks import committed, on_postgresql_alone
-from tests.support.waiting import wait_until
 
 pytestmark = [committed, on_postgresql_alone]
 

@@ -13,7 +13,11 @@ from queue_app.dispatch import connection, epochs, workers
 from queue_app.lifecycle import push
 from queue_app.lifecycle.recovery.orphans import recover_orphaned as redeliver_orphans
 from queue_app.models import Attempt, Job
-from tests.acceptance.support import (
+from tests.app import tasks
+from tests.support.marks import committed
+from tests.support.servers import PostgresqlServer, RedisServer
+from tests.support.waiting import wait_until
+from tests.support.whole_workers import (
     StartWorker,
     attempts,
     labels,
@@ -23,10 +27,6 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
-from tests.app import tasks
-from tests.support.marks import committed
-from tests.support.servers import PostgresqlServer, RedisServer
-from tests.support.waiting import wait_until
 
 pytestmark = committed
 

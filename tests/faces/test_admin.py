@@ -18,8 +18,8 @@ from queue_app.admin import base
 from queue_app.dispatch import connection, keys
 from queue_app.models import Attempt, AuditEvent, DeadLetter, Job, Queue, Schedule, Worker
 from tests.app import tasks
-from tests.faces.support import claim, drain, jobs, poisoned
-from tests.factories import (
+from tests.support.behind_pages import claim, drain, jobs, poisoned
+from tests.support.factories import (
     AttemptFactory,
     AuditEventFactory,
     DeadLetterFactory,

@@ -11,7 +11,7 @@ from django.urls import reverse
 from queue_app.models import AuditEvent, DeadLetter, Job, Queue, Schedule
 from tests.faces.test_admin import url
 from tests.faces.test_admin_rights import FIELDS, everything_but, staff
-from tests.factories import AuditEventFactory, JobFactory, QueueFactory, ScheduleFactory
+from tests.support.factories import AuditEventFactory, JobFactory, QueueFactory, ScheduleFactory
 
 pytestmark = pytest.mark.django_db
 

@@ -14,7 +14,7 @@ from queue_app.domain.rights import Right
 from queue_app.models import AuditEvent, DeadLetter, Job, Queue, Schedule
 from queue_app.queries.payload import MASK
 from tests.faces.test_admin import one_of_each, url
-from tests.factories import JobFactory, QueueFactory, ScheduleFactory
+from tests.support.factories import JobFactory, QueueFactory, ScheduleFactory
 
 pytestmark = pytest.mark.django_db
 

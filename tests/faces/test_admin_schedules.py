@@ -12,7 +12,7 @@ from django.test import Client
 from queue_app import clock
 from queue_app.models import Job, Schedule
 from tests.faces.test_admin import act, url
-from tests.factories import ScheduleFactory
+from tests.support.factories import ScheduleFactory
 
 pytestmark = pytest.mark.django_db
 

@@ -17,10 +17,10 @@ from queue_app.dispatch import connection, keys, queues, workers
 from queue_app.domain.states import DeadReason, JobState
 from queue_app.models import DeadLetter, Job, Queue
 from tests.app import tasks
-from tests.faces.conftest import basic
-from tests.faces.support import WORKER, claim, drain, jobs, poisoned, record
-from tests.factories import DeadLetterFactory, JobFactory, QueueFactory, WorkerFactory
-from tests.integration.support import failed, succeeded
+from tests.support.behind_pages import WORKER, claim, drain, jobs, poisoned, record
+from tests.support.clients import basic
+from tests.support.factories import DeadLetterFactory, JobFactory, QueueFactory, WorkerFactory
+from tests.support.jobs import failed, succeeded
 from tests.support.refusals import read_only
 from tests.support.servers import RedisServer
 

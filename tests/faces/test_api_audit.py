@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 
 from queue_app import clock
 from queue_app.models import AuditEvent
-from tests.factories import AuditEventFactory, JobFactory, ScheduleFactory
+from tests.support.factories import AuditEventFactory, JobFactory, ScheduleFactory
 
 pytestmark = pytest.mark.django_db
 

@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 
 from queue_app.api.errors import not_found
 from queue_app.models import Job, Queue
-from tests.faces.conftest import basic
+from tests.support.clients import basic
 
 pytestmark = pytest.mark.django_db
 

@@ -15,7 +15,7 @@ from queue_app.api.errors import not_found
 from queue_app.domain.rights import Right
 from queue_app.models import AuditEvent, Job, Queue, Schedule
 from queue_app.queries.payload import MASK
-from tests.factories import (
+from tests.support.factories import (
     AuditEventFactory,
     JobFactory,
     QueueFactory,

@@ -13,8 +13,8 @@ from rest_framework.test import APIClient
 from queue_app import clock, signals
 from queue_app.models import Job, Schedule
 from queue_app.scheduling import tick
-from tests.faces.conftest import basic
-from tests.factories import ScheduleFactory
+from tests.support.clients import basic
+from tests.support.factories import ScheduleFactory
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from queue_app.api.parsers import StrictJSONParser
 from queue_app.models import Job, Schedule
-from tests.factories import DeadLetterFactory, JobFactory, ScheduleFactory
+from tests.support.factories import DeadLetterFactory, JobFactory, ScheduleFactory
 
 pytestmark = pytest.mark.django_db
 

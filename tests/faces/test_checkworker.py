@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from queue_app import clock
 from queue_app.models import Worker
 from queue_app.models.worker import CLAIM_PATIENCE, WORKER_STATUSES
-from tests.factories import WorkerFactory
+from tests.support.factories import WorkerFactory
 
 pytestmark = pytest.mark.django_db
 

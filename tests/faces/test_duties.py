@@ -14,7 +14,7 @@ from queue_app.maintenance import history
 from queue_app.maintenance.duty import Duty, LeaderTerm
 from queue_app.maintenance.leader import DUTIES, Leader
 from queue_app.models import Worker
-from tests.factories import WorkerFactory
+from tests.support.factories import WorkerFactory
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.django_db(transaction=True)  # a leader drops connections that are broken

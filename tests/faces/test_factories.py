@@ -7,7 +7,7 @@ import pytest
 from queue_app.domain import ids
 from queue_app.domain.states import FINAL, TIMED, WAITING, JobState
 from queue_app.models import Attempt, DeadLetter, Job
-from tests.factories import AttemptFactory, DeadLetterFactory, JobFactory, QueueFactory, WorkerFactory
+from tests.support.factories import AttemptFactory, DeadLetterFactory, JobFactory, QueueFactory, WorkerFactory
 
 pytestmark = pytest.mark.django_db
 

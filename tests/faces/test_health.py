@@ -10,7 +10,7 @@ from django.db import connection, connections
 from django.test import Client
 
 from queue_app.models import Worker
-from tests.factories import WorkerFactory
+from tests.support.factories import WorkerFactory
 from tests.support.servers import RedisServer
 
 GOOD = {"status": "ok", "database": "ok", "redis": "ok", "migrations": "ok", "workers": "ok"}

@@ -13,8 +13,8 @@ from django.core.management import CommandError, call_command
 
 from queue_app import clock
 from queue_app.models import DeadLetter, Job
-from tests.faces.support import drain
-from tests.factories import JobFactory
+from tests.support.behind_pages import drain
+from tests.support.factories import JobFactory
 from tests.support.workers import ROOT
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -18,8 +18,8 @@ from queue_app.dispatch import connection
 from queue_app.exceptions import StoreUnavailable
 from queue_app.lifecycle import operate
 from queue_app.queries import duties, stats
-from tests.faces.conftest import basic
-from tests.factories import JobFactory
+from tests.support.clients import basic
+from tests.support.factories import JobFactory
 from tests.support.servers import RedisServer
 from tests.support.workers import ROOT
 

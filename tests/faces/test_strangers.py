@@ -10,8 +10,8 @@ import pytest
 from queue_app.dispatch import connection, set_aside, workers
 from queue_app.maintenance.leader import Leader
 from queue_app.maintenance.stats import STATS
-from tests.faces.support import WORKER, claim, jobs
-from tests.factories import WorkerFactory
+from tests.support.behind_pages import WORKER, claim, jobs
+from tests.support.factories import WorkerFactory
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.django_db

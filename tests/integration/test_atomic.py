@@ -17,8 +17,8 @@ from queue_app.lifecycle import settle
 from queue_app.models import Attempt, DeadLetter, Job
 from tests.app import atomic_tasks
 from tests.app.models import Effect
-from tests.integration.draining import run_due
-from tests.integration.support import Child, jobs, states, stores_heard
+from tests.support.draining import run_due
+from tests.support.jobs import Child, jobs, states, stores_heard
 from tests.support.marks import committed
 from tests.support.servers import PostgresqlServer
 

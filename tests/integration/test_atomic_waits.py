@@ -21,7 +21,7 @@ from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.shared_state import SharedState
 from tests.app import atomic_tasks
 from tests.app.models import Effect
-from tests.integration.support import OTHER_WORKER, WORKER, Child, jobs, states, succeeded
+from tests.support.jobs import OTHER_WORKER, WORKER, Child, jobs, states, succeeded
 from tests.support.marks import committed
 from tests.support.servers import PostgresqlServer, RedisServer
 from tests.support.waiting import wait_until

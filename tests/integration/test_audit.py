@@ -12,7 +12,7 @@ from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance.audit import Audit
 from queue_app.maintenance.duty import LeaderTerm
 from tests.app import tasks
-from tests.integration.support import Child, drain, jobs, term_of
+from tests.support.jobs import Child, drain, jobs, term_of
 from tests.support.marks import committed
 
 pytestmark = committed

@@ -18,8 +18,8 @@ from queue_app.exceptions import AppendOnly, LeadershipLost
 from queue_app.lifecycle import prune
 from queue_app.maintenance.prune import Pruning
 from queue_app.models import AuditEvent
-from tests.factories import AuditEventFactory
-from tests.integration.support import term_of
+from tests.support.factories import AuditEventFactory
+from tests.support.jobs import term_of
 
 pytestmark = pytest.mark.django_db
 

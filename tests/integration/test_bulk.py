@@ -24,7 +24,7 @@ from queue_app.domain.states import FINAL, TIMED, UNFINISHED, JobState
 from queue_app.models import Attempt, DeadLetter, Job, sql
 from queue_app.models.sql import generic, postgresql
 from queue_app.models.sql.rows import NewJobs, Start
-from tests.integration.support import OTHER_WORKER, WORKER
+from tests.support.jobs import OTHER_WORKER, WORKER
 
 pytestmark = pytest.mark.django_db
 

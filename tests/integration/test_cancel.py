@@ -17,7 +17,7 @@ from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.models import Attempt, Job
 from queue_app.models.sql.rows import NewJobs
 from tests.app import tasks
-from tests.integration.support import Child, die, drain, failed, jobs, states
+from tests.support.jobs import Child, die, drain, failed, jobs, states
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
 

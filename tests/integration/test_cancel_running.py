@@ -30,7 +30,7 @@ from queue_app.models.sql.rows import Start
 from queue_app.worker.keeper.interrupt_listener import InterruptListener
 from queue_app.worker.shared_state import SharedState
 from tests.app import tasks
-from tests.integration.support import OTHER_WORKER, WORKER, Child, drain, failed, jobs, states, term_of
+from tests.support.jobs import OTHER_WORKER, WORKER, Child, drain, failed, jobs, states, term_of
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until

@@ -17,7 +17,7 @@ from queue_app.lifecycle import operate, release
 from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.models import Attempt, DeadLetter, Job
 from tests.app import tasks
-from tests.integration.support import WORKER, Child, drain, failed, jobs
+from tests.support.jobs import WORKER, Child, drain, failed, jobs
 from tests.support.marks import committed
 
 pytestmark = committed

@@ -19,7 +19,7 @@ from queue_app.domain.outcome import succeeded
 from queue_app.lifecycle import claim as claiming
 from queue_app.lifecycle import queue_defaults, settle
 from tests.app import dtasks, tasks
-from tests.integration.support import WORKER, Child
+from tests.support.jobs import WORKER, Child
 from tests.support.marks import committed
 
 pytestmark = committed

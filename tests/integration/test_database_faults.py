@@ -18,7 +18,7 @@ from queue_app.worker.child import backoff, outcome_writer
 from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.recorder import Recorder
 from tests.app import tasks
-from tests.integration.support import WORKER, Child, drain, jobs, states, succeeded
+from tests.support.jobs import WORKER, Child, drain, jobs, states, succeeded
 from tests.support.marks import committed
 from tests.support.servers import PostgresqlServer
 from tests.support.waiting import wait_until

@@ -22,8 +22,8 @@ from queue_app.maintenance.duty import Duty, LeaderTerm, term_seconds
 from queue_app.maintenance.leader import DUE_CHECK_SECONDS, DUTIES, Leader
 from queue_app.maintenance.rebuild import Rebuild
 from queue_app.models import Job
-from tests.integration.support import Child, calls, drain, jobs, term_of
 from tests.support.epochs import begin_epoch
+from tests.support.jobs import Child, calls, drain, jobs, term_of
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
@@ -122,7 +122,7 @@ def test_no_duty_writes_under_a_lapsed_mandate(
     duty: Duty, monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
     from queue_app.maintenance import promote
-    from tests.integration.duties import WORK
+    from tests.support.duties import WORK
 
     promote.loading.forget()
     look: Callable[[], object] = WORK[duty.name](monkeypatch)

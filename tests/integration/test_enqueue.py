@@ -14,7 +14,7 @@ from queue_app.exceptions import InvalidArguments
 from queue_app.lifecycle.recovery import recover
 from queue_app.models import Job
 from tests.app import dtasks, tasks
-from tests.integration.support import Child, calls, drain, jobs, states
+from tests.support.jobs import Child, calls, drain, jobs, states
 from tests.support.marks import committed
 
 pytestmark = committed

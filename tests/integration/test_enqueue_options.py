@@ -19,7 +19,7 @@ from queue_app.lifecycle import push
 from queue_app.models import Job, Queue
 from queue_app.tasks import registry
 from tests.app import dtasks, tasks
-from tests.integration.support import Child, drain, failed, states
+from tests.support.jobs import Child, drain, failed, states
 from tests.support.marks import committed
 
 pytestmark = committed

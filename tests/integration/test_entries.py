@@ -19,7 +19,7 @@ from queue_app.domain.states import DISPATCHED, FINAL, JobState
 from queue_app.lifecycle import push
 from queue_app.models import Job
 from queue_app.models.sql import generic
-from tests.factories import JobFactory
+from tests.support.factories import JobFactory
 
 pytestmark = pytest.mark.django_db
 

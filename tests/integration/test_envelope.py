@@ -12,7 +12,7 @@ from queue_app.domain.outcome import Ending, Outcome, ending
 from queue_app.lifecycle import enqueue, push, settle
 from queue_app.models import Job
 from tests.app import tasks
-from tests.integration.support import Child, failed
+from tests.support.jobs import Child, failed
 from tests.support.marks import committed
 
 pytestmark = committed

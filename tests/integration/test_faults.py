@@ -9,10 +9,10 @@ import pytest
 import redis
 from django.db import transaction
 
-from tests.integration.lives import World, effect
-from tests.integration.visits import all_modes, everywhere, modes, world_of
+from tests.support.lives import World, effect
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
+from tests.support.visits import all_modes, everywhere, modes, world_of
 
 pytestmark = committed
 

@@ -20,11 +20,11 @@ from queue_app.lifecycle.recovery import recover
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.tasks import registry
 from tests.app.models import Effect
-from tests.integration.lives import QUEUES, Finite, World, _Slots, runs
-from tests.integration.visits import everywhere, world_of
 from tests.support.faults import AFTER, BEFORE, DIES_AFTER, Died
+from tests.support.lives import QUEUES, Finite, World, _Slots, runs
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
+from tests.support.visits import everywhere, world_of
 
 pytestmark = committed
 

@@ -17,7 +17,7 @@ from queue_app.maintenance import stats
 from queue_app.models import Job
 from queue_app.queries.stats import over
 from tests.app import tasks
-from tests.integration.support import Child, failed, jobs, term_of
+from tests.support.jobs import Child, failed, jobs, term_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

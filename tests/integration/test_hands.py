@@ -20,9 +20,10 @@ from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.recorder import Recorder
 from tests.app import atomic_tasks, tasks
 from tests.app.models import Effect
-from tests.integration.draining import run_due
-from tests.integration.lives import Finite
-from tests.integration.support import (
+from tests.support.draining import run_due
+from tests.support.epochs import begin_epoch
+from tests.support.faults import AFTER, BEFORE, Stores
+from tests.support.jobs import (
     OTHER_WORKER,
     WORKER,
     Child,
@@ -33,8 +34,7 @@ from tests.integration.support import (
     stores_heard,
     succeeded,
 )
-from tests.support.epochs import begin_epoch
-from tests.support.faults import AFTER, BEFORE, Stores
+from tests.support.lives import Finite
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
 

@@ -15,7 +15,7 @@ from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.keeper.keeper import Keeper
 from queue_app.worker.pipes import Channel
 from queue_app.worker.shared_state import SharedState
-from tests.integration.support import OTHER_WORKER, Child, jobs
+from tests.support.jobs import OTHER_WORKER, Child, jobs
 from tests.support.marks import committed
 
 pytestmark = committed

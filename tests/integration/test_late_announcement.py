@@ -9,7 +9,7 @@ from queue_app.dispatch import connection, keys, queues, set_aside, workers
 from queue_app.domain.delivery import Delivery
 from queue_app.lifecycle.recovery import recover
 from queue_app.queries.queues import depths_of
-from tests.integration.support import OTHER_WORKER, Child, failed, jobs
+from tests.support.jobs import OTHER_WORKER, Child, failed, jobs
 from tests.support.marks import committed
 
 pytestmark = committed

@@ -15,8 +15,8 @@ from queue_app.lifecycle.enqueue import Batch
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.models import Job
 from tests.app import tasks
-from tests.integration.support import Child, drain, jobs, states
 from tests.support.epochs import begin_epoch
+from tests.support.jobs import Child, drain, jobs, states
 from tests.support.marks import committed
 
 pytestmark = committed

@@ -15,7 +15,7 @@ from queue_app.lifecycle import tokens
 from queue_app.maintenance.duty import Duty, LeaderTerm
 from queue_app.maintenance.leader import Leader
 from queue_app.models import Leadership
-from tests.integration.support import term_of
+from tests.support.jobs import term_of
 from tests.support.marks import committed
 
 pytestmark = committed

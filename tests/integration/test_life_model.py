@@ -34,10 +34,10 @@ from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.recorder import Recorder
 from tests.app import tasks
-from tests.factories import WorkerFactory
-from tests.integration.lives import impatient
-from tests.integration.support import failed, succeeded
+from tests.support.factories import WorkerFactory
 from tests.support.faults import AFTER, BEFORE, DIES_AFTER, DIES_BEFORE, HANG, Died, Stores
+from tests.support.jobs import failed, succeeded
+from tests.support.lives import impatient
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
 

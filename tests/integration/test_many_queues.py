@@ -25,8 +25,8 @@ from queue_app.maintenance.stats import Stats
 from queue_app.models import Job, Queue
 from queue_app.queries.queues import depths_of
 from tests.app import tasks
-from tests.integration.support import WORKER, Child, drain, term_of
 from tests.support.faults import Stores
+from tests.support.jobs import WORKER, Child, drain, term_of
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
 

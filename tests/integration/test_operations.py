@@ -19,7 +19,7 @@ from queue_app.models import AuditEvent, DeadLetter, Job, Queue, Schedule, audit
 from queue_app.operations import audit, dead_letters, jobs, queues, schedules
 from queue_app.operations.actor import Actor
 from tests.app import tasks
-from tests.factories import JobFactory, QueueFactory, ScheduleFactory
+from tests.support.factories import JobFactory, QueueFactory, ScheduleFactory
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.django_db

@@ -14,7 +14,7 @@ from queue_app.models import Job
 from queue_app.scheduling.task_options import options_of
 from queue_app.tasks import producer, registry
 from tests.app import dtasks, tasks
-from tests.integration.support import Child
+from tests.support.jobs import Child
 from tests.support.marks import committed
 
 pytestmark = committed

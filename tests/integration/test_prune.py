@@ -20,8 +20,8 @@ from queue_app.maintenance import duty
 from queue_app.maintenance.duty import LeaderTerm
 from queue_app.maintenance.prune import VAIN, Pruning
 from queue_app.models import Attempt, DeadLetter, Job, Queue, Worker
-from tests.factories import JobFactory, WorkerFactory
-from tests.integration.support import term_of
+from tests.support.factories import JobFactory, WorkerFactory
+from tests.support.jobs import term_of
 
 pytestmark = pytest.mark.django_db
 

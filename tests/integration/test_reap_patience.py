@@ -9,7 +9,7 @@ from queue_app.dispatch import keys, workers
 from queue_app.lifecycle.recovery import recover
 from queue_app.maintenance import reap
 from queue_app.models import Attempt
-from tests.integration.support import OTHER_WORKER, WORKER, Child, jobs
+from tests.support.jobs import OTHER_WORKER, WORKER, Child, jobs
 from tests.support.marks import committed
 
 pytestmark = committed

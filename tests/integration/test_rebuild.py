@@ -26,9 +26,9 @@ from queue_app.maintenance.leader import Leader
 from queue_app.maintenance.rebuild import Rebuild
 from queue_app.models import Job
 from tests.app import tasks
-from tests.factories import WorkerFactory
-from tests.integration.support import Child, calls, drain, jobs, term_of
 from tests.support.epochs import begin_epoch
+from tests.support.factories import WorkerFactory
+from tests.support.jobs import Child, calls, drain, jobs, term_of
 from tests.support.marks import committed
 
 pytestmark = committed

@@ -10,9 +10,9 @@ import redis
 from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance.rebuild import Rebuild
-from tests.factories import WorkerFactory
-from tests.integration.support import drain, jobs, term_of
 from tests.support.epochs import begin_epoch
+from tests.support.factories import WorkerFactory
+from tests.support.jobs import drain, jobs, term_of
 from tests.support.marks import committed
 
 pytestmark = committed

@@ -11,8 +11,8 @@ import redis
 from queue_app.dispatch import connection, epochs, keys
 from queue_app.maintenance import rebuild as module
 from queue_app.maintenance.rebuild import Rebuild
-from tests.integration.support import drain, jobs, term_of
 from tests.support.epochs import begin_epoch
+from tests.support.jobs import drain, jobs, term_of
 from tests.support.marks import committed
 
 pytestmark = committed

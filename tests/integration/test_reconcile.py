@@ -20,7 +20,7 @@ from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.lifecycle.recovery.orphans import recover_orphaned as redeliver_orphans
 from queue_app.models import Attempt, Job, Queue
 from tests.app import tasks
-from tests.integration.support import OTHER_WORKER, Child, drain, failed, jobs, states
+from tests.support.jobs import OTHER_WORKER, Child, drain, failed, jobs, states
 from tests.support.marks import committed
 
 pytestmark = committed

@@ -10,9 +10,9 @@ from queue_app.lifecycle import operate
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.worker.child import child as module
 from tests.app import tasks
-from tests.integration.draining import run_due
-from tests.integration.lives import Finite
-from tests.integration.support import Child, jobs, states
+from tests.support.draining import run_due
+from tests.support.jobs import Child, jobs, states
+from tests.support.lives import Finite
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
 

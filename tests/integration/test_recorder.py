@@ -16,7 +16,7 @@ from queue_app.lifecycle.recovery import rebuild
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.recorder import Recorder
-from tests.integration.support import WORKER, Child, drain, jobs, states, stores_heard, succeeded
+from tests.support.jobs import WORKER, Child, drain, jobs, states, stores_heard, succeeded
 from tests.support.marks import committed
 from tests.support.servers import PostgresqlServer, RedisServer
 from tests.support.waiting import wait_until

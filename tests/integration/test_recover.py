@@ -15,7 +15,7 @@ from queue_app.domain.outcome import killed
 from queue_app.lifecycle.recovery import recover
 from queue_app.models import Attempt, DeadLetter, Job
 from tests.app import tasks
-from tests.integration.support import OTHER_WORKER, WORKER, Child, drain, jobs, states, succeeded
+from tests.support.jobs import OTHER_WORKER, WORKER, Child, drain, jobs, states, succeeded
 from tests.support.marks import committed
 
 pytestmark = committed

@@ -16,8 +16,8 @@ from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.models import Job
 from queue_app.tasks.handle import get_result
 from tests.app import dtasks, tasks
-from tests.integration.support import Child, drain, jobs, states
 from tests.support.epochs import begin_epoch
+from tests.support.jobs import Child, drain, jobs, states
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
 

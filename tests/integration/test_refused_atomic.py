@@ -17,8 +17,8 @@ from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.shared_state import SharedState
 from tests.app import atomic_tasks
 from tests.app.models import Effect
-from tests.integration.draining import run_due
-from tests.integration.support import Child, states, stores_heard
+from tests.support.draining import run_due
+from tests.support.jobs import Child, states, stores_heard
 from tests.support.marks import committed
 from tests.support.refusals import read_only, refused
 from tests.support.servers import PostgresqlServer

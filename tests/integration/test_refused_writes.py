@@ -29,7 +29,7 @@ from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.worker.child import backoff
 from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.recorder import Recorder
-from tests.integration.support import WORKER, Child, failed, jobs, states, stores_heard, succeeded
+from tests.support.jobs import WORKER, Child, failed, jobs, states, stores_heard, succeeded
 from tests.support.marks import committed
 from tests.support.refusals import read_only, refused
 from tests.support.servers import PostgresqlServer

@@ -14,7 +14,7 @@ from queue_app.models import Job, Schedule
 from queue_app.scheduling import schedules, tick
 from queue_app.tasks import registry
 from queue_app.tasks_api import compat
-from tests.factories import ScheduleFactory
+from tests.support.factories import ScheduleFactory
 
 pytestmark = pytest.mark.django_db
 

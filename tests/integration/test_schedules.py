@@ -18,7 +18,7 @@ from queue_app.models import Job, Schedule
 from queue_app.scheduling import schedules, tick
 from queue_app.tasks_api import compat
 from tests.app import dtasks, tasks
-from tests.factories import QueueFactory, ScheduleFactory
+from tests.support.factories import QueueFactory, ScheduleFactory
 
 pytestmark = pytest.mark.django_db
 

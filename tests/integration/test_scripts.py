@@ -9,7 +9,7 @@ import redis
 
 from queue_app.dispatch import connection, keys, listing, queues
 from queue_app.domain.envelope import LANE
-from tests.integration.queue_model import QUEUE, Job, holding
+from tests.support.queue_model import QUEUE, Job, holding
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from queue_app.dispatch import connection, epochs, keys, listing, queues, set_aside
 from queue_app.domain.envelope import LANE
-from tests.integration.queue_model import HOLDERS, NEED, QUEUE, Job, Look, holders, holding
-from tests.integration.queue_moves import Moves
 from tests.support.epochs import begin_epoch
+from tests.support.queue_model import HOLDERS, NEED, QUEUE, Job, Look, holders, holding
+from tests.support.queue_moves import Moves
 
 
 class Dispatch(Moves):

@@ -22,8 +22,7 @@ from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.models.conditions import conditions_of, replaced
 from queue_app.models.unfinished import unfinished
 from queue_app.queries import search, selection
-from tests.faces.conftest import api, boss, pages  # noqa: F401 - fixtures
-from tests.factories import DeadLetterFactory, JobFactory, id_at
+from tests.support.factories import DeadLetterFactory, JobFactory, id_at
 
 pytestmark = pytest.mark.django_db
 
@@ -88,7 +87,7 @@ QUERIES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("size", [3, 200])
 @pytest.mark.parametrize("query", QUERIES, ids=str)
-def test_all_pages_together_have_every_job_once(api: APIClient, query: dict[str, Any], size: int) -> None:  # noqa: F811
+def test_all_pages_together_have_every_job_once(api: APIClient, query: dict[str, Any], size: int) -> None:
     make_jobs()
     rows = Job.objects.order_by("-pk")
     for name, value in query.items():
@@ -102,7 +101,7 @@ def test_all_pages_together_have_every_job_once(api: APIClient, query: dict[str,
     assert _walk(api, first, {}, "next")[0] == expected
 
 
-def _walk(api: APIClient, url: str, query: dict[str, Any], way: str) -> tuple[list[str], str]:  # noqa: F811
+def _walk(api: APIClient, url: str, query: dict[str, Any], way: str) -> tuple[list[str], str]:
     """What all pages have, in the order of the way; and the address of the last page."""
     found: list[str] = []
     given: dict[str, Any] | None = query
@@ -118,7 +117,7 @@ def _walk(api: APIClient, url: str, query: dict[str, Any], way: str) -> tuple[li
     raise AssertionError("there is no end of pages")
 
 
-def test_the_answer_says_how_far_it_looked(api: APIClient) -> None:  # noqa: F811
+def test_the_answer_says_how_far_it_looked(api: APIClient) -> None:
     made = make_jobs()
     page = api.get(JOBS, {"backend": "absent"}).json()
     assert page["results"] == [] and page["next"] is not None
@@ -133,7 +132,7 @@ def test_the_answer_says_how_far_it_looked(api: APIClient) -> None:  # noqa: F81
 
 
 @pytest.mark.skipif("os.environ.get('TEST_DATABASE') != 'postgresql'")
-def test_on_postgresql_a_rare_task_is_found_at_any_age(api: APIClient) -> None:  # noqa: F811
+def test_on_postgresql_a_rare_task_is_found_at_any_age(api: APIClient) -> None:
     made = make_jobs()
     Job.objects.filter(pk__in=[made[3].pk, made[40].pk]).update(task="shop.rare")
     page = api.get(JOBS, {"task": "shop.rare"}).json()
@@ -143,7 +142,7 @@ def test_on_postgresql_a_rare_task_is_found_at_any_age(api: APIClient) -> None: 
     assert (page["results"], page["next"], page["searched_since"]) == ([], None, None)
 
 
-def test_dead_letters_likewise(api: APIClient) -> None:  # noqa: F811
+def test_dead_letters_likewise(api: APIClient) -> None:
     at = clock.now() - timedelta(days=2)
     made = []
     for number in range(40):
@@ -172,7 +171,7 @@ def test_dead_letters_likewise(api: APIClient) -> None:  # noqa: F811
 # The admin
 
 
-def _all_pages(pages: Client, model: str, **query: Any) -> tuple[list[Any], int]:  # noqa: F811
+def _all_pages(pages: Client, model: str, **query: Any) -> tuple[list[Any], int]:
     """What a list shows, with all that its searches further back show; and how many these were."""
     found: list[Any] = []
     address = f"/admin/queue_app/{model}/"
@@ -191,7 +190,7 @@ def _all_pages(pages: Client, model: str, **query: Any) -> tuple[list[Any], int]
     raise AssertionError("there is no end of pages")
 
 
-def test_the_admin_says_how_far_it_looked_and_goes_on(pages: Client) -> None:  # noqa: F811
+def test_the_admin_says_how_far_it_looked_and_goes_on(pages: Client) -> None:
     made = make_jobs()
     for query, kept in (
         ({"task": "shop.*"}, lambda job: True),
@@ -215,7 +214,7 @@ def _quick() -> bool:
     return connection.vendor == "postgresql"
 
 
-def test_attempts_by_their_error(pages: Client) -> None:  # noqa: F811
+def test_attempts_by_their_error(pages: Client) -> None:
     job = JobFactory(history=False)
     at = clock.now()
     rows = [
@@ -239,7 +238,7 @@ def test_attempts_by_their_error(pages: Client) -> None:  # noqa: F811
         assert [row.number for row in found] == [row.number for row in reversed(rows) if kept(row)], query
 
 
-def test_the_beginning_of_an_id_of_many_attempts(pages: Client, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_the_beginning_of_an_id_of_many_attempts(pages: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     job = JobFactory(state="failed", max_attempts=6)
     monkeypatch.setattr(base, "MATCHES", 4)
     answer = pages.get("/admin/queue_app/attempt/", {"q": str(job.pk)})
@@ -247,14 +246,14 @@ def test_the_beginning_of_an_id_of_many_attempts(pages: Client, monkeypatch: pyt
     assert "Only the newest 4 matches are listed" in answer.content.decode()
 
 
-def test_an_address_sorts_nothing(pages: Client) -> None:  # noqa: F811
+def test_an_address_sorts_nothing(pages: Client) -> None:
     made = make_jobs(20)
     answer = pages.get("/admin/queue_app/job/", {"o": "2"})
     assert [job.pk for job in answer.context["cl"].result_list] == [job.pk for job in reversed(made)]
 
 
 @pytest.mark.parametrize("below", ["x", "\x00", "-1", "9" * 400])
-def test_a_wrong_key_leads_to_the_whole_list(pages: Client, below: str) -> None:  # noqa: F811
+def test_a_wrong_key_leads_to_the_whole_list(pages: Client, below: str) -> None:
     make_jobs(3)
     for model in ("job", "attempt"):
         assert pages.get(f"/admin/queue_app/{model}/", {base.BELOW: below}, follow=True).status_code == 200

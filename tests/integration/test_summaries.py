@@ -11,7 +11,7 @@ from django.db import connection, connections
 
 from queue_app import clock
 from queue_app.models import Job, summaries
-from tests.factories import id_at
+from tests.support.factories import id_at
 from tests.support.marks import committed, on_postgresql_alone, on_sqlite_alone
 from tests.support.plans import read_for
 

@@ -25,7 +25,7 @@ from queue_app.worker.child.slots import SuspectWait, Threads
 from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.shared_state import SharedState
 from tests.app import tasks
-from tests.integration.support import Child, failed, jobs, states
+from tests.support.jobs import Child, failed, jobs, states
 from tests.support.marks import committed
 from tests.support.waiting import wait_until
 

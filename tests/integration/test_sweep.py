@@ -26,8 +26,8 @@ from queue_app.maintenance import leader, reconcile
 from queue_app.models import Job, Leadership
 from queue_app.models.sql import postgresql_scans
 from tests.app import tasks
-from tests.factories import JobFactory
-from tests.integration.support import drain, jobs, term_of
+from tests.support.factories import JobFactory
+from tests.support.jobs import drain, jobs, term_of
 from tests.support.marks import committed
 
 pytestmark = committed

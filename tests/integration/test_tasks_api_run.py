@@ -32,7 +32,7 @@ from queue_app.tasks_api.compat import (
     task_backends,
 )
 from tests.app import dtasks
-from tests.integration.draining import run_due
+from tests.support.draining import run_due
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)

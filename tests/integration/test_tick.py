@@ -25,8 +25,8 @@ from queue_app.models import Job, Schedule
 from queue_app.models.schedule import AHEAD
 from queue_app.queries.queues import depths_of
 from queue_app.scheduling import tick
-from tests.factories import ScheduleFactory
-from tests.integration.support import term_of
+from tests.support.factories import ScheduleFactory
+from tests.support.jobs import term_of
 from tests.support.marks import committed
 from tests.support.refusals import read_only, renamed
 

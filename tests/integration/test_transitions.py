@@ -17,8 +17,8 @@ from queue_app.domain.states import TRANSITIONS, AttemptState, DeadReason, JobSt
 from queue_app.lifecycle import operate, push, release, settle
 from queue_app.models import Attempt, Job
 from queue_app.models.sql.rows import Start
-from tests.factories import JobFactory
-from tests.integration.support import WORKER
+from tests.support.factories import JobFactory
+from tests.support.jobs import WORKER
 
 pytestmark = pytest.mark.django_db
 

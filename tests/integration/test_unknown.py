@@ -12,7 +12,7 @@ from queue_app.lifecycle.recovery import recover
 from queue_app.models import Job
 from queue_app.queries.jobs import waiting_for_task
 from queue_app.queries.queues import depths_of
-from tests.integration.support import Child, drain, jobs
+from tests.support.jobs import Child, drain, jobs
 from tests.support.marks import committed
 
 pytestmark = committed

@@ -24,8 +24,8 @@ from queue_app.maintenance import reap
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.keeper.heartbeat import Heartbeat
-from tests.factories import WorkerFactory
-from tests.integration.support import OTHER_WORKER, WORKER, Child, jobs, states, term_of
+from tests.support.factories import WorkerFactory
+from tests.support.jobs import OTHER_WORKER, WORKER, Child, jobs, states, term_of
 from tests.support.marks import committed
 
 pytestmark = committed

@@ -10,7 +10,7 @@ from hypothesis.stateful import precondition, rule
 
 from queue_app.dispatch import queues, set_aside
 from queue_app.dispatch.queues import DIRECT
-from tests.integration.queue_model import (
+from tests.support.queue_model import (
     LANES,
     NEED,
     PRIORITIES,

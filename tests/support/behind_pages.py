@@ -13,7 +13,7 @@ from queue_app.domain.outcome import Outcome
 from queue_app.lifecycle import settle
 from queue_app.models import DeadLetter
 from tests.app import tasks
-from tests.factories import AttemptFactory, DeadLetterFactory, JobFactory
+from tests.support.factories import AttemptFactory, DeadLetterFactory, JobFactory
 
 WORKER = ids.new_text()
 

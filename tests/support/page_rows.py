@@ -13,7 +13,7 @@ from queue_app.dispatch import connection, queue_stats, workers
 from queue_app.dispatch.queue_stats import QueueStats, Sample
 from queue_app.models import AuditEvent, Job, Queue, Schedule, Worker
 from tests.app import tasks
-from tests.factories import (
+from tests.support.factories import (
     AuditEventFactory,
     DeadLetterFactory,
     JobFactory,
@@ -21,7 +21,7 @@ from tests.factories import (
     ScheduleFactory,
     WorkerFactory,
 )
-from tests.integration.support import term_of
+from tests.support.jobs import term_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ from queue_app.maintenance.audit import AUDIT
 from queue_app.models import Job, Schedule
 from queue_app.queries.queues import depths_of
 from tests.app import tasks
-from tests.factories import JobFactory, ScheduleFactory, id_at
-from tests.integration.support import Child, jobs, term_of
 from tests.support import plans
 from tests.support.epochs import begin_epoch
+from tests.support.factories import JobFactory, ScheduleFactory, id_at
+from tests.support.jobs import Child, jobs, term_of
 
 #: What can be seen of the work: anything that changes when it is done.
 Look = Callable[[], object]
