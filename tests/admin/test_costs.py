@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from queue_app.lifecycle import queue_defaults
 from queue_app.models import AuditEvent, Queue, Schedule
-from tests.faces.test_admin_rights import ADDED, FIELDS, MODELS, PAGES
+from tests.admin.test_rights import ADDED, FIELDS, MODELS, PAGES
 from tests.support.page_costs import MANY, Cost, Table, groups, measured
 from tests.support.page_rows import Rows, add_rows, operator
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bench.against import verdict
+from tests.architecture.imports import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 #: Seconds that the tiny run may take on a machine that is busy with other things.
 DEADLINE = 150
 KEYS = {

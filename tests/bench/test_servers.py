@@ -12,12 +12,12 @@ import psycopg
 import pytest
 import redis
 
+from tests.dispatch.test_embedded import alive
 from tests.support.processes import ServerUnavailable
 from tests.support.replicas import replica_of
 from tests.support.servers import postgresql_server, redis_server
 from tests.support.waiting import wait_until
 from tests.support.workers import ROOT
-from tests.test_embedded import alive
 
 
 @pytest.fixture(scope="module")

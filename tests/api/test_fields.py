@@ -14,7 +14,7 @@ from rest_framework.metadata import SimpleMetadata
 from queue_app.api.bodies import ReadOnlySerializer, StrictSerializer
 from queue_app.api.errors import not_found
 from queue_app.api.fields import Strict
-from tests.faces.test_api_rights import ROUTES, address_of, client_of
+from tests.api.test_rights import ROUTES, address_of, client_of
 
 pytestmark = pytest.mark.django_db
 

@@ -11,7 +11,7 @@ import pytest
 
 from queue_app.lifecycle import queue_defaults
 from queue_app.models import AuditEvent, Job
-from tests.faces.test_api_rights import ROUTES, V1, client_of
+from tests.api.test_rights import ROUTES, V1, client_of
 from tests.support.page_costs import MANY, Cost, Table, groups, measured
 from tests.support.page_rows import Rows, add_rows, operator
 

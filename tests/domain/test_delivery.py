@@ -16,8 +16,8 @@ from queue_app.domain.envelope import LANE, META_LIMIT, dump_meta
 from queue_app.exceptions import InvalidOption
 from queue_app.lifecycle import push
 from queue_app.models import Job
+from tests.domain.test_serialization import same, text, values
 from tests.support.bodies import body
-from tests.unit.test_serialization import same, text, values
 
 seconds = st.floats(0, 2**33).map(lambda at: round(at, 6))
 times = st.none() | seconds

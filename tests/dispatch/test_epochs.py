@@ -16,12 +16,12 @@ from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance.rebuild import Rebuild
 from queue_app.models import Worker
 from tests.app import tasks
-from tests.integration.test_keeper_epoch import keeper_of
 from tests.support.epochs import begin_epoch
 from tests.support.factories import WorkerFactory
 from tests.support.jobs import Child, drain, jobs, states, term_of
 from tests.support.marks import committed
 from tests.support.servers import RedisServer
+from tests.worker.keeper.test_data_loss import keeper_of
 
 pytestmark = committed
 

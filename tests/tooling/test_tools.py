@@ -63,7 +63,7 @@ def test_waiting_returns_the_value_or_says_what_was_missing() -> None:
         (("passed", "SKIPPED"), [], True, 1),
         (("SKIPPED", "SKIPPED"), [], False, 1),
         (("passed", "no test ran"), [], False, 1),
-        (("passed", "no test ran"), ["tests/test_support.py"], True, 0),
+        (("passed", "no test ran"), ["tests/tooling/test_tools.py"], True, 0),
         (("no test ran", "no test ran"), ["-k", "nothing"], False, 1),
     ],
 )
@@ -87,7 +87,7 @@ def test_the_legs_together(
 def test_a_leg_without_its_server_is_told_apart_from_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     # No PostgreSQL is found by a user that cannot run any.
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p tests.support.without_postgresql")
-    assert run.Leg("workers", ["-q", "tests/test_deployment.py"], None).wait() == "SKIPPED"
+    assert run.Leg("workers", ["-q", "tests/project/test_deployment.py"], None).wait() == "SKIPPED"
 
 
 def test_slow_tests_run_only_when_they_are_asked_for(
@@ -109,7 +109,7 @@ def test_slow_tests_run_only_when_they_are_asked_for(
 
 def test_all_legs_run_at_once_and_show_all_they_say(capfd: pytest.CaptureFixture[str]) -> None:
     """The tests of whole workers are apart on PostgreSQL."""
-    files = ["tests/integration/test_prune.py", "tests/acceptance/test_atomic.py"]
+    files = ["tests/maintenance/test_prune.py", "tests/acceptance/test_atomic.py"]
     results = run.run_legs(["-q", *files, "-k", "each_state_has_its_retention or killed_at_any_moment"])
     said = capfd.readouterr().out
     assert [result for result, _ in results.values()] == ["passed"] * 3, said
