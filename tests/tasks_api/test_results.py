@@ -423,7 +423,7 @@ def test_results_of_a_task_that_left_the_code_can_be_read() -> None:
     assert (result.status, result.return_value) == (SUCCESSFUL, [[1], {}])
     assert (result.task.module_path, result.task.name) == ("tests.app.gone.away", "away")
     assert (result.task.queue_name, result.task.priority, result.args) == ("mail", 10, [1])
-    with pytest.raises(UnknownTask, match=r"there is no module 'tests\.gone'"):
+    with pytest.raises(UnknownTask, match=r"there is no module 'tests\.app\.gone'"):
         result.task.call()
     assert [e.exception_class for e in backend.get_result(failed.id).errors] == [dtasks.Trouble]
     later = backend.get_result(delayed.id)
