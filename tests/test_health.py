@@ -9,9 +9,9 @@ from django.core.management import call_command
 from django.db import connection, connections
 from django.test import Client
 
+from bench.runtime.servers import RedisServer
 from queue_app.models import Worker
 from tests.support.factories import WorkerFactory
-from tests.support.servers import RedisServer
 
 GOOD = {"status": "ok", "database": "ok", "redis": "ok", "migrations": "ok", "workers": "ok"}
 

@@ -13,6 +13,8 @@ import pytest
 import redis
 from django.db import connection
 
+from bench.runtime.servers import PostgresqlServer
+from bench.runtime.waiting import wait_until
 from queue_app.dispatch import connection as redis_connection
 from queue_app.dispatch import workers
 from queue_app.lifecycle import operate
@@ -20,8 +22,6 @@ from queue_app.lifecycle.recovery import rebuild
 from queue_app.models import Attempt, DeadLetter, Job
 from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
-from tests.support.servers import PostgresqlServer
-from tests.support.waiting import wait_until
 from tests.support.whole_workers import (
     StartWorker,
     attempts,

@@ -11,11 +11,11 @@ from typing import Any
 
 import psutil
 
+from bench.runtime.waiting import wait_until
 from queue_app.dispatch import connection, workers
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from tests.app import tasks
 from tests.support.marks import committed
-from tests.support.waiting import wait_until
 from tests.support.whole_workers import (
     StartWorker,
     attempts,

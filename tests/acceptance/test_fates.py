@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench.runtime.waiting import wait_until
 from queue_app import clock
 from queue_app.domain.states import JobState
 from queue_app.lifecycle import operate
@@ -15,7 +16,6 @@ from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.tasks.handle import get_result
 from tests.app import dtasks, tasks
 from tests.support.marks import committed, on_sqlite_alone
-from tests.support.waiting import wait_until
 from tests.support.whole_workers import (
     StartWorker,
     attempts,

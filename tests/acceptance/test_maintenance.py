@@ -10,6 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
+from bench.runtime.servers import RedisServer
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import ROOT, WorkerProcess
 from queue_app.dispatch import connection, epochs, queue_stats, workers
 from queue_app.lifecycle import push
 from queue_app.maintenance import history
@@ -17,10 +20,7 @@ from queue_app.maintenance.leader import DUTIES
 from queue_app.models import Job, Worker
 from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
-from tests.support.servers import RedisServer
-from tests.support.waiting import wait_until
 from tests.support.whole_workers import StartWorker, processes, wait_for_end
-from tests.support.workers import ROOT, WorkerProcess
 
 pytestmark = [committed, on_postgresql_alone]
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import pytest
 from django.db import connection as database
 
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import WorkerProcess
 from queue_app import clock
 from queue_app.dispatch import connection, epochs
 from queue_app.domain import ids
@@ -15,8 +17,6 @@ from queue_app.domain.states import JobState
 from queue_app.queries.queues import depths_of
 from tests.support.jobs import Child
 from tests.support.marks import committed, on_postgresql_alone
-from tests.support.waiting import wait_until
-from tests.support.workers import WorkerProcess
 
 pytestmark = [committed, on_postgresql_alone]
 

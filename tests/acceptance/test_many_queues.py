@@ -8,6 +8,8 @@ import psutil
 import pytest
 from django.db import connection as database
 
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import WorkerProcess
 from queue_app import clock
 from queue_app.dispatch import connection, epochs, workers
 from queue_app.domain import ids
@@ -17,8 +19,6 @@ from queue_app.maintenance.leader import DUTIES
 from queue_app.models import Queue
 from queue_app.queries import duties
 from tests.support.marks import committed, on_postgresql_alone
-from tests.support.waiting import wait_until
-from tests.support.workers import WorkerProcess
 
 pytestmark = [committed, on_postgresql_alone]
 

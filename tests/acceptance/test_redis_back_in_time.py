@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import redis
 
+from bench.runtime.servers import RedisServer
+from bench.runtime.waiting import wait_until
 from queue_app.lifecycle import operate
 from queue_app.models import Attempt, Job
 from tests.app import tasks
 from tests.app.waiting_tasks import fail_when_released
 from tests.support.marks import committed, on_postgresql_alone
 from tests.support.past import WAYS, Past, past_of
-from tests.support.servers import RedisServer
-from tests.support.waiting import wait_until
 from tests.support.whole_workers import (
     StartWorker,
     attempts,

@@ -12,6 +12,9 @@ import pytest
 from django.db import connections
 from psycopg import sql
 
+from bench.runtime.servers import PostgresqlServer
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import WorkerProcess
 from queue_app.dispatch import connection, listing
 from queue_app.domain.states import FINAL
 from queue_app.models import Attempt, Job
@@ -19,8 +22,6 @@ from tests.app import atomic_tasks, tasks
 from tests.app.models import Effect
 from tests.support.marks import committed
 from tests.support.refusals import renamed
-from tests.support.servers import PostgresqlServer
-from tests.support.waiting import wait_until
 from tests.support.whole_workers import (
     StartWorker,
     attempts,
@@ -30,7 +31,6 @@ from tests.support.whole_workers import (
     wait_for_end,
     wait_for_lines,
 )
-from tests.support.workers import WorkerProcess
 
 pytestmark = committed
 

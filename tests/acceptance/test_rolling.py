@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from bench.runtime.waiting import wait_until
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from tests.app import tasks
 from tests.support.marks import committed, on_sqlite_alone
-from tests.support.waiting import wait_until
 from tests.support.whole_workers import (
     StartWorker,
     attempts,

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.runtime.waiting import wait_until
 from queue_app import clock
 from queue_app.models import DeadLetter, Job, Schedule
 from tests.acceptance.test_imports import HANG
 from tests.acceptance.test_imports import start as start_with_module
 from tests.support.factories import ScheduleFactory
 from tests.support.marks import committed, on_postgresql_alone
-from tests.support.waiting import wait_until
 from tests.support.whole_workers import StartWorker, kill, lines, the_one, wait_for_lines
 
 pytestmark = [committed, on_postgresql_alone]

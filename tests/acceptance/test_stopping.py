@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import redis
 
+from bench.runtime.waiting import wait_until
 from queue_app.dispatch import connection, queues
 from queue_app.models import Attempt, Job, Worker
 from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
-from tests.support.waiting import wait_until
 from tests.support.whole_workers import (
     StartWorker,
     attempts,

@@ -8,6 +8,8 @@ from pathlib import Path
 import redis
 from django.db import connections
 
+from bench.runtime.servers import PostgresqlServer, RedisServer
+from bench.runtime.waiting import wait_until
 from queue_app import clock
 from queue_app.dispatch import connection, epochs, workers
 from queue_app.lifecycle import push
@@ -15,8 +17,6 @@ from queue_app.lifecycle.recovery.orphans import recover_orphaned as redeliver_o
 from queue_app.models import Attempt, Job
 from tests.app import tasks
 from tests.support.marks import committed
-from tests.support.servers import PostgresqlServer, RedisServer
-from tests.support.waiting import wait_until
 from tests.support.whole_workers import (
     StartWorker,
     attempts,

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import redis
 
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import WorkerProcess
 from queue_app.dispatch import connection, epochs, keys, listing
 from queue_app.lifecycle import enqueue, operate
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.queries.jobs import waiting_for_task
 from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
-from tests.support.waiting import wait_until
 from tests.support.whole_workers import StartWorker, wait_for_end
-from tests.support.workers import WorkerProcess
 
 pytestmark = [committed, on_postgresql_alone]
 

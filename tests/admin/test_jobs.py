@@ -13,6 +13,7 @@ from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
 
+from bench.runtime.servers import RedisServer
 from queue_app import clock
 from queue_app.admin import base
 from queue_app.dispatch import connection, keys
@@ -29,7 +30,6 @@ from tests.support.factories import (
     WorkerFactory,
 )
 from tests.support.refusals import read_only
-from tests.support.servers import RedisServer
 
 MODELS = [Job, Attempt, Worker, DeadLetter, Queue, Schedule, AuditEvent]
 pytestmark = pytest.mark.django_db

@@ -12,6 +12,7 @@ from django.db import connections
 from django.test import TestCase
 from rest_framework.test import APIClient
 
+from bench.runtime.servers import RedisServer
 from queue_app import clock, signals
 from queue_app.dispatch import connection, keys, queues, workers
 from queue_app.domain.states import DeadReason, JobState
@@ -22,7 +23,6 @@ from tests.support.clients import basic
 from tests.support.factories import DeadLetterFactory, JobFactory, QueueFactory, WorkerFactory
 from tests.support.jobs import failed, succeeded
 from tests.support.refusals import read_only
-from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.django_db
 committing = pytest.mark.django_db(transaction=True)

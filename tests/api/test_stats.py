@@ -8,9 +8,9 @@ import pytest
 import redis
 from django.test import Client
 
+from bench.runtime.servers import RedisServer
 from queue_app.dispatch import connection, queue_stats
 from queue_app.dispatch.queue_stats import QueueStats, Sample
-from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,12 +12,12 @@ import psycopg
 import pytest
 import redis
 
+from bench.runtime.processes import ServerUnavailable
+from bench.runtime.replicas import replica_of
+from bench.runtime.servers import postgresql_server, redis_server
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import ROOT
 from tests.dispatch.test_embedded import alive
-from tests.support.processes import ServerUnavailable
-from tests.support.replicas import replica_of
-from tests.support.servers import postgresql_server, redis_server
-from tests.support.waiting import wait_until
-from tests.support.workers import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_both_urls_of_postgresql_reach_it_and_settings_count(postgres) -> None:
 
 def test_servers_die_with_a_killed_parent(postgres) -> None:
     code = (
-        "from tests.support.servers import *\n"
+        "from bench.runtime.servers import *\n"
         "with redis_server() as one, postgresql_server(fsync='off') as two:\n"
         "    print(one.pid, two.pid, one.url, two.folder, flush=True); input()\n"
     )

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import redis
 
+from bench.runtime.processes import die_with_parent
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import ROOT
 from queue_app.dispatch import embedded, private_folder
 from queue_app.exceptions import StoreUnavailable
-from tests.support.processes import die_with_parent
-from tests.support.waiting import wait_until
-from tests.support.workers import ROOT
 
 # Attaches, says so, and leaves when its standard input closes.
 USER = (

@@ -9,6 +9,7 @@ import pytest
 import redis
 from django.test import override_settings
 
+from bench.runtime.servers import RedisServer
 from queue_app.dispatch import connection, epochs, keys, listing, queues
 from queue_app.dispatch.connection import DataLost
 from queue_app.lifecycle import operate, tokens
@@ -20,7 +21,6 @@ from tests.support.epochs import begin_epoch
 from tests.support.factories import WorkerFactory
 from tests.support.jobs import Child, drain, jobs, states, term_of
 from tests.support.marks import committed
-from tests.support.servers import RedisServer
 from tests.worker.keeper.test_data_loss import keeper_of
 
 pytestmark = committed

@@ -10,9 +10,9 @@ import redis
 from django.core import checks
 from django.test import override_settings
 
+from bench.runtime.servers import RedisServer
 from queue_app.dispatch import connection, fitness, keys
 from queue_app.management.starting import check_stores
-from tests.support.servers import RedisServer
 
 
 def numbers() -> list[int]:

@@ -9,6 +9,7 @@ import pytest
 import redis
 from django.db import transaction
 
+from bench.runtime.servers import RedisServer
 from queue_app import clock
 from queue_app.dispatch import connection, keys, queues, workers
 from queue_app.exceptions import StoreUnavailable
@@ -19,7 +20,6 @@ from queue_app.models.sql.rows import NewJobs
 from tests.app import tasks
 from tests.support.jobs import Child, die, drain, failed, jobs, states
 from tests.support.marks import committed
-from tests.support.servers import RedisServer
 
 pytestmark = committed
 

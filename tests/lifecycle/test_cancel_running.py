@@ -14,6 +14,8 @@ import pytest
 import redis
 from django.db import transaction
 
+from bench.runtime.servers import RedisServer
+from bench.runtime.waiting import wait_until
 from queue_app import clock
 from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.domain import outcome as outcomes
@@ -32,8 +34,6 @@ from queue_app.worker.shared_state import SharedState
 from tests.app import tasks
 from tests.support.jobs import OTHER_WORKER, WORKER, Child, drain, failed, jobs, states, term_of
 from tests.support.marks import committed
-from tests.support.servers import RedisServer
-from tests.support.waiting import wait_until
 
 pytestmark = committed
 

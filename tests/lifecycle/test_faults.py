@@ -9,9 +9,9 @@ import pytest
 import redis
 from django.db import transaction
 
+from bench.runtime.servers import RedisServer
 from tests.support.lives import World, effect
 from tests.support.marks import committed
-from tests.support.servers import RedisServer
 from tests.support.visits import all_modes, everywhere, modes, world_of
 
 pytestmark = committed

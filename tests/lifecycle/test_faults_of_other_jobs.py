@@ -12,6 +12,7 @@ import pytest
 import redis
 from django.db import DatabaseError, Error, InternalError, OperationalError
 
+from bench.runtime.servers import RedisServer
 from queue_app import JobContext, clock, task
 from queue_app.dispatch import connection, epochs, keys, workers
 from queue_app.exceptions import StoreUnavailable, UnknownTask
@@ -23,7 +24,6 @@ from tests.app.models import Effect
 from tests.support.faults import AFTER, BEFORE, DIES_AFTER, Died
 from tests.support.lives import QUEUES, Finite, World, _Slots, runs
 from tests.support.marks import committed
-from tests.support.servers import RedisServer
 from tests.support.visits import everywhere, world_of
 
 pytestmark = committed

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from bench.runtime.servers import RedisServer
 from queue_app import clock
 from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.dispatch.holder import Holder
@@ -39,7 +40,6 @@ from tests.support.faults import AFTER, BEFORE, DIES_AFTER, DIES_BEFORE, HANG, D
 from tests.support.jobs import failed, succeeded
 from tests.support.lives import impatient
 from tests.support.marks import committed
-from tests.support.servers import RedisServer
 
 pytestmark = committed
 

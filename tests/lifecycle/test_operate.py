@@ -10,6 +10,7 @@ import pytest
 import redis
 from django.db import transaction
 
+from bench.runtime.servers import RedisServer
 from queue_app import clock, signals
 from queue_app.dispatch import keys, queues
 from queue_app.domain.states import DeadReason, JobState
@@ -19,7 +20,6 @@ from queue_app.models import Attempt, DeadLetter, Job, Queue
 from tests.app import tasks
 from tests.support.jobs import Child, die, drain, failed, jobs, states
 from tests.support.marks import committed
-from tests.support.servers import RedisServer
 
 pytestmark = committed
 

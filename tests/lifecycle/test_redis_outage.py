@@ -9,6 +9,7 @@ import pytest
 import redis
 from django.db import transaction
 
+from bench.runtime.servers import RedisServer
 from queue_app import clock, signals
 from queue_app.domain.states import JobState
 from queue_app.lifecycle import push
@@ -19,7 +20,6 @@ from tests.app import dtasks, tasks
 from tests.support.epochs import begin_epoch
 from tests.support.jobs import Child, drain, jobs, states
 from tests.support.marks import committed
-from tests.support.servers import RedisServer
 
 pytestmark = committed
 

@@ -11,6 +11,8 @@ import pytest
 import redis
 from django.db import DatabaseError
 
+from bench.runtime.servers import RedisServer
+from bench.runtime.waiting import wait_until
 from queue_app import conf
 from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.exceptions import LeadershipLost
@@ -25,8 +27,6 @@ from queue_app.models import Job
 from tests.support.epochs import begin_epoch
 from tests.support.jobs import Child, calls, drain, jobs, term_of
 from tests.support.marks import committed
-from tests.support.servers import RedisServer
-from tests.support.waiting import wait_until
 
 pytestmark = committed
 

@@ -10,6 +10,7 @@ import pytest
 import redis
 from django.db import connection as database
 
+from bench.runtime.servers import RedisServer
 from queue_app import clock
 from queue_app.dispatch import connection, keys, listing, queue_stats, queues, scripts, workers
 from queue_app.domain import ids
@@ -28,7 +29,6 @@ from tests.app import tasks
 from tests.support.faults import Stores
 from tests.support.jobs import WORKER, Child, drain, term_of
 from tests.support.marks import committed
-from tests.support.servers import RedisServer
 
 pytestmark = committed
 

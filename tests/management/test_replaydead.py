@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from bench.runtime.workers import ROOT
 from queue_app import clock
 from queue_app.models import DeadLetter, Job
 from tests.support.behind_pages import drain
 from tests.support.factories import JobFactory
-from tests.support.workers import ROOT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -13,6 +13,8 @@ from urllib.parse import quote
 import pytest
 from django.test import Client
 
+from bench.runtime.servers import RedisServer
+from bench.runtime.workers import ROOT
 from queue_app import health
 from queue_app.dispatch import connection
 from queue_app.exceptions import StoreUnavailable
@@ -20,8 +22,6 @@ from queue_app.lifecycle import operate
 from queue_app.queries import duties, stats
 from tests.support.clients import basic
 from tests.support.factories import JobFactory
-from tests.support.servers import RedisServer
-from tests.support.workers import ROOT
 
 PASSWORD = "zqx/p@ss?w&rd=zqx"
 USER = "zqxuser"

@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.test import RequestFactory
 
+from bench.runtime.servers import RedisServer
 from queue_app.domain.rights import Right
 from queue_app.exceptions import NotPermitted, StoreUnavailable
 from queue_app.lifecycle import operate
@@ -20,7 +21,6 @@ from queue_app.operations import audit, dead_letters, jobs, queues, schedules
 from queue_app.operations.actor import Actor
 from tests.app import tasks
 from tests.support.factories import JobFactory, QueueFactory, ScheduleFactory
-from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.django_db
 

@@ -19,12 +19,12 @@ import psutil
 import pytest
 from django.contrib.auth import get_user_model
 
+from bench.runtime.processes import die_with_parent, free_port
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import ROOT
 from jobqueue_project import local
 from jobqueue_project.demo import folder as folders
 from tests.support.marks import on_sqlite_alone
-from tests.support.processes import die_with_parent, free_port
-from tests.support.waiting import wait_until
-from tests.support.workers import ROOT
 
 
 class Run:

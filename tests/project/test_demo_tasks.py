@@ -19,14 +19,14 @@ from django.core.exceptions import SuspiciousFileOperation
 from django.test import override_settings
 from PIL import Image
 
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import ROOT
 from jobqueue_project import tasks, video
 from jobqueue_project.demo.mailserver import MailServer
 from jobqueue_project.demo.webserver import WebServer, headline, lead
 from jobqueue_project.models import Product
 from queue_app import Discard, Retry
-from tests.support.waiting import wait_until
 from tests.support.webpages import answering
-from tests.support.workers import ROOT
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from tests.support.workers import ROOT
+from bench.runtime.workers import ROOT
 
 
 @pytest.fixture(scope="module")

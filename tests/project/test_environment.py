@@ -18,8 +18,8 @@ from django.core.mail.backends.smtp import EmailBackend
 from django.test import Client, RequestFactory, override_settings
 from django.views.debug import ExceptionReporter
 
+from bench.runtime.workers import ROOT
 from jobqueue_project import environment
-from tests.support.workers import ROOT
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import ROOT
 from jobqueue_project.processes import Interrupted, ManagedProcess, ProcessFailed, interruptible
-from tests.support.waiting import wait_until
-from tests.support.workers import ROOT
 
 READY = "import signal, sys; print('ready', flush=True); "
 

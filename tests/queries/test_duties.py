@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from bench.runtime.servers import RedisServer
 from queue_app.dispatch import connection, workers
 from queue_app.exceptions import QueueAppError
 from queue_app.maintenance import history
@@ -15,7 +16,6 @@ from queue_app.maintenance.duty import Duty, LeaderTerm
 from queue_app.maintenance.leader import DUTIES, Leader
 from queue_app.models import Worker
 from tests.support.factories import WorkerFactory
-from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.django_db(transaction=True)  # a leader drops connections that are broken
 

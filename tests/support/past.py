@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from tests.support.replicas import replica_of
-from tests.support.servers import RedisServer
+from bench.runtime.replicas import replica_of
+from bench.runtime.servers import RedisServer
 
 
 class Past(Protocol):

@@ -10,9 +10,9 @@ import pytest
 import redis
 from django.conf import settings
 
+from bench.runtime.servers import RedisServer
 from tests.support.faults import AFTER, BEFORE, DIES_AFTER, DIES_BEFORE, HANG, Stores
 from tests.support.lives import World, impatient
-from tests.support.servers import RedisServer
 
 W = TypeVar("W", bound=World)
 

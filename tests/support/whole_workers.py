@@ -10,10 +10,10 @@ from typing import Any
 
 import psutil
 
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import WorkerProcess
 from queue_app.domain.states import FINAL
 from queue_app.models import Attempt, Job
-from tests.support.waiting import wait_until
-from tests.support.workers import WorkerProcess
 
 #: The fixture `worker`: starts a real `manage.py runworker`.
 StartWorker = Callable[..., WorkerProcess]

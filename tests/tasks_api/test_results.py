@@ -16,6 +16,7 @@ from asgiref.sync import async_to_sync
 from django.db import transaction
 from django.utils import timezone
 
+from bench.runtime.waiting import wait_until
 from queue_app import JobContext
 from queue_app.backend import JobQueueBackend
 from queue_app.domain.states import JobState
@@ -33,7 +34,6 @@ from queue_app.tasks_api.compat import (
 )
 from tests.app import dtasks
 from tests.support.draining import run_due
-from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

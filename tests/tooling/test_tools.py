@@ -9,12 +9,12 @@ import django
 import pytest
 import redis
 
+from bench.runtime.leaks import undocumented_keys
+from bench.runtime.servers import RedisServer
+from bench.runtime.waiting import wait_until
 from queue_app.models import Job
 from tests import run
-from tests.support.leaks import undocumented_keys
 from tests.support.page_costs import Cost, Table, measured
-from tests.support.servers import RedisServer
-from tests.support.waiting import wait_until
 
 
 def test_documented_keys_are_no_leak_and_others_are(clean_redis: redis.Redis) -> None:

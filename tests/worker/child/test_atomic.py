@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import Error, IntegrityError, InternalError, OperationalError, connection, transaction
 
+from bench.runtime.servers import PostgresqlServer
 from queue_app import signals
 from queue_app.domain import ids as job_ids
 from queue_app.domain.outcome import Outcome
@@ -20,7 +21,6 @@ from tests.app.models import Effect
 from tests.support.draining import run_due
 from tests.support.jobs import Child, jobs, states, stores_heard
 from tests.support.marks import committed
-from tests.support.servers import PostgresqlServer
 
 pytestmark = committed
 

@@ -7,6 +7,8 @@ import threading
 import pytest
 from django.db import Error, InternalError, OperationalError, ProgrammingError, connection
 
+from bench.runtime.servers import PostgresqlServer
+from bench.runtime.waiting import wait_until
 from queue_app.dispatch import listing
 from queue_app.domain.outcome import Outcome
 from queue_app.lifecycle import settle
@@ -21,8 +23,6 @@ from tests.support.draining import run_due
 from tests.support.jobs import Child, states, stores_heard
 from tests.support.marks import committed
 from tests.support.refusals import read_only, refused
-from tests.support.servers import PostgresqlServer
-from tests.support.waiting import wait_until
 
 pytestmark = committed
 

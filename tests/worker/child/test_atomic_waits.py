@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, transaction
 
+from bench.runtime.servers import PostgresqlServer, RedisServer
+from bench.runtime.waiting import wait_until
 from queue_app import conf, signals
 from queue_app.domain.outcome import Outcome, lost
 from queue_app.lifecycle import database, settle
@@ -23,8 +25,6 @@ from tests.app import atomic_tasks
 from tests.app.models import Effect
 from tests.support.jobs import OTHER_WORKER, WORKER, Child, jobs, states, succeeded
 from tests.support.marks import committed
-from tests.support.servers import PostgresqlServer, RedisServer
-from tests.support.waiting import wait_until
 
 pytestmark = committed
 

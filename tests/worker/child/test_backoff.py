@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
+from bench.runtime.servers import RedisServer
 from queue_app.dispatch import connection, queues
 from queue_app.lifecycle import operate
 from queue_app.lifecycle.recovery import rebuild
@@ -14,7 +15,6 @@ from tests.support.draining import run_due
 from tests.support.jobs import Child, jobs, states
 from tests.support.lives import Finite
 from tests.support.marks import committed
-from tests.support.servers import RedisServer
 
 pytestmark = committed
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from bench.runtime.servers import RedisServer
 from queue_app import clock, signals
 from queue_app.dispatch import connection, keys, queues, set_aside
 from queue_app.dispatch.holder import Holder, revoke_calls
@@ -36,7 +37,6 @@ from tests.support.jobs import (
 )
 from tests.support.lives import Finite
 from tests.support.marks import committed
-from tests.support.servers import RedisServer
 
 pytestmark = committed
 

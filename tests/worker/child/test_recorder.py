@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
+from bench.runtime.servers import PostgresqlServer, RedisServer
+from bench.runtime.waiting import wait_until
 from queue_app import signals
 from queue_app.domain.delivery import Delivery
 from queue_app.domain.outcome import Outcome
@@ -18,8 +20,6 @@ from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.recorder import Recorder
 from tests.support.jobs import WORKER, Child, drain, jobs, states, stores_heard, succeeded
 from tests.support.marks import committed
-from tests.support.servers import PostgresqlServer, RedisServer
-from tests.support.waiting import wait_until
 
 pytestmark = committed
 

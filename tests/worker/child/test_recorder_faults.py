@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, transaction
 
+from bench.runtime.servers import PostgresqlServer
+from bench.runtime.waiting import wait_until
 from queue_app.dispatch import keys
 from queue_app.lifecycle import settle
 from queue_app.lifecycle.recovery.orphans import recover_orphaned as redeliver_orphans
@@ -20,8 +22,6 @@ from queue_app.worker.child.recorder import Recorder
 from tests.app import tasks
 from tests.support.jobs import WORKER, Child, drain, jobs, states, succeeded
 from tests.support.marks import committed
-from tests.support.servers import PostgresqlServer
-from tests.support.waiting import wait_until
 
 pytestmark = committed
 

@@ -18,6 +18,8 @@ from django.db import (
     connection,
 )
 
+from bench.runtime.servers import PostgresqlServer
+from bench.runtime.waiting import wait_until
 from queue_app import clock
 from queue_app.dispatch import keys, listing
 from queue_app.domain.outcome import Outcome
@@ -32,8 +34,6 @@ from queue_app.worker.child.recorder import Recorder
 from tests.support.jobs import WORKER, Child, failed, jobs, states, stores_heard, succeeded
 from tests.support.marks import committed
 from tests.support.refusals import read_only, refused
-from tests.support.servers import PostgresqlServer
-from tests.support.waiting import wait_until
 
 pytestmark = committed
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 
+from bench.runtime.waiting import wait_until
 from queue_app import conf
 from queue_app.dispatch import connection, keys
 from queue_app.domain import ids
@@ -27,7 +28,6 @@ from queue_app.worker.shared_state import SharedState
 from tests.app import tasks
 from tests.support.jobs import Child, failed, jobs, states
 from tests.support.marks import committed
-from tests.support.waiting import wait_until
 
 pytestmark = committed
 

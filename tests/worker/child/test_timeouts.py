@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from bench.runtime.waiting import wait_until
 from queue_app.exceptions import Cancelled, SoftTimeout
 from queue_app.worker.child.async_loop import AsyncLoop
 from queue_app.worker.child.timeouts import InMainThread, Interrupts, InThreads
-from tests.support.waiting import wait_until
 
 # Not by the signal that these tests are about.
 pytestmark = pytest.mark.timeout(60, method="thread")

@@ -11,13 +11,13 @@ import pytest
 import redis
 from django.db import OperationalError
 
+from bench.runtime.waiting import wait_until
 from queue_app.dispatch import connection, workers
 from queue_app.domain import ids
 from queue_app.models import Worker
 from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.keeper.heartbeat import Heartbeat
 from tests.support.marks import committed
-from tests.support.waiting import wait_until
 
 pytestmark = committed
 

@@ -28,8 +28,8 @@ import psycopg
 import redis
 from redis.exceptions import RedisError
 
+from bench.runtime.processes import START_DEADLINE, Server, ServerUnavailable, free_port
 from queue_app.dispatch import embedded
-from tests.support.processes import START_DEADLINE, Server, ServerUnavailable, free_port
 
 SOCKET_FOLDER_MAX = 80  # bytes of folder that leave room for the socket's name
 DATA = "dump.rdb"  # what a Redis writes its data to, in its folder, and reads when it starts

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.nursery import ForkedProcess, Nursery
-from tests.support.processes import die_with_parent
-from tests.support.waiting import wait_until
+from bench.runtime.nursery import ForkedProcess, Nursery
+from bench.runtime.processes import die_with_parent
+from bench.runtime.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

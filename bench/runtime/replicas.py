@@ -11,9 +11,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from tests.support.processes import ServerUnavailable, free_port
-from tests.support.servers import RedisServer
-from tests.support.waiting import wait_until
+from bench.runtime.processes import ServerUnavailable, free_port
+from bench.runtime.servers import RedisServer
+from bench.runtime.waiting import wait_until
 
 #: Seconds until a new replica has its copy.
 SYNC_DEADLINE = 20.0

@@ -1,7 +1,7 @@
 """A process that has loaded what every worker loads, and forks one on request: most of a worker's start is imports.
 
 No settings are read and no app is loaded before the fork: from `manage.py` on, a worker is on its own. Run as
-`python -m tests.support.nursery <descriptor>` by `Nursery`.
+`python -m bench.runtime.nursery <descriptor>` by `Nursery`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.runtime.processes import die_with_parent
 from queue_app.worker.title import set_title
-from tests.support.processes import die_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -60,7 +60,7 @@ class Nursery:
         if self._channel is None:
             self._channel, theirs = socket.socketpair()
             self._process = subprocess.Popen(
-                [sys.executable, "-u", "-m", "tests.support.nursery", str(theirs.fileno())],
+                [sys.executable, "-u", "-m", "bench.runtime.nursery", str(theirs.fileno())],
                 cwd=ROOT,
                 pass_fds=[theirs.fileno()],
                 preexec_fn=die_with_parent(signal.SIGTERM),
