@@ -16,8 +16,8 @@ from bench import stores as servers
 from bench.against import compare
 from bench.plan import MEASURES, Plan, quick, with_jobs
 from bench.progress import Progress
+from bench.runtime.processes import ServerUnavailable
 from bench.worker import BenchError
-from tests.support.processes import ServerUnavailable
 
 if TYPE_CHECKING:  # its import needs Django to be set up
     from bench.report import Figures

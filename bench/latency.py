@@ -11,9 +11,9 @@ from statistics import median, quantiles
 from bench import floor
 from bench.plan import Plan
 from bench.progress import Progress
+from bench.runtime.waiting import wait_until
 from bench.stores import Stores
 from bench.worker import STUCK, BenchError, Worker
-from tests.support.waiting import wait_until
 
 #: Jobs sent before those that count: the first ones open connections.
 WARM_UP = 10

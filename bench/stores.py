@@ -11,8 +11,8 @@ import psutil
 import psycopg
 from redis import Redis
 
+from bench.runtime.servers import PostgresqlServer, RedisServer, postgresql_server, redis_server
 from bench.usage import cpu_seconds
-from tests.support.servers import PostgresqlServer, RedisServer, postgresql_server, redis_server
 
 
 @dataclass(frozen=True, slots=True)

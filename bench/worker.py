@@ -12,11 +12,11 @@ from pathlib import Path
 
 from redis import Redis
 
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import WorkerProcess
 from bench.stores import Stores
 from bench.usage import children_titled, cpu_seconds, pss_mb
 from queue_app.dispatch import keys, queues
-from tests.support.waiting import wait_until
-from tests.support.workers import WorkerProcess
 
 QUEUE = "default"
 PROCESSES = 2

@@ -20,15 +20,16 @@ import hypothesis
 import pytest
 import redis
 
-from tests.support.leaks import undocumented_keys
-from tests.support.servers import (
+from bench.runtime.leaks import undocumented_keys
+from bench.runtime.servers import (
     PostgresqlServer,
     RedisServer,
     ServerUnavailable,
     postgresql_server,
     redis_server,
 )
-from tests.support.workers import WorkerProcess
+from bench.runtime.workers import WorkerProcess
+from tests.support.clients import api, boss, pages  # noqa: F401 - fixtures
 
 CANNOT_RUN = 77  # exit code of a leg whose servers are not on this machine; tests/run.py knows it
 DATABASE_FIXTURES = {

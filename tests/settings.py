@@ -12,6 +12,6 @@ os.environ.setdefault("DATABASE_URL", "sqlite:///var/checks.sqlite3")
 from jobqueue_project.settings import *
 from jobqueue_project.settings import INSTALLED_APPS, QUEUE_APP
 
-INSTALLED_APPS = [*INSTALLED_APPS, "tests"]  # its tasks.py is found like any app's
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.app"]  # its tasks.py is found like any app's
 QUEUE_APP = QUEUE_APP | json.loads(os.environ.get("TEST_QUEUE_APP", "{}"))  # set by the `worker` fixture
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

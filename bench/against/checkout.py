@@ -11,8 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.runtime.workers import ROOT
 from bench.worker import BenchError
-from tests.support.workers import ROOT
 
 
 def commit(ref: str) -> str:

@@ -17,11 +17,11 @@ from typing import Any
 
 from bench import stores as servers
 from bench.plan import Plan
+from bench.runtime.processes import die_with_parent
+from bench.runtime.waiting import wait_until
 from bench.stores import Stores
 from bench.usage import cpu_seconds
 from bench.worker import ARGUMENTS, PROCESSES, STUCK, BenchError
-from tests.support.processes import die_with_parent
-from tests.support.waiting import wait_until
 
 HARNESS = Path(__file__).resolve().parent / "harness"
 #: Seconds between two looks at whether all jobs have ended. The figures do not depend on it: the record says when.

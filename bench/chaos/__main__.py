@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.chaos.plan import KINDS, Plan
-from tests.support.processes import ServerUnavailable
+from bench.runtime.processes import ServerUnavailable
 
 WIDTH = 150  # columns of the tables where there is no terminal
 

@@ -16,8 +16,8 @@ import redis
 from bench.chaos.crew import Crew
 from bench.chaos.network import Network, NoNetwork, network
 from bench.chaos.plan import Plan
+from bench.runtime.servers import postgresql_server, redis_server
 from bench.stores import Stores
-from tests.support.servers import postgresql_server, redis_server
 
 
 @dataclass(slots=True)

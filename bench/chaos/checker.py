@@ -238,7 +238,7 @@ def _duplicates(account: Account, faults: list[Fault]) -> Check:
 
 def leftovers(arena: Arena) -> Check:
     """What is in Redis when every job has ended and every worker has stopped."""
-    from tests.support.leaks import undocumented_keys
+    from bench.runtime.leaks import undocumented_keys
 
     #: What stays by design: the names of the queues, what expires or is trimmed, and counters.
     stays = (

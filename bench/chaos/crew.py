@@ -18,8 +18,8 @@ from typing import Any
 
 from bench.chaos import clock
 from bench.chaos.network import Network
-from tests.support.processes import die_with_parent
-from tests.support.workers import ROOT, WorkerProcess
+from bench.runtime.processes import die_with_parent
+from bench.runtime.workers import ROOT, WorkerProcess
 
 QUEUES = ("default", "slow")
 #: The workers: one each, with these options of `runworker`. The last is the one behind the cable.

@@ -8,8 +8,8 @@ from bench.chaos.arena import Arena, Fault
 from bench.chaos.crew import QUEUES
 from bench.chaos.plan import Planned
 from bench.chaos.targets import NotMade, length, store, struck
-from tests.support.processes import ServerUnavailable
-from tests.support.replicas import replica_of
+from bench.runtime.processes import ServerUnavailable
+from bench.runtime.replicas import replica_of
 
 #: How the names of the keys end that may be deleted.
 PARTS = ("ready:*", "body", "due", "levels", "lanes:*")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.workers import WorkerProcess
+from bench.runtime.workers import WorkerProcess
 
 
 @pytest.fixture

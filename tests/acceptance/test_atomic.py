@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from django.db import connections
 
+from bench.runtime.servers import PostgresqlServer
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import WorkerProcess
 from queue_app.dispatch import connection, workers
 from queue_app.domain.states import FINAL
 from queue_app.models import Attempt, Job, Worker
-from tests import atomic_tasks
-from tests.acceptance.support import StartWorker, attempts, kill, lines, pids, wait_for_end, wait_for_lines
-from tests.models import Effect
+from tests.app import atomic_tasks
+from tests.app.models import Effect
 from tests.support.marks import committed
-from tests.support.servers import PostgresqlServer
-from tests.support.waiting import wait_until
-from tests.support.workers import WorkerProcess
+from tests.support.whole_workers import StartWorker, attempts, kill, lines, pids, wait_for_end, wait_for_lines
 
 pytestmark = committed
 

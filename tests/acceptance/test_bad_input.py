@@ -8,9 +8,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from queue_app.worker.supervisor import Supervisor
-from tests import tasks
-from tests.acceptance.support import StartWorker, wait_for_end
+from tests.app import tasks
 from tests.support.marks import committed, on_sqlite_alone
+from tests.support.whole_workers import StartWorker, wait_for_end
 
 pytestmark = [committed, on_sqlite_alone]
 
@@ -86,7 +86,7 @@ def test_wrong_arguments(arguments: list[str], said: str, monkeypatch: pytest.Mo
 
 
 def test_an_error_of_a_task_forges_no_line_of_the_log(worker: StartWorker) -> None:
-    from tests import dtasks  # Django's Tasks API logs the errors of its tasks too, with their tracebacks
+    from tests.app import dtasks  # Django's Tasks API logs the errors of its tasks too, with their tracebacks
 
     forged = "2026-11-24 12:00:00,000 ERROR   queue_app: all is lost"
     message = f"no\n{forged}\r{forged}\u2028{forged}\x1b[2J"

@@ -13,13 +13,16 @@ import pytest
 import redis
 from django.db import connection
 
+from bench.runtime.servers import PostgresqlServer
+from bench.runtime.waiting import wait_until
 from queue_app.dispatch import connection as redis_connection
 from queue_app.dispatch import workers
 from queue_app.lifecycle import operate
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.models import Attempt, DeadLetter, Job
-from tests import tasks
-from tests.acceptance.support import (
+from tests.app import tasks
+from tests.support.marks import committed, on_postgresql_alone
+from tests.support.whole_workers import (
     StartWorker,
     attempts,
     kill,
@@ -29,9 +32,6 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
-from tests.support.marks import committed, on_postgresql_alone
-from tests.support.servers import PostgresqlServer
-from tests.support.waiting import wait_until
 
 pytestmark = [committed, on_postgresql_alone]
 
@@ -85,7 +85,7 @@ def test_a_running_job_is_interrupted_and_cleans_up(
     assert not DeadLetter.objects.exists()
     assert wait_for_end([tasks.noop.enqueue().id]) == ["succeeded"]
     assert the_one(process) == child, "an interruption costs no process"
-    process.wait_for(f"Attempt 1 of job {first} (tests.tasks.work_until_cancelled) was interrupted")
+    process.wait_for(f"Attempt 1 of job {first} (tests.app.tasks.work_until_cancelled) was interrupted")
 
 
 @pytest.mark.parametrize("slots", ["1", "2"])

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import redis
 
+from bench.runtime.servers import RedisServer
+from bench.runtime.waiting import wait_until
 from queue_app.dispatch import connection, workers
 from queue_app.models import Job
-from tests import tasks
-from tests.acceptance.support import StartWorker, attempts, wait_for_end, wait_for_lines
+from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
-from tests.support.servers import RedisServer
-from tests.support.waiting import wait_until
+from tests.support.whole_workers import StartWorker, attempts, wait_for_end, wait_for_lines
 
 pytestmark = [committed, on_postgresql_alone]
 

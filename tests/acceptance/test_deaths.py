@@ -11,10 +11,12 @@ from typing import Any
 
 import psutil
 
+from bench.runtime.waiting import wait_until
 from queue_app.dispatch import connection, workers
 from queue_app.models import Attempt, DeadLetter, Job, Worker
-from tests import tasks
-from tests.acceptance.support import (
+from tests.app import tasks
+from tests.support.marks import committed
+from tests.support.whole_workers import (
     StartWorker,
     attempts,
     kill,
@@ -25,8 +27,6 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
-from tests.support.marks import committed
-from tests.support.waiting import wait_until
 
 pytestmark = committed
 

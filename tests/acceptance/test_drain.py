@@ -8,13 +8,13 @@ from pathlib import Path
 
 import redis
 
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import WorkerProcess
 from queue_app.lifecycle import operate
 from queue_app.models import Attempt, Job, Worker
-from tests import tasks
-from tests.acceptance.support import StartWorker, attempts, labels, lines
+from tests.app import tasks
 from tests.support.marks import committed, on_sqlite_alone
-from tests.support.waiting import wait_until
-from tests.support.workers import WorkerProcess
+from tests.support.whole_workers import StartWorker, attempts, labels, lines
 
 pytestmark = [committed, on_sqlite_alone]
 

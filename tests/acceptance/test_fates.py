@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from bench.runtime.waiting import wait_until
 from queue_app import clock
 from queue_app.domain.states import JobState
 from queue_app.lifecycle import operate
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.tasks.handle import get_result
-from tests import dtasks, tasks
-from tests.acceptance.support import (
+from tests.app import dtasks, tasks
+from tests.support.marks import committed, on_sqlite_alone
+from tests.support.whole_workers import (
     StartWorker,
     attempts,
     labels,
@@ -23,8 +25,6 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
-from tests.support.marks import committed, on_sqlite_alone
-from tests.support.waiting import wait_until
 
 pytestmark = [committed, on_sqlite_alone]
 

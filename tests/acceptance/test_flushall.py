@@ -10,13 +10,21 @@ from pathlib import Path
 
 import redis
 
+from bench.runtime.waiting import wait_until
 from queue_app.dispatch import connection, keys, listing, queues
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.models import Attempt, Job
-from tests import tasks
-from tests.acceptance.support import StartWorker, kill, labels, lines, the_one, wait_for_end, wait_for_lines
+from tests.app import tasks
 from tests.support.marks import committed
-from tests.support.waiting import wait_until
+from tests.support.whole_workers import (
+    StartWorker,
+    kill,
+    labels,
+    lines,
+    the_one,
+    wait_for_end,
+    wait_for_lines,
+)
 
 pytestmark = committed
 

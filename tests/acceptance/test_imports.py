@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import WorkerProcess
 from queue_app.lifecycle import operate
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.queries.jobs import waiting_for_task
-from tests import tasks
-from tests.acceptance.support import StartWorker, attempts, lines, the_one, wait_for_end, wait_for_lines
 from tests.acceptance.test_unknown import enqueue_by_name
+from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
-from tests.support.waiting import wait_until
-from tests.support.workers import WorkerProcess
+from tests.support.whole_workers import StartWorker, attempts, lines, the_one, wait_for_end, wait_for_lines
 
 pytestmark = [committed, on_postgresql_alone]
 
@@ -23,7 +23,7 @@ pytestmark = [committed, on_postgresql_alone]
 MODULE = """
 import os, signal, threading
 from queue_app import task
-from tests.tasks import mark
+from tests.app.tasks import mark
 mark({folder!r}, "imported")
 {what}
 

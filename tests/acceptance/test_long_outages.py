@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from django.db import connections
 
+from bench.runtime.servers import PostgresqlServer, RedisServer
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import WorkerProcess
 from queue_app.lifecycle import push
 from queue_app.models import Attempt
-from tests import tasks
-from tests.acceptance.support import StartWorker, lines, pids, wait_for_end, wait_for_lines
 from tests.acceptance.test_store_loss import durable
+from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
-from tests.support.servers import PostgresqlServer, RedisServer
-from tests.support.waiting import wait_until
-from tests.support.workers import WorkerProcess
+from tests.support.whole_workers import StartWorker, lines, pids, wait_for_end, wait_for_lines
 
 pytestmark = [committed, on_postgresql_alone]
 

@@ -10,17 +10,17 @@ from collections.abc import Callable
 
 import pytest
 
+from bench.runtime.servers import RedisServer
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import ROOT, WorkerProcess
 from queue_app.dispatch import connection, epochs, queue_stats, workers
 from queue_app.lifecycle import push
 from queue_app.maintenance import history
 from queue_app.maintenance.leader import DUTIES
 from queue_app.models import Job, Worker
-from tests import tasks
-from tests.acceptance.support import StartWorker, processes, wait_for_end
+from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
-from tests.support.servers import RedisServer
-from tests.support.waiting import wait_until
-from tests.support.workers import ROOT, WorkerProcess
+from tests.support.whole_workers import StartWorker, processes, wait_for_end
 
 pytestmark = [committed, on_postgresql_alone]
 
@@ -181,7 +181,7 @@ def test_a_process_killed_between_commit_and_push_loses_nothing(
         import django, os, signal
         django.setup()
         from queue_app.lifecycle import dispatching
-        from tests import tasks
+        from tests.app import tasks
         push.push_quietly = lambda by_queue, made: os.kill(os.getpid(), signal.SIGKILL)
         tasks.noop.enqueue("lost")
     """

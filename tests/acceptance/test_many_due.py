@@ -8,15 +8,15 @@ from collections.abc import Callable
 import pytest
 from django.db import connection as database
 
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import WorkerProcess
 from queue_app import clock
 from queue_app.dispatch import connection, epochs
 from queue_app.domain import ids
 from queue_app.domain.states import JobState
 from queue_app.queries.queues import depths_of
-from tests.integration.support import Child
+from tests.support.jobs import Child
 from tests.support.marks import committed, on_postgresql_alone
-from tests.support.waiting import wait_until
-from tests.support.workers import WorkerProcess
 
 pytestmark = [committed, on_postgresql_alone]
 
@@ -30,7 +30,7 @@ def schedule(count: int, at: float) -> None:
         cursor.execute(
             "INSERT INTO queue_app_job (id, task, queue, priority, state, payload, backend, run_after, max_attempts,"
             " attempt, failures, deaths, enqueued_at)"
-            " SELECT (%s || '-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'tests.tasks.noop', 'default', 0, %s,"
+            " SELECT (%s || '-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'tests.app.tasks.noop', 'default', 0, %s,"
             " '[[],{}]', '', %s, 1, 0, 0, 0, now() FROM generate_series(1, %s) AS n",
             [prefix, JobState.SCHEDULED, clock.from_seconds(at), count],
         )

@@ -8,6 +8,8 @@ import psutil
 import pytest
 from django.db import connection as database
 
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import WorkerProcess
 from queue_app import clock
 from queue_app.dispatch import connection, epochs, workers
 from queue_app.domain import ids
@@ -17,8 +19,6 @@ from queue_app.maintenance.leader import DUTIES
 from queue_app.models import Queue
 from queue_app.queries import duties
 from tests.support.marks import committed, on_postgresql_alone
-from tests.support.waiting import wait_until
-from tests.support.workers import WorkerProcess
 
 pytestmark = [committed, on_postgresql_alone]
 
@@ -34,8 +34,8 @@ def fill() -> None:
         cursor.execute(
             "INSERT INTO queue_app_job (id, task, queue, priority, state, payload, backend, max_attempts, attempt,"
             " failures, deaths, enqueued_at)"
-            " SELECT (%s || '-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'tests.tasks.noop', 'tenant-' || n, 0,"
-            " %s, '[[],{}]', '', 1, 0, 0, 0, now() FROM generate_series(1, %s) AS n",
+            " SELECT (%s || '-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'tests.app.tasks.noop', 'tenant-' || n,"
+            " 0, %s, '[[],{}]', '', 1, 0, 0, 0, now() FROM generate_series(1, %s) AS n",
             [prefix, JobState.QUEUED, MANY],
         )
         Queue.objects.bulk_create(

@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 import redis
 
+from bench.runtime.servers import RedisServer
+from bench.runtime.waiting import wait_until
 from queue_app.lifecycle import operate
 from queue_app.models import Attempt, Job
-from tests import tasks
-from tests.acceptance.past import WAYS, Past, past_of
-from tests.acceptance.support import (
+from tests.app import tasks
+from tests.app.waiting_tasks import fail_when_released
+from tests.support.marks import committed, on_postgresql_alone
+from tests.support.past import WAYS, Past, past_of
+from tests.support.whole_workers import (
     StartWorker,
     attempts,
     labels,
@@ -24,10 +28,6 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
-from tests.support.marks import committed, on_postgresql_alone
-from tests.support.servers import RedisServer
-from tests.support.waiting import wait_until
-from tests.waiting_tasks import fail_when_released
 
 pytestmark = [committed, on_postgresql_alone]
 

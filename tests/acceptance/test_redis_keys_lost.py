@@ -11,9 +11,9 @@ import pytest
 import redis
 
 from queue_app.models import Attempt
-from tests import tasks
-from tests.acceptance.support import StartWorker, wait_for_end, wait_for_lines
+from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
+from tests.support.whole_workers import StartWorker, wait_for_end, wait_for_lines
 
 pytestmark = [committed, on_postgresql_alone]
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import redis
 
+from bench.runtime.processes import free_port
+from bench.runtime.servers import redis_server
 from queue_app.lifecycle import push
 from queue_app.models import Attempt, Job
-from tests import tasks
-from tests.acceptance.support import StartWorker, pids, wait_for_end
+from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
-from tests.support.processes import free_port
-from tests.support.servers import redis_server
+from tests.support.whole_workers import StartWorker, pids, wait_for_end
 
 pytestmark = [committed, on_postgresql_alone]
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from bench.runtime.waiting import wait_until
 from queue_app.models import Attempt, DeadLetter, Job, Worker
-from tests import tasks
-from tests.acceptance.support import (
+from tests.app import tasks
+from tests.support.marks import committed, on_sqlite_alone
+from tests.support.whole_workers import (
     StartWorker,
     attempts,
     labels,
@@ -23,8 +25,6 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
-from tests.support.marks import committed, on_sqlite_alone
-from tests.support.waiting import wait_until
 
 pytestmark = committed
 

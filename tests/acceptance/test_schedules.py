@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from bench.runtime.waiting import wait_until
 from queue_app import clock
 from queue_app.models import DeadLetter, Job, Schedule
-from tests.acceptance.support import StartWorker, kill, lines, the_one, wait_for_lines
 from tests.acceptance.test_imports import HANG
 from tests.acceptance.test_imports import start as start_with_module
-from tests.factories import ScheduleFactory
+from tests.support.factories import ScheduleFactory
 from tests.support.marks import committed, on_postgresql_alone
-from tests.support.waiting import wait_until
+from tests.support.whole_workers import StartWorker, kill, lines, the_one, wait_for_lines
 
 pytestmark = [committed, on_postgresql_alone]
 
@@ -23,7 +23,10 @@ pytestmark = [committed, on_postgresql_alone]
 def due_in(seconds: float, folder: Path, name: str) -> Schedule:
     """A schedule that runs that soon, and then once a year."""
     schedule = ScheduleFactory(
-        name=name, task="tests.tasks.note", cron="@yearly", arguments=json.dumps([[str(folder), name], {}])
+        name=name,
+        task="tests.app.tasks.note",
+        cron="@yearly",
+        arguments=json.dumps([[str(folder), name], {}]),
     )
     Schedule.objects.filter(pk=schedule.pk).update(next_at=clock.now() + timedelta(seconds=seconds))
     schedule.refresh_from_db()

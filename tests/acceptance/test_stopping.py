@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 import redis
 
+from bench.runtime.waiting import wait_until
 from queue_app.dispatch import connection, queues
 from queue_app.models import Attempt, Job, Worker
-from tests import tasks
-from tests.acceptance.support import (
+from tests.app import tasks
+from tests.support.marks import committed, on_postgresql_alone
+from tests.support.whole_workers import (
     StartWorker,
     attempts,
     labels,
@@ -24,8 +26,6 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
-from tests.support.marks import committed, on_postgresql_alone
-from tests.support.waiting import wait_until
 
 pytestmark = [committed, on_postgresql_alone]
 

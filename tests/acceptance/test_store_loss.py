@@ -8,13 +8,16 @@ from pathlib import Path
 import redis
 from django.db import connections
 
+from bench.runtime.servers import PostgresqlServer, RedisServer
+from bench.runtime.waiting import wait_until
 from queue_app import clock
 from queue_app.dispatch import connection, epochs, workers
 from queue_app.lifecycle import push
 from queue_app.lifecycle.recovery.orphans import recover_orphaned as redeliver_orphans
 from queue_app.models import Attempt, Job
-from tests import tasks
-from tests.acceptance.support import (
+from tests.app import tasks
+from tests.support.marks import committed
+from tests.support.whole_workers import (
     StartWorker,
     attempts,
     labels,
@@ -24,9 +27,6 @@ from tests.acceptance.support import (
     wait_for_end,
     wait_for_lines,
 )
-from tests.support.marks import committed
-from tests.support.servers import PostgresqlServer, RedisServer
-from tests.support.waiting import wait_until
 
 pytestmark = committed
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from queue_app.models import DeadLetter, Job
-from tests import tasks
-from tests.acceptance.support import (
+from tests.app import tasks
+from tests.support.marks import committed, on_postgresql_alone
+from tests.support.whole_workers import (
     StartWorker,
     attempts,
     wait_for_end,
     wait_for_lines,
 )
-from tests.support.marks import committed, on_postgresql_alone
 
 pytestmark = [committed, on_postgresql_alone]
 

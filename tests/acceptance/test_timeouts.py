@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from queue_app.models import Attempt, DeadLetter, Job
-from tests import tasks
-from tests.acceptance.support import StartWorker, attempts, lines, the_one, wait_for_end, wait_for_lines
+from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
+from tests.support.whole_workers import StartWorker, attempts, lines, the_one, wait_for_end, wait_for_lines
 
 pytestmark = [committed, on_postgresql_alone]
 

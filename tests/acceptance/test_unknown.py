@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import redis
 
+from bench.runtime.waiting import wait_until
+from bench.runtime.workers import WorkerProcess
 from queue_app.dispatch import connection, epochs, keys, listing
 from queue_app.lifecycle import enqueue, operate
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.queries.jobs import waiting_for_task
-from tests import tasks
-from tests.acceptance.support import StartWorker, wait_for_end
+from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
-from tests.support.waiting import wait_until
-from tests.support.workers import WorkerProcess
+from tests.support.whole_workers import StartWorker, wait_for_end
 
 pytestmark = [committed, on_postgresql_alone]
 
@@ -41,11 +41,11 @@ def enqueue_by_name(task: str, **more: Any) -> str:
 def test_a_job_of_a_newer_release_waits_for_its_worker(worker: StartWorker, tmp_path: Path) -> None:
     module, function, outside = (
         enqueue_by_name("newer_release.greet"),
-        enqueue_by_name("tests.tasks.greet_differently"),
+        enqueue_by_name("tests.app.tasks.greet_differently"),
         enqueue_by_name("antigravity.fly"),
     )
-    not_a_task = enqueue_by_name("tests.tasks.mark")
-    backend = enqueue_by_name("tests.dtasks.noop", backend="elsewhere")
+    not_a_task = enqueue_by_name("tests.app.tasks.mark")
+    backend = enqueue_by_name("tests.app.dtasks.noop", backend="elsewhere")
     unknown = [module, function, outside, not_a_task, backend]
     old = worker(settings=NEWER)
     for job_id in unknown:
@@ -54,13 +54,15 @@ def test_a_job_of_a_newer_release_waits_for_its_worker(worker: StartWorker, tmp_
     for why in (
         "there is no module 'newer_release'",
         "the module has no 'greet_differently'",
-        "'tests.tasks.mark' is a function, not a task",
+        "'tests.app.tasks.mark' is a function, not a task",
         "TASKS has no backend 'elsewhere'",
         "Add its app to INSTALLED_APPS, or 'antigravity' to TASK_MODULES of QUEUE_APP.",
     ):
         assert why in old.output()
     assert set(Job.objects.filter(pk__in=unknown).values_list("state", "attempt")) == {("queued", 0)}
-    assert Attempt.objects.exclude(job__task="tests.tasks.noop").count() == DeadLetter.objects.count() == 0
+    assert (
+        Attempt.objects.exclude(job__task="tests.app.tasks.noop").count() == DeadLetter.objects.count() == 0
+    )
     assert old.stop() == 0
 
     assert {str(pk) for pk in waiting_for_task(Job.objects.all())} == set(unknown)
@@ -135,7 +137,7 @@ def test_workers_publish_their_tasks_and_release(worker: StartWorker) -> None:
     worker(settings={"RELEASE": "2026.11"})
     row = wait_until(lambda: Worker.objects.first(), 60, "its row")
     assert row.release == "2026.11"
-    assert "tests.tasks.noop" in row.tasks and row.tasks == sorted(row.tasks)
+    assert "tests.app.tasks.noop" in row.tasks and row.tasks == sorted(row.tasks)
 
 
 def test_a_module_that_cannot_be_imported_costs_no_job(worker: StartWorker, tmp_path: Path) -> None:
@@ -151,8 +153,8 @@ def test_a_module_that_cannot_be_imported_costs_no_job(worker: StartWorker, tmp_
 @pytest.mark.parametrize(
     "body",
     [
-        '0:-|["tests.tasks.noop",1,0,0,4,1.0,null,null,null,"",[[],{}],"a field of the next release"]',
-        '0:-|["tests.tasks.noop",1,0',
+        '0:-|["tests.app.tasks.noop",1,0,0,4,1.0,null,null,null,"",[[],{}],"a field of the next release"]',
+        '0:-|["tests.app.tasks.noop",1,0',
     ],
     ids=["another format", "cut off"],
 )

@@ -15,15 +15,15 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.test import RequestFactory
 
+from bench.runtime.servers import PostgresqlServer, RedisServer
+from bench.runtime.waiting import wait_until
 from queue_app import clock, health
 from queue_app.lifecycle import push
 from queue_app.models import Worker
 from queue_app.models.worker import WORKER_STATUSES
-from tests import tasks
-from tests.acceptance.support import StartWorker, processes, wait_for_end
+from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
-from tests.support.servers import PostgresqlServer, RedisServer
-from tests.support.waiting import wait_until
+from tests.support.whole_workers import StartWorker, processes, wait_for_end
 
 pytestmark = [committed, on_postgresql_alone]
 

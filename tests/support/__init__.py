@@ -1,1 +1,1 @@
-"""What tests and benches share: real servers, waiting, leak checks."""
+"""What tests share: jobs and rows, children that work by hand, faults, models of what should happen."""

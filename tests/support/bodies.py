@@ -10,7 +10,7 @@ from queue_app.domain.envelope import LANE, Envelope
 PLAIN: dict[str, Any] = {
     "priority": 0,
     "lane": LANE,
-    "task": "tests.tasks.noop",
+    "task": "tests.app.tasks.noop",
     "number": 1,
     "failures": 0,
     "deaths": 0,

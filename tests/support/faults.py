@@ -23,8 +23,8 @@ from django.db import Error, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
+from bench.runtime.servers import RedisServer
 from queue_app.dispatch import connection, scripts
-from tests.support.servers import RedisServer
 
 #: What may happen to a call. The last two end the process there: nothing more is asked of a store until `revive`.
 BEFORE, AFTER, HANG = "fails before", "is done, its answer lost", "hangs until the timeout, and is done late"

@@ -8,7 +8,7 @@ import pytest
 
 #: Rows are committed, as other processes must see them. Our own tables alone are emptied afterwards, and nobody asks
 #: Django to fill its own again: that takes half the time.
-committed = pytest.mark.django_db(transaction=True, available_apps=["queue_app", "tests"])
+committed = pytest.mark.django_db(transaction=True, available_apps=["queue_app", "tests.app"])
 
 #: The database has no part in the result, and one leg is enough: both at once take a quarter of an hour as it is.
 on_postgresql_alone = pytest.mark.skipif(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from tests.support import processes, servers
+from bench.runtime import processes, servers
 
 
 def _none(user: str | None) -> NoReturn:

@@ -1,1 +1,0 @@
-"""Both stores, this process alone: real rows and a real Redis, no worker processes."""
