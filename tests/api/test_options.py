@@ -6,7 +6,7 @@ import pytest
 
 from queue_app.domain.rights import Right
 from tests.api.test_rights import V1, client_of, staff
-from tests.factories import ScheduleFactory
+from tests.support.factories import ScheduleFactory
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,13 @@ from queue_app.exceptions import AppendOnly, NotPermitted
 from queue_app.models import AuditEvent, DeadLetter, Job, Queue, Schedule
 from queue_app.operations import dead_letters, queues, schedules
 from queue_app.operations.actor import LONGEST, Actor
-from tests.factories import AuditEventFactory, DeadLetterFactory, JobFactory, QueueFactory, ScheduleFactory
+from tests.support.factories import (
+    AuditEventFactory,
+    DeadLetterFactory,
+    JobFactory,
+    QueueFactory,
+    ScheduleFactory,
+)
 
 pytestmark = pytest.mark.django_db
 
