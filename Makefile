@@ -4,7 +4,7 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 PIP_INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-slow check format bench chaos build clean
+.PHONY: help install demo serve shell test test-slow check format bench chaos build clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -16,6 +16,9 @@ demo: $(VENV)/.installed  ## Run thousands of real jobs through a worker, and ch
 
 serve: $(VENV)/.installed  ## Web server, worker and Redis in one terminal; Ctrl-C ends them
 	@$(PY) manage.py serve
+
+shell: $(VENV)/.installed  ## A Python shell with the stores of `make serve`
+	@$(PY) manage.py shell
 
 test: $(VENV)/.installed-dev  ## All tests, on SQLite and on PostgreSQL; ARGS="-k name" is passed to pytest
 	@$(PY) -m tests.run $(ARGS)
