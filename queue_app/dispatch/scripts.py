@@ -39,7 +39,7 @@ class Script:
     Attributes:
         guarded: whether its first argument is what the connection knows of the server's life; `each` adds that.
         source: the Lua text.
-        sha: the digest by which Redis knows it.
+        sha: the digest by which Redis finds it.
     """
 
     def __init__(self, name: str) -> None:
@@ -73,11 +73,11 @@ class Script:
             DataLost, Fenced, Full: the script, or Redis, refused the call.
         """
         connection = take(client)
-        knows = connection.queue_app_knows.argument(counted) if self.guarded else ""
+        facts = connection.queue_app_server.argument(counted) if self.guarded else ""
         sent: list[list[Any]] = []
         answers: list[Any] = []
         for args in batches:
-            whole = [len(keys), *keys, knows, *args] if knows else [len(keys), *keys, *args]
+            whole = [len(keys), *keys, facts, *args] if facts else [len(keys), *keys, *args]
             connection.send_command("EVALSHA", self.sha, *whole)
             sent.append(whole)
             if len(sent) - len(answers) > 1:
@@ -108,8 +108,8 @@ def many(client: redis.Redis, script: Script, calls: Sequence[tuple[list[str], l
     if len(calls) == 1:
         return answers
     connection = take(client)
-    knows = [connection.queue_app_knows.argument()] if script.guarded else []
-    packed = [("EVALSHA", script.sha, len(keys), *keys, *knows, *args) for keys, args in calls[1:]]
+    facts = [connection.queue_app_server.argument()] if script.guarded else []
+    packed = [("EVALSHA", script.sha, len(keys), *keys, *facts, *args) for keys, args in calls[1:]]
     connection.send_packed_command(connection.pack_commands(packed))
     answers += [_answer(connection) for _ in packed]
     put(client, connection)
@@ -126,17 +126,17 @@ def with_commands(
     """
     call = (len(keys), *keys, *args)
     try:
-        knows, answers = ask(client, ("EVALSHA", script.sha, *call), *commands)
+        facts, answers = ask(client, ("EVALSHA", script.sha, *call), *commands)
     except NoScriptError:
-        knows, answers = ask(client, ("EVAL", script.source, *call), *commands)
-    return answers[0], knows, answers[1:]
+        facts, answers = ask(client, ("EVAL", script.source, *call), *commands)
+    return answers[0], facts, answers[1:]
 
 
 def ask(client: redis.Redis, *commands: tuple[Any, ...]) -> tuple[Any, list[Any]]:
     """Run plain commands on the connection that scripts use; one round trip.
 
     Returns:
-        What that connection knows of the server (`connection.Knows`), and the answers.
+        What that connection knows of the server (`connection.ServerFacts`), and the answers.
 
     Raises:
         DataLost, Fenced, Full: see `Script.each`.
@@ -145,7 +145,7 @@ def ask(client: redis.Redis, *commands: tuple[Any, ...]) -> tuple[Any, list[Any]
     connection.send_packed_command(connection.pack_commands(commands))
     answers = [_answer(connection) for _ in commands]
     put(client, connection)
-    return connection.queue_app_knows, _raised(answers)
+    return connection.queue_app_server, _raised(answers)
 
 
 def _answer(connection: Any) -> Any:
