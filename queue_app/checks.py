@@ -126,4 +126,4 @@ def load_tasks_api() -> None:
 def load_results() -> None:
     """In a worker: let the Tasks API's signals be sent, where there is a Tasks API."""
     if find_spec("django.tasks") or find_spec("django_tasks"):
-        import_module("queue_app.tasks_api.results")
+        from queue_app.tasks_api import task_signals  # noqa: F401 - connects its receiver

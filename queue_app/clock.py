@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
-#: The times that every store and every zone's clocks can hold: years 1 to 9999, without a day at each end.
-#: Local times lie up to a day before or after UTC.
+#: The times that every store can hold: years 1 to 9999, less a day at each end. Local times lie up to a day before or
+#: after UTC.
 EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
 LATEST = datetime(9999, 12, 31, tzinfo=UTC)
-#: The most seconds of a duration, such as a limit or an age.
+#: The longest duration, such as a limit or an age, in seconds.
 LONGEST = 100 * 365 * 86_400.0
 
-#: Replaced by tests; seconds since the epoch.
-_source = time.time
+
+class Clock:
+    """The clock of this process.
+
+    Attributes:
+        source: gives the time in seconds since the epoch; tests replace it.
+    """
+
+    __slots__ = ("source",)
+
+    def __init__(self) -> None:
+        self.source: Callable[[], float] = time.time
+
+
+#: The clock that this process reads.
+current = Clock()
 
 
 def seconds() -> float:
-    """The time in seconds since the epoch, to the microsecond: finer than the record keeps it, Python and PostgreSQL
-    would each round it in their own way."""
-    return int(_source() * 1e6) / 1e6
+    """The time in seconds since the epoch, to the microsecond, as the record keeps it.
+
+    Smaller parts are cut off here, because Python and PostgreSQL would round them differently.
+    """
+    return current.source() * 1e6 // 1 / 1e6
 
 
 def now() -> datetime:
-    """The time as an aware UTC datetime, microseconds kept."""
-    return datetime.fromtimestamp(_source(), UTC)
+    """The time as an aware UTC datetime, to the microsecond."""
+    return datetime.fromtimestamp(current.source(), UTC)
 
 
 def from_seconds(value: float) -> datetime:
@@ -32,7 +49,10 @@ def from_seconds(value: float) -> datetime:
     return datetime.fromtimestamp(value, UTC)
 
 
-def travel(source: object = None) -> None:
-    """Read the time from `source` (a callable giving epoch seconds) from now on; None is the real one."""
-    global _source
-    _source = time.time if source is None else source  # type: ignore[assignment]
+def travel(source: Callable[[], float] = time.time) -> None:
+    """Read the time from `source` from now on.
+
+    Args:
+        source: gives seconds since the epoch; left out: the real time.
+    """
+    current.source = source

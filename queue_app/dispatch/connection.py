@@ -1,4 +1,4 @@
-"""The connection to Redis, one pool for each process and URL; and what its absence is called."""
+"""The connection to Redis, one pool for each process and URL; and the words for a Redis that cannot be used."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from queue_app.exceptions import StoreUnavailable
 
 
 class Fenced(RedisError):
-    """A call of a child was refused: what the child holds has been put right since it was made (see holder.py)."""
+    """A call of a child was refused: the child's calls were revoked after it was made (see holder.py)."""
 
 
 class DataLost(RedisError):
-    """Redis lost its data or went back in time; the leader drops what is stale and puts back what waits (epochs.py)."""
+    """Redis lost its data or went back in time. The leader drops stale data and puts back waiting jobs (epochs.py)."""
 
 
-#: Redis is at its maxmemory. What frees memory still works; what needs more is tried again later.
+#: Redis is at its maxmemory. Calls that free memory still work; the others are tried again later.
 Full = OutOfMemoryError
 
 
-#: Everything that means "not now": the caller goes on without Redis, or tries again later.
+#: Every error that means "not now": the caller goes on without Redis, or tries again later.
 Unavailable = (RedisError, OSError, StoreUnavailable)
 
 #: The longest that a blocking wait on the bell lasts, in seconds (DESIGN §5).
@@ -51,43 +51,65 @@ PROMPT = 0.001
 
 _run_id = re.compile(r"^run_id:(\w+)", re.MULTILINE).search
 
-_lock = threading.Lock()
-_clients: dict[tuple[int, str, float], redis.Redis] = {}
+
+class _Clients:
+    """The clients of this process.
+
+    Attributes:
+        by_key: (process id, URL, timeout in seconds) → client. The process id keeps a forked child from using its
+            parent's connections.
+    """
+
+    __slots__ = ("_lock", "by_key")
+
+    def __init__(self) -> None:
+        self.by_key: dict[tuple[int, str, float], redis.Redis] = {}
+        self._lock = threading.Lock()
+
+    def connect(self, key: tuple[int, str, float]) -> redis.Redis:
+        """The client for a key that `by_key` did not have."""
+        with self._lock:
+            found = self.by_key.get(key)  # another thread may have made it meanwhile
+            if found is None:
+                for stale in [k for k in self.by_key if k[0] != key[0]]:
+                    del self.by_key[stale]  # the parent's, after a fork
+                found = self.by_key[key] = _connect(*key[1:])
+        return found
+
+    def reset(self) -> None:
+        """Close and drop all clients."""
+        with self._lock:
+            for key, found in list(self.by_key.items()):
+                del self.by_key[key]
+                if key[0] == os.getpid():
+                    found.close()
 
 
-class _Own(threading.local):
+class _ThreadConnections(threading.local):
     """What belongs to one thread: pool → a connection of it that no other thread uses."""
 
     def __init__(self) -> None:
         self.connections: dict[Any, Any] = {}
 
 
-_own = _Own()
+_clients = _Clients()
+_own = _ThreadConnections()
 
 
 def client(timeout: float = 5.0) -> redis.Redis:
     """The client of this process for the setting REDIS_URL.
 
-    No command is repeated by the client itself: whether a push that timed out took place is for the reconciler
-    to find out, not for a blind second try.
+    The client itself repeats no command. A push that timed out may have been carried out: the sweep finds out.
 
     Args:
         timeout: seconds that a command may take before it counts as failed.
 
     Raises:
-        ImproperlyConfigured: `embedded://` and no server binary is to be had.
+        StoreUnavailable: the URL is `embedded://`, and its server cannot be started.
     """
-    url = conf.get().REDIS_URL
-    key = (os.getpid(), url, timeout)
-    found = _clients.get(key)
-    if found is None:
-        with _lock:
-            found = _clients.get(key)
-            if found is None:
-                for stale in [k for k in _clients if k[0] != key[0]]:
-                    del _clients[stale]  # a parent's connections are not ours to use after a fork
-                found = _clients[key] = _connect(url, timeout)
-    return found
+    key = (os.getpid(), conf.get().REDIS_URL, timeout)
+    found = _clients.by_key.get(key)
+    return _clients.connect(key) if found is None else found
 
 
 def _connect(url: str, timeout: float) -> redis.Redis:
@@ -102,59 +124,60 @@ def _connect(url: str, timeout: float) -> redis.Redis:
         socket_connect_timeout=min(timeout, 2.0),
         **({} if url.startswith("unix:") else {"socket_keepalive": True}),
         retry=Retry(NoBackoff(), 0),
-        # The pool's own limit would count each connection that `take` has made and thrown away.
+        # The pool would count each connection that `take` made and threw away against a limit.
         max_connections=2**31,
         client_name="queue_app",
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Knows:
-    """What a connection knows of the server at its other end, asked when the connection was made.
+class ServerFacts:
+    """What a connection knows of its server, asked when the connection was made.
 
     Attributes:
         run_id: names the life of the server process; empty where the server does not tell.
-        clock: seconds to add to this process's monotonic clock to get the time of Redis. It is too small by at most a
-            round trip.
+        clock: seconds to add to this process's monotonic clock to get the time of Redis. It is too small by at most
+            one round trip.
     """
 
     run_id: str
     clock: float
 
-    def argument(self, seen: str = "") -> str:
+    def argument(self, counted: str = "") -> str:
         """The first argument of a guarded script (see lua/lib/life.lua).
 
         Args:
-            seen: "<epoch> <writes>" that the caller has seen counted; empty: it has seen none.
+            counted: "<epoch> <writes>" that the caller has seen counted; empty: it has seen none.
         """
-        return f"{self.run_id}|{seen}|{self.clock!r}"
+        return f"{self.run_id}|{counted}|{self.clock!r}"
 
 
-def _ask_server(connection: Any) -> Knows:
-    """Asked again after a slow answer: the clock would seem to be slow by as much, and new jobs older than they are."""
-    found: list[Knows] = []
+def _ask_server(connection: Any) -> ServerFacts:
+    """Ask a server, up to three times if answers are slow. A slow answer makes its clock seem late, and new jobs older
+    than they are."""
+    found: list[ServerFacts] = []
     while len(found) < 3:
         asked = time.monotonic()
         found.append(_ask_once(connection))
         if time.monotonic() - asked < PROMPT:
             break
-    return max(found, key=lambda knows: knows.clock)
+    return max(found, key=lambda facts: facts.clock)
 
 
-def _ask_once(connection: Any) -> Knows:
+def _ask_once(connection: Any) -> ServerFacts:
     connection.send_packed_command(connection.pack_commands([("INFO", "server"), ("TIME",)]))
     try:
         found = _run_id(str(connection.read_response()))
-    except ResponseError as error:  # access control, or a proxy that does not know the command
+    except ResponseError as error:  # access control, or a proxy without this command
         if isinstance(error, ReadOnlyError):
             raise
         found = None
     seconds, micros = connection.read_response()
-    return Knows(found[1] if found else "", int(seconds) + int(micros) / 1e6 - time.monotonic())
+    return ServerFacts(found[1] if found else "", int(seconds) + int(micros) / 1e6 - time.monotonic())
 
 
-def fresh(client: redis.Redis) -> Knows:
-    """What a new connection learns of the server."""
+def fresh(client: redis.Redis) -> ServerFacts:
+    """What a new connection learns of its server."""
     connection = client.connection_pool.make_connection()
     try:
         connection.connect()
@@ -164,12 +187,14 @@ def fresh(client: redis.Redis) -> Knows:
 
 
 def take(client: redis.Redis) -> Any:
-    """This thread's own connection of a client's pool, for commands without the pool's accounts; `put` it back. Its
-    attribute `queue_app_knows` says which life of which server is at the other end.
+    """This thread's own connection of a client's pool, past the pool's bookkeeping. The caller `put`s it back.
 
-    One that is not put back, because something was raised between a command and its answer, is closed when it is
-    collected: its answer must not be taken for another's. One that the server closed meanwhile (its `timeout`, a
-    restart) is noticed here, so that an idle hour costs no push.
+    A caller that fails between a command and its answer does not put the connection back. It is then closed when it is
+    collected, so that its answer is not taken for another command's. A connection that the server closed meanwhile (its
+    `timeout`, a restart) is noticed here, so that no push fails after an idle hour.
+
+    Returns:
+        The connection; its attribute `queue_app_server` has the `ServerFacts`.
     """
     connection = _own.connections.pop(client.connection_pool, None)
     if connection is None:
@@ -181,7 +206,7 @@ def take(client: redis.Redis) -> Any:
         connection.disconnect()
     if not connection.is_connected:
         connection.connect()
-        connection.queue_app_knows = _ask_server(connection)
+        connection.queue_app_server = _ask_server(connection)
     return connection
 
 
@@ -200,13 +225,9 @@ def close(client: redis.Redis) -> None:
 
 
 def forget() -> None:
-    """Drop this process's clients, so that the next use connects anew (an embedded server is started again)."""
+    """Drop this process's clients. The next use connects anew, and starts an embedded server again."""
     _own.connections.clear()
-    with _lock:
-        for key, found in list(_clients.items()):
-            del _clients[key]
-            if key[0] == os.getpid():
-                found.close()
+    _clients.reset()
 
 
 def safe_url() -> str:
@@ -215,8 +236,8 @@ def safe_url() -> str:
 
 
 def explain(error: BaseException) -> str:
-    """One line on what is wrong with Redis and what to do. For operators: it says where Redis is."""
-    if isinstance(error, StoreUnavailable):  # an embedded server: it has said what to do
+    """One line for operators: what is wrong with Redis, where it is, and what to do."""
+    if isinstance(error, StoreUnavailable):  # an embedded server: its message says what to do
         return str(error)
     what, remedy = _known(error)
     if not what:
@@ -226,12 +247,12 @@ def explain(error: BaseException) -> str:
 
 
 def explain_publicly(error: BaseException) -> str:
-    """One line on what is wrong with Redis, for answers to machines: no address, and no words of the server."""
+    """One line for answers to machines: what is wrong with Redis, without its address or the server's own words."""
     return f"Redis {_known(error)[0] or 'cannot be reached'}."
 
 
 def said(error: BaseException) -> str:
-    """What a failed call of either store said, for a line of the log."""
+    """The error of a failed call of either store, as text for a log line."""
     return explain(error) if isinstance(error, RedisError | StoreUnavailable) else str(error).strip()
 
 
@@ -240,14 +261,14 @@ def unavailable(error: BaseException, around: str = "{}") -> StoreUnavailable:
 
     Args:
         error: what the client raised.
-        around: what to say of it; `{}` stands for the explanation.
+        around: the message; `{}` stands for the explanation.
     """
     return StoreUnavailable(around.format(explain(error)), around.format(explain_publicly(error)))
 
 
 @contextmanager
 def asked(timeout: float) -> Iterator[redis.Redis]:
-    """The client, for questions that operators ask.
+    """The client, for reads on behalf of operators.
 
     Args:
         timeout: seconds that Redis may take to answer.
@@ -262,7 +283,7 @@ def asked(timeout: float) -> Iterator[redis.Redis]:
 
 
 def _known(error: BaseException) -> tuple[str, str]:
-    """What is wrong, and what to do; empty for all that is no word of a server."""
+    """What is wrong, and what to do. Both are empty for errors that no server sent."""
     if isinstance(error, AuthenticationError):
         return "refused the password", "; check QUEUE_APP['REDIS_URL']"
     if isinstance(error, BusyLoadingError):

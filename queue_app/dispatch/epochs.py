@@ -25,7 +25,7 @@ from typing import NamedTuple
 import redis
 
 from queue_app.dispatch import keys, scripts
-from queue_app.dispatch.connection import Knows, fresh
+from queue_app.dispatch.connection import ServerFacts, fresh
 
 #: The place of the run_id where none can be used.
 UNNAMED = "-"
@@ -59,8 +59,8 @@ class Epoch(NamedTuple):
 def read(client: redis.Redis, shards: Iterable[str] | None = None) -> dict[str, Epoch]:
     """The epochs of these shards, or of all; one round trip."""
     names = keys.shards() if shards is None else list(shards)
-    knows, answers = scripts.ask(client, *commands(names))
-    return understood(names, knows, answers)
+    server, answers = scripts.ask(client, *commands(names))
+    return understood(names, server, answers)
 
 
 def commands(shards: list[str]) -> list[tuple[str, str, str]]:
@@ -68,14 +68,14 @@ def commands(shards: list[str]) -> list[tuple[str, str, str]]:
     return [("MGET", keys.epoch(shard), keys.epoch(shard) + ":count") for shard in shards]
 
 
-def understood(shards: list[str], knows: Knows, answers: list[list[str | None]]) -> dict[str, Epoch]:
+def understood(shards: list[str], server: ServerFacts, answers: list[list[str | None]]) -> dict[str, Epoch]:
     """The answers to `commands`."""
     found: dict[str, Epoch] = {}
     for shard, (text, count) in zip(shards, answers, strict=True):
         life, _, rest = (text or "").partition("|")
         name, _, rest = rest.partition("|")
         phase = rest.rpartition("|")[2]
-        lost = text is None or not (life in (UNNAMED, knows.run_id) or not knows.run_id)
+        lost = text is None or not (life in (UNNAMED, server.run_id) or not server.run_id)
         found[shard] = Epoch(lost, life, name, phase, int(count or 0))
     return found
 

@@ -64,7 +64,7 @@ class Count(NamedTuple):
 def counts(client: redis.Redis, names: Sequence[str]) -> dict[str, Count]:
     """What Redis has of these queues; one round trip, and more where they have very many children or lanes."""
     found = {name: Count() for name in names}
-    for name, (known, held, due, aside, listed, *words) in _each(client, scripts.figures, names, keys.body):
+    for name, (known, held, due, aside, listed, *words) in _each(client, scripts.counts, names, keys.body):
         ended = {state: int(number) for state, number in zip(words[::2], words[1::2], strict=True)}
         found[name] = Count(max(0, known - held - due - aside), held, due, aside, listed, ended)
     return found

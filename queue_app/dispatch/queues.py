@@ -231,7 +231,7 @@ def mark_cancelled(client: redis.Redis, queue: str, ids: Sequence[str]) -> dict[
     Returns:
         Who holds which, for the ids that are held.
     """
-    return _held(_find(client, {queue: ids}, "forbid"))
+    return _held(_find(client, {queue: ids}, "cancel"))
 
 
 def marked_cancelled(client: redis.Redis, queue: str, ids: Sequence[str]) -> list[str]:
@@ -312,7 +312,7 @@ def hold(client: redis.Redis, queue: str, holder: str, at: float, bodies: dict[s
 
 def remember(client: redis.Redis, queues: Iterable[str]) -> None:
     """List queues by name, for operators' pages and for recovery; also when Redis is full."""
-    scripts.note(client, [keys.queues()], list(queues))
+    scripts.remember(client, [keys.queues()], list(queues))
 
 
 def known(client: redis.Redis) -> set[str]:

@@ -67,7 +67,7 @@ def take(
     names = [keys.epoch_of(queue), keys.body(queue), keys.unknown(queue), keys.unknown_of(queue, requirement)]
     names += [keys.held(queue, holder), keys.paused(queue), keys.holders(queue), keys.fence_of(queue, holder)]
     args = [requirement, min(count, MAX_JOBS_PER_CLAIM), holder, fence(holder, queue)]
-    answer = scripts.take_aside(client, names, args, seen(holder, queue))
+    answer = scripts.take_set_aside(client, names, args, seen(holder, queue))
     at = float(answer[0])
     found = [Delivery(queue, answer[i], answer[i + 1], at) for i in range(2, len(answer), 2)]
     return found, int(answer[1])

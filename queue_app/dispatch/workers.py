@@ -122,14 +122,14 @@ def renew(client: redis.Redis, worker_id: str, lease: float, token: int) -> tupl
         Whether the leadership of this token lasts; and the epochs of all shards.
     """
     shards = keys.shards()
-    leads, knows, answers = scripts.with_commands(
+    leads, server, answers = scripts.with_commands(
         client,
         scripts.lead,
         [keys.leader()],
         [worker_id, _milliseconds(lease), token, 0],
         epochs.commands(shards),
     )
-    return bool(leads), epochs.understood(shards, knows, answers)
+    return bool(leads), epochs.understood(shards, server, answers)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -45,7 +45,7 @@ def test_a_schedule_is_written_and_shows_its_next_runs(
     pages: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     friday = datetime.fromisoformat("2026-10-23T12:00:00+00:00")
-    monkeypatch.setattr(clock, "_source", friday.timestamp)
+    monkeypatch.setattr(clock.current, "source", friday.timestamp)
     answer = pages.post(url(Schedule, "add"), FIELDS, follow=True)
     assert len(said(answer)) == 1 and "was added successfully" in said(answer)[0]
     found = Schedule.objects.get()

@@ -29,7 +29,7 @@ def of(schedule: Schedule, verb: str = "") -> str:
 @pytest.fixture(autouse=True)
 def morning(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is six o'clock on the day on which Berlin puts its clocks back."""
-    monkeypatch.setattr(clock, "_source", datetime(2026, 10, 25, 6, tzinfo=UTC).timestamp)
+    monkeypatch.setattr(clock.current, "source", datetime(2026, 10, 25, 6, tzinfo=UTC).timestamp)
 
 
 def test_create_and_look(api: APIClient) -> None:

@@ -62,7 +62,7 @@ def test_the_duty_samples_all_queues_and_says_who_waits_longest(
     now = clock.now()
     Job.objects.filter(pk=old).update(run_after=now - timedelta(seconds=5))  # an old id that waits since 5 s
     Job.objects.filter(pk=retry).update(enqueued_at=now - timedelta(seconds=40))
-    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 60)
+    monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + 60)
     assert sample() >= 1
     (kept,) = queue_stats.load(connection.client())
     one = kept.queues["default"]
@@ -111,7 +111,7 @@ def test_rates_over_real_samples(monkeypatch: pytest.MonkeyPatch, clean_redis: r
     term = term_of(child.client, "a")
     stats.STATS.run(term)
     child.end(*child.claim(6))
-    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 10)
+    monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + 10)
     stats.STATS.run(term)
     found = over(60)
     (line,) = [line for line in found.lines if line.name == "default"]

@@ -131,7 +131,7 @@ def test_no_sweep_delivers_them(monkeypatch: pytest.MonkeyPatch) -> None:
 
     ids = jobs(2)
     park(*ids)
-    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 20)
+    monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + 20)
     client = connection.client()
     assert Recent().run(client) == 0 and recover.sweep(client) == (0, None)
     assert drain() == []

@@ -59,7 +59,7 @@ def test_a_cancelled_job_is_never_handed_out() -> None:
 def test_a_delayed_job_is_cancelled_before_its_time(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = tasks.noop.using(run_after=seconds).enqueue().id
     assert operate.cancel([job_id]).done == [job_id]
-    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + seconds + 1)
+    monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + seconds + 1)
     child = Child()
     assert release.load_due(child.client) == 0
     assert queues.claim(child.client, "default", child.holder, 5, now=clock.seconds())[0] == []
@@ -150,7 +150,7 @@ def test_a_cancellation_that_was_rolled_back_leaves_the_job_to_the_sweep(
         operate.cancel([job_id])
         raise ZeroDivisionError
     assert states([job_id]) == ["queued"]
-    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 60.0)
+    monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + 60.0)
     client = Child().client
     recover.sweep(client)
     assert drain() == [], "for all that Redis knows, it is being cancelled"

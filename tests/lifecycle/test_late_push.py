@@ -199,7 +199,7 @@ def test_the_time_of_day_of_this_host_has_no_part_in_it(
 def test_clocks_are_compared_again_after_a_slow_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis's clock is at least what its answer says: of several answers the latest is the nearest."""
     found = iter([10.0, 12.0, 11.0, 13.0, 14.0])
-    monkeypatch.setattr(connection, "_ask_once", lambda asked: connection.Knows("", next(found)))
+    monkeypatch.setattr(connection, "_ask_once", lambda asked: connection.ServerFacts("", next(found)))
     client = connection.client()
     monkeypatch.setattr(connection, "PROMPT", 0.0)
     assert connection.fresh(client).clock == 12.0
@@ -212,13 +212,15 @@ def test_a_process_whose_clock_was_set_goes_on_pushing() -> None:
     client = connection.client(push.PUSH_TIMEOUT)
     jobs(1)
     own = connection.take(client)
-    own.queue_app_knows = connection.Knows(own.queue_app_knows.run_id, own.queue_app_knows.clock - 3_600)
+    own.queue_app_server = connection.ServerFacts(
+        own.queue_app_server.run_id, own.queue_app_server.clock - 3_600
+    )
     connection.put(client, own)
     ids = jobs(1)
     own = connection.take(client)
     connection.put(client, own)
     assert ids[0] in drain()
-    assert abs(own.queue_app_knows.clock + time.monotonic() - time.time()) < 60
+    assert abs(own.queue_app_server.clock + time.monotonic() - time.time()) < 60
 
 
 def test_a_push_is_not_direct_after_the_clock_of_redis_was_set_back() -> None:

@@ -44,7 +44,7 @@ def heard() -> Iterator[list[str]]:
 
 
 def later(monkeypatch: pytest.MonkeyPatch, seconds: float = 60.0) -> None:
-    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + seconds)
+    monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + seconds)
 
 
 def test_enqueueing_goes_on_while_redis_is_dead(

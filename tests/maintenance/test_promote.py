@@ -44,7 +44,7 @@ def scheduled(count: int, seconds: float, queue: str = "default", **values: Any)
 
 
 def travel(patch: pytest.MonkeyPatch, seconds: float) -> None:
-    patch.setattr(clock, "_source", lambda source=clock._source: source() + seconds)
+    patch.setattr(clock.current, "source", lambda source=clock.current.source: source() + seconds)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> At:
 
     def travel(text: str) -> datetime:
         found = moment(text)
-        monkeypatch.setattr(clock, "_source", found.timestamp)
+        monkeypatch.setattr(clock.current, "source", found.timestamp)
         return found
 
     travel("11:00:00")

@@ -38,7 +38,7 @@ def late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Any:
 
     def forget() -> None:
         monkeypatch.delitem(sys.modules, "late", raising=False)
-        registry.forget()
+        registry.reset()
 
     yield forget
     forget()

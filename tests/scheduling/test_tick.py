@@ -44,7 +44,7 @@ def moment(text: str) -> datetime:
 def at(monkeypatch: pytest.MonkeyPatch) -> At:
     def travel(text: str) -> datetime:
         found = moment(text)
-        monkeypatch.setattr(clock, "_source", found.timestamp)
+        monkeypatch.setattr(clock.current, "source", found.timestamp)
         return found
 
     return travel

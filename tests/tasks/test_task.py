@@ -167,7 +167,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> It
     yield write
     for name in made:
         sys.modules.pop(name, None)
-    registry.forget()
+    registry.reset()
 
 
 def test_a_declared_task_is_found_by_its_path() -> None:
@@ -300,7 +300,7 @@ def test_code_that_was_reloaded_is_looked_up_again(module: Any) -> None:
     sys.modules.pop("reloaded")
     module("reloaded", "from queue_app import task\n@task(timeout=2, queue_name='other')\ndef job(): ...\n#")
     assert registry.look_up("reloaded.job").timeout == 1
-    registry.forget()
+    registry.reset()
     assert registry.look_up("reloaded.job").timeout == 2
 
 

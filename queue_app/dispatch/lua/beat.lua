@@ -1,4 +1,4 @@
---[[ beat: list a worker, or renew its heartbeat: the lease of all that its children hold.
+--[[ beat: list a worker, or renew its heartbeat. The heartbeat is the lease of all jobs that its children hold.
 
 Uses  full time
 KEYS  1 {jq}:workers  2 {jq}:queues

@@ -1,22 +1,25 @@
---[[ find: where these jobs are. On request, take those that no child holds out of the queue in the same step.
+--[[ find: say where jobs are. On request, withdraw those that no child holds in the same step.
 
-Uses  full life time entry
+Uses  full life time body portions
 KEYS  1 {s}:epoch  2 {q}:body  3 {q}:cancelled  4 {q}:restored
 ARGV  1 what the caller knows of the server's life   2 base "{q}:"   3 mode   4… ids
-      mode  look: as Redis has it, whatever life it is of     check: the same, unless the data were lost
-            restore: stamp those that are unknown; the stamp is what `restore` must present
-            withdraw: take out those that no child holds      forbid: withdraw, and mark those that are held as well
-Out   an error when the data were lost (modes check, restore, withdraw); else the stamp ("" in other modes), then for each
-      id: "<claimed at, epoch ms>|<name of its holder>"; "+" when it waits (or waited, until it was withdrawn); "-" when unknown
+      mode  look      say what Redis has, of any life of the server
+            check     the same, unless the data were lost
+            restore   stamp the unknown ids; `restore` must present that stamp
+            withdraw  remove the jobs that no child holds
+            cancel    withdraw, and leave a tombstone for held jobs as well
+Out   an error when the data were lost (modes check, restore, withdraw); else the stamp ("" in other modes), then for
+      each id: "<claimed at, epoch ms>|<name of its holder>"; "+" when it waits (or waited, until it was withdrawn); "-"
+      when it is unknown
 
-A withdrawn id is remembered for ten minutes, so that a push that is under way cannot bring it back. One that is held and
-marked is remembered so that it is not queued again when its child lets go of it.
+A withdrawn id has a tombstone for ten minutes, so that a push that is under way cannot bring it back. The tombstone of a
+held job keeps it from being queued again when its child lets go of it.
 ]]
 local base, mode = ARGV[2], ARGV[3]
-local forbid = mode == 'forbid'
-local withdraw = forbid or mode == 'withdraw'
+local cancel = mode == 'cancel'
+local withdraw = cancel or mode == 'withdraw'
 if withdraw then allow_when_full() end
-if mode ~= 'look' and not forbid then
+if mode ~= 'look' and not cancel then
   local refused = refuse_if_lost(withdraw)
   if refused then return refused end
 end
@@ -31,22 +34,22 @@ for first = 4, #ARGV, 6000 do
   for n, id in ipairs(ids) do
     local value, found = there[n], '-'
     if value and is_held(value) then
-      local holder = string.sub(value, 2)
+      local holder = holder_of(value)
       local held = redis.call('HGET', base .. 'held:' .. holder, id)
       if held then
         found = string.match(held, '^%d+|') .. holder
       elseif withdraw then
-        redis.call('HDEL', KEYS[2], id)  -- Redis has lost what that child holds
+        redis.call('HDEL', KEYS[2], id)  -- Redis has lost that child's hash
       end
     elseif value then
       found = '+'
       if withdraw then
         redis.call('HDEL', KEYS[2], id)
         redis.call('ZREM', base .. 'due', id)
-        for _, need in ipairs(aside) do redis.call('ZREM', base .. 'unknown:' .. need, id) end
+        for _, requirement in ipairs(aside) do redis.call('ZREM', base .. 'unknown:' .. requirement, id) end
       end
     end
-    if forbid or (withdraw and (found == '+' or found == '-')) then redis.call('ZADD', KEYS[3], now, id) end
+    if cancel or (withdraw and (found == '+' or found == '-')) then redis.call('ZADD', KEYS[3], now, id) end
     if stamp ~= '' and found == '-' then
       stamped[#stamped + 1] = stamp
       stamped[#stamped + 1] = id
@@ -54,13 +57,15 @@ for first = 4, #ARGV, 6000 do
     out[#out + 1] = found
   end
 end
-for _, need in ipairs(aside) do
-  if redis.call('EXISTS', base .. 'unknown:' .. need) == 0 then redis.call('SREM', base .. 'unknown', need) end
+for _, requirement in ipairs(aside) do
+  if redis.call('EXISTS', base .. 'unknown:' .. requirement) == 0 then
+    redis.call('SREM', base .. 'unknown', requirement)
+  end
 end
 if withdraw then redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - 600) end
 if stamp ~= '' then
   redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', (now - 60) * 1000000)
-  for i = 1, #stamped, 4000 do redis.call('ZADD', KEYS[4], unpack(stamped, i, math.min(i + 3999, #stamped))) end
+  in_portions(stamped, 'ZADD', KEYS[4])
   redis.call('EXPIRE', KEYS[4], 120)
 end
 return out

@@ -1,13 +1,13 @@
---[[ lead: be the leader, or stay it.
+--[[ lead: begin to lead the maintenance duties, go on leading, or resign.
 
 Uses  full
 KEYS  1 {jq}:leader
 ARGV  1 who wants to lead   2 for how long from now, in milliseconds; "0" to resign   3 the token of the leadership
       4 "1" to begin this leadership, "0" to go on with it
-Out   1, or 0 when another process leads or the leadership of this token is over
+Out   1; 0 when another process leads or the leadership of this token is over
 
-A leadership that lapsed is over, even if no other process has taken it since: the process that holds its token stops, and
-takes a new one. A process may take its own leadership anew: it is of an earlier process with the same name, that died.
+A leadership that lapsed is over, even if no other process has taken it since: the process with that token stops, and
+begins again with a new one. A process may replace a leadership of its own name: an earlier process, which died, had it.
 ]]
 local held = redis.call('GET', KEYS[1])
 local mine = ARGV[1] .. '|' .. ARGV[3]

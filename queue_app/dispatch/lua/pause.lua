@@ -1,9 +1,9 @@
 --[[ pause: stop the claims of a queue, or resume them.
 
-Uses  full
+Uses  full bell
 KEYS  1 {q}:paused  2 {q}:bell
 ARGV  1 "1" to pause, "0" to resume
-Out   1 if that changed something
+Out   1 if that changed something, else 0
 ]]
 allow_when_full()
 if ARGV[1] == '1' then
@@ -12,6 +12,5 @@ if ARGV[1] == '1' then
   return 1
 end
 local was = redis.call('DEL', KEYS[1])
-redis.call('LPUSH', KEYS[2], '1')
-redis.call('LTRIM', KEYS[2], 0, 7)
+ring(KEYS[2], 1)
 return was

@@ -1,4 +1,4 @@
---[[ revoke: from now on, refuse calls of a child that were made before.
+--[[ revoke: refuse the calls of a child that were made before this.
 
 Uses  full life time
 KEYS  1 {s}:epoch  2 {q}:fence:<holder>
@@ -6,7 +6,7 @@ ARGV  1 what the caller knows of the server's life   2 the number that the child
       3 seconds for which the fence stands
 Out   the number that its next calls must carry, as text
 
-It only grows, also when the key has expired or was lost: it is at least the time, in microseconds.
+The number only grows, also when the key has expired or was lost: it is at least the time, in epoch microseconds.
 ]]
 allow_when_full()
 local number = math.max(tonumber(redis.call('GET', KEYS[2]) or 0), tonumber(ARGV[2]), microseconds_of_redis()) + 1

@@ -1,26 +1,24 @@
---[[ settle: after the commit, let go of jobs that a child held; put those that go on back into the queue.
+--[[ settle: after the commit, let go of jobs that a child held, and queue those that go on.
 
-Uses  full life fence entry lane
+Uses  full fence body tombstone lane bell
 KEYS  1 {s}:epoch  2 {q}:body  3 {q}:levels  4 {q}:due  5 {q}:bell  6 {q}:held:<holder>
       7 {q}:fence:<holder>  8 {q}:ended
 ARGV  1 what the caller knows of the server's life   2 base "{q}:"   3 holder   4 its fence
-      5 what to add to the figures of 8, "<field> <number> …"
+      5 what to add to the counters of 8, "<field> <number> …"
       6 count f of finished ids, then those ids; then, for each job that goes on, three values: id, at (epoch seconds;
       "0" = now), body ("<prio>:<lane>|…")
-Out   an error when the fence stands higher; else how many of the ids were held by this child (others were taken away
-      from it: nothing is done for them)
+Out   an error when the call came too late (see fence); else how many of the ids this child held
 
-A job that was to go on but was cancelled meanwhile goes nowhere: its row is ended by the duty `cancel`. The figures come
-last, so that a full Redis still lets go of jobs.
+Nothing is done for ids that were taken away from this child. A job that would go on but was cancelled meanwhile is not
+queued: the duty `cancel` ends its row. The counters come last, so that a full Redis still lets go of jobs.
 ]]
 allow_when_full()
-local refused = refuse_if_fenced(KEYS[7], ARGV[4])
+local refused = refuse_release(KEYS[7], ARGV[4])
 if refused then return refused end
-count_write()
-local base, mine, f = ARGV[2], '@' .. ARGV[3], tonumber(ARGV[6])
+local base, mine, f = ARGV[2], value_of_holder(ARGV[3]), tonumber(ARGV[6])
 local count = 0
 
--- Forgets ids of which some may be another child's by now.
+-- Forgets ids, except those that another child holds by now.
 local function forget(ids)
   local owners = redis.call('HMGET', KEYS[2], unpack(ids))
   for n, id in ipairs(ids) do
@@ -39,12 +37,12 @@ for i = 7, 6 + f, 4000 do
   end
 end
 local rung = 0
-local marked = 7 + f <= #ARGV and redis.call('EXISTS', base .. 'cancelled') == 1
+local tombstone_of = tombstones(base .. 'cancelled')
 for i = 7 + f, #ARGV, 3 do
   local id, at, body = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   if redis.call('HDEL', KEYS[6], id) == 0 then
     forget({id})
-  elseif marked and redis.call('ZSCORE', base .. 'cancelled', id) then
+  elseif tombstone_of(id) then
     count = count + 1
     redis.call('HDEL', KEYS[2], id)
   else

@@ -1,22 +1,22 @@
---[[ stray: of a sample of the jobs that wait, how many no claim can reach.
+--[[ stray: count the jobs in a sample that wait where no claim finds them.
 
-Uses  entry
+Uses  body
 KEYS  1 {q}:body  2 {q}:due  3 {q}:unknown  4 {q}:levels
 ARGV  1 unused   2 base "{q}:"   3 how many jobs to look at, about
 Out   how many of them are in no lane
 
-A lane's list is searched for one of its sampled jobs, the oldest, and only where the list is not longer than 50,000: so a
-lane is noticed that was deleted and then filled again.
+Up to three lanes of at most 50,000 ids are searched for the oldest of their sampled jobs. This finds lanes that were
+deleted and filled again.
 ]]
 local base = ARGV[2]
 local sample = redis.call('HRANDFIELD', KEYS[1], ARGV[3], 'WITHVALUES')
-local needs = redis.call('SMEMBERS', KEYS[3])
+local requirements = redis.call('SMEMBERS', KEYS[3])
 local count, oldest = 0, {}
 for i = 1, #sample, 2 do
   local id, body = sample[i], sample[i + 1]
   local elsewhere = is_held(body) or redis.call('ZSCORE', KEYS[2], id)
-  for _, need in ipairs(needs) do
-    elsewhere = elsewhere or redis.call('ZSCORE', base .. 'unknown:' .. need, id)
+  for _, requirement in ipairs(requirements) do
+    elsewhere = elsewhere or redis.call('ZSCORE', base .. 'unknown:' .. requirement, id)
   end
   if not elsewhere then
     local prio, lane = route_of(body)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 from queue_app import conf, signals
@@ -52,6 +51,7 @@ class Executor:
         self._run_async = run_async
         self._attendant = attendant
         self._results: Any = None
+        self._task_signals: Any = None
 
     def execute(self, declared: Declared, delivery: Delivery, soft: float | None, started: float) -> Outcome:
         """Run one delivery. Never raises what the task raises.
@@ -64,11 +64,12 @@ class Executor:
         try:
             if delivery.backend:
                 if self._results is None:
-                    self._results = import_module(
-                        "queue_app.tasks_api.results"
-                    )  # needs a Tasks API: only for its jobs
+                    # Late, because they need a Tasks API, which a worker may do without.
+                    from queue_app.tasks_api import results, task_signals
+
+                    self._results, self._task_signals = results, task_signals
                 task_result = self._results.of_delivery(delivery, self._worker_id, started)
-                self._results.send_started(task_result)
+                self._task_signals.send_started(task_result)
             if signals.attempt_started.receivers:
                 signals.attempt_started.send_robust(sender=None, delivery=delivery, worker_id=self._worker_id)
             text = self._call(declared, delivery, task_result, soft)

@@ -108,7 +108,7 @@ def unpushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     with monkeypatch.context() as patched:
         patched.setattr(push, "push_quietly", lambda by_queue, made: set())
         ids = jobs(3)
-    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 60.0)
+    monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + 60.0)
     return ids
 
 
@@ -231,7 +231,7 @@ def test_delayed_jobs_are_loaded_shortly_before_their_time(monkeypatch: pytest.M
     latest = tasks.noop.using(run_after=horizon + 1_000).enqueue().id
     client = Child().client
     assert release.load_due(client) == 0
-    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 101)
+    monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + 101)
     assert release.load_due(client) == 1
     assert release.load_due(client) == 0
     assert client.zrange(keys.due("default"), 0, -1) == [later]
@@ -244,7 +244,7 @@ def test_delayed_jobs_are_loaded_shortly_before_their_time(monkeypatch: pytest.M
 def test_load_due_takes_the_soonest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     horizon = conf.get().DUE_HORIZON
     ids = [tasks.noop.using(run_after=horizon + 50 - n).enqueue().id for n in range(4)]
-    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 100)
+    monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + 100)
     client = Child().client
     assert release.load_due(client, limit=2) == 2
     assert client.zrange(keys.due("default"), 0, -1) == [ids[3], ids[2]]
@@ -253,7 +253,7 @@ def test_load_due_takes_the_soonest_first(monkeypatch: pytest.MonkeyPatch) -> No
 def test_rows_whose_time_has_come_say_queued(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [tasks.noop.using(run_after=seconds).enqueue().id for seconds in (10, 500)]
     assert release.promote_due(Child().client) == 0
-    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 11)
+    monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + 11)
     assert release.promote_due(Child().client) == 1
     assert states(ids) == ["queued", "scheduled"]
 

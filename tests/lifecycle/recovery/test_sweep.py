@@ -47,7 +47,7 @@ def travel(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Move the clock of this process by so many seconds, on top of what it was moved before."""
 
     def by(seconds: float) -> None:
-        monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + seconds)
+        monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + seconds)
 
     return by
 

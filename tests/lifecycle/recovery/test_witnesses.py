@@ -104,11 +104,15 @@ def test_who_looks_may_have_any_clock(cut_off: Child, monkeypatch: pytest.Monkey
     """Hosts disagree about the time by more than the lease: the row and the look at it have the database's."""
     keeper = Heartbeat(WorkerConfig(worker_id=WORKER, queues=QueueChoice(("default",), None)))
     for off in (-3_600, 3_600):
-        monkeypatch.setattr(clock, "_source", lambda source=clock._source, off=off: source() + off)
+        monkeypatch.setattr(
+            clock.current, "source", lambda source=clock.current.source, off=off: source() + off
+        )
         keeper.write(0.0, False)
         monkeypatch.undo()
         assert recover.reap(cut_off.client, LEADER) == 0
-        monkeypatch.setattr(clock, "_source", lambda source=clock._source, off=off: source() - off)
+        monkeypatch.setattr(
+            clock.current, "source", lambda source=clock.current.source, off=off: source() - off
+        )
         assert recover.reap(cut_off.client, LEADER) == 0
         monkeypatch.undo()
 

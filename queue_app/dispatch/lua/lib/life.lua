@@ -1,9 +1,11 @@
---[[ life: whether the data are those of this life of the server. See epochs.py.
+--[[ life: tells whether the data are of this life of the server. See epochs.py.
+
+Uses  epoch_name
 
 KEYS[1] is the epoch of the shard: '<life>|<name>|<begun>|<phase>'; begun is in seconds, by the clock of Redis. ARGV[1] is
-what the caller knows: '<run_id>|<seen>|<clock>'.
-Where the server's run_id cannot be used, life is '-', and each write is counted instead. A caller has seen '<name> <count>',
-or nothing. In the epoch of this name the count may never fall below that; each epoch begins to count anew.
+what the caller knows: '<run_id>|<counted>|<clock>'.
+Where the server's run_id cannot be used, life is '-', and each write is counted instead. The caller has then seen
+'<name> <count>', or nothing. In the epoch of this name the count never falls below that. Each epoch begins to count anew.
 ]]
 local LOST = 'LOST Redis has lost its data or gone back in time'
 
@@ -15,10 +17,10 @@ local function is_of_this_life(epoch)
   local life = string.match(ARGV[1], '^[^|]*|')
   if string.sub(epoch, 1, #life) == life then return true, true end
   if string.sub(epoch, 1, 1) ~= '-' then return life == '|', life ~= '|' end
-  local count, name = KEYS[1] .. ':count', string.match(epoch, '^[^|]*|([^|]*)')
-  local of, seen = string.match(ARGV[1], '|(%S+) (%d+)|')
-  if of == name and tonumber(redis.call('GET', count) or 0) < tonumber(seen) then
-    redis.call('DEL', KEYS[1])  -- who has proof of a loss says so: others have seen less
+  local count, name = KEYS[1] .. ':count', name_of_epoch(epoch)
+  local of, least = string.match(ARGV[1], '|(%S+) (%d+)|')
+  if of == name and tonumber(redis.call('GET', count) or 0) < tonumber(least) then
+    redis.call('DEL', KEYS[1])  -- this caller has proof of a loss; other callers may have seen lower counts
     return false, true
   end
   counted = name .. ' ' .. string.format('%.0f', redis.call('INCR', count))
@@ -31,7 +33,12 @@ local function count_write()
   if epoch and string.sub(epoch, 1, 1) == '-' then redis.call('INCR', KEYS[1] .. ':count') end
 end
 
--- An error unless jobs may be taken: the data are of this life, and living workers have announced what they run.
+-- An error unless the data are of this life.
+local function refuse_if_stale(epoch)
+  if not is_of_this_life(epoch) then return redis.error_reply(LOST) end
+end
+
+-- An error unless jobs may be claimed: the data are of this life, and living workers have announced what they run.
 local function refuse_if_lost(must_be_certain)
   local epoch = redis.call('GET', KEYS[1])
   local current, certain = is_of_this_life(epoch)

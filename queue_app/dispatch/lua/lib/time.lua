@@ -1,4 +1,4 @@
---[[ time: by the clock of Redis. ]]
+--[[ time: reads the clock of Redis. ]]
 
 -- Epoch seconds, as text.
 local function time_of_redis()
@@ -6,7 +6,7 @@ local function time_of_redis()
   return t[1] .. '.' .. string.format('%06d', t[2])
 end
 
--- Epoch microseconds, as a number: exact until 2255.
+-- Epoch microseconds, as a number: exact until the year 2255.
 local function microseconds_of_redis()
   local t = redis.call('TIME')
   return t[1] * 1000000 + t[2]
