@@ -282,7 +282,7 @@ def impatient() -> Iterator[None]:
     """No pauses between tries."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (recorder, backoff):
-            patch.setattr(module, "FIRST_PAUSE", 0.001)
+            patch.setattr(module, "FIRST_PAUSE_SECONDS", 0.001)
         patch.setattr(push, "BREAK", 0.0)
         patch.setitem(
             connections["default"].settings_dict, "CONN_MAX_AGE", None

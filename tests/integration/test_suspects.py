@@ -158,7 +158,7 @@ def test_a_suspect_waits_until_the_child_is_empty_and_nothing_starts_beside_it(
     after = tasks.note.enqueue(str(tmp_path), "after").id
     claimed = child.claim(3)
     assert {d.id: d.suspect for d in claimed} == {slots_before: False, alone: True, after: False}
-    child.threads._patience._since[alone] = (
+    child.threads._suspect_wait._since[alone] = (
         time.monotonic() - 60
     )  # it has waited for long: so does this child
     loop = threading.Thread(target=child.threads.run, args=[claimed])
@@ -213,7 +213,7 @@ def test_a_child_that_is_told_to_stop_gives_it_back(child: Slots, tmp_path: Path
     long = tasks.wait_for_file.enqueue(str(tmp_path), "long", "release").id
     child.threads.run(child.claim())
     job_id = suspect()
-    child.threads._patience._since[job_id] = time.monotonic() - 60
+    child.threads._suspect_wait._since[job_id] = time.monotonic() - 60
     loop = threading.Thread(target=child.threads.run, args=[child.claim()])
     loop.start()
     wait_until(lambda: child.shared.is_kept_free(0), 30, "it waits for the long one")
@@ -229,7 +229,7 @@ def test_a_suspect_that_was_cancelled_while_it_waited_does_not_begin(child: Slot
     long = tasks.wait_for_file.enqueue(str(tmp_path), "long", "release").id
     child.threads.run(child.claim())
     job_id = suspect(tasks.note, str(tmp_path), "begun")
-    child.threads._patience._since[job_id] = time.monotonic() - 60
+    child.threads._suspect_wait._since[job_id] = time.monotonic() - 60
     loop = threading.Thread(target=child.threads.run, args=[child.claim()])
     loop.start()
     wait_until(lambda: child.shared.is_kept_free(0), 30, "it waits for the long one")
@@ -251,7 +251,7 @@ def test_a_suspect_that_was_cancelled_before_others_began_does_not_begin(
     long = [tasks.wait_for_file.enqueue(folder, name, f"release-{name}").id for name in ("a", "b")]
     heard = tasks.note.enqueue(folder, "heard").id
     job_id = suspect(tasks.note, folder, "begun")
-    child.threads._patience._since[job_id] = time.monotonic() - 60
+    child.threads._suspect_wait._since[job_id] = time.monotonic() - 60
     loop = threading.Thread(target=child.threads.run, args=[child.claim(4)])
     loop.start()
     wait_until(lambda: len(child.shared.running(0)) == 2, 30, "both slots are busy")
