@@ -59,11 +59,11 @@ def drain(config: WorkerConfig) -> int:
     try:
         _put_in_order(client, config.worker_id)
         while True:
-            told = runner.told
+            recheck_count = runner.recheck_count
             taken = runner.unknown_tasks.take(client, 1)
             claimed = claiming.claim(client, config.queues.order(), holder, 1, taken)
             shared.claimed(0, clock.seconds(), runner.jobs)
-            runner.take(claimed.deliveries, told)
+            runner.add_claims(claimed.deliveries, recheck_count)
             if not claimed.deliveries:
                 break
             for delivery in claimed.deliveries:

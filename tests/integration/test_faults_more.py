@@ -137,7 +137,7 @@ def cancelled(world: Wavering) -> None:
         claimed = child._claim(3).deliveries
     world.cancel(waiting)
     world.cancel(held, back)
-    child.shared.request(0)  # as its keeper does
+    child.shared.request_recheck(0)  # as its keeper does
     child._runner.prefetch.extend([claimed[2]])
     try:
         world.do(child._runner.give_back)
@@ -233,7 +233,7 @@ def test_what_the_record_says_is_cancelled_does_not_begin(wavering: Wavering, ca
     first, *others = child._claim(3).deliveries
     child._runner.prefetch.extend(others)
     wavering.cancel(first.id)
-    child.shared.request(0)
+    child.shared.request_recheck(0)
     order = ["redis ZMSCORE", "sql BEGIN", "sql SELECT", "sql UPDATE", "sql COMMIT", "redis settle"]
     if os.environ.get("TEST_DATABASE") == "postgresql":
         order.remove("sql BEGIN")
@@ -260,7 +260,7 @@ def test_a_child_that_stops_while_the_record_is_away_begins_nothing_cancelled(
     child = wavering.child
     (first,) = child._claim(1).deliveries
     wavering.cancel(first.id)
-    child.shared.request(0)
+    child.shared.request_recheck(0)
     child._stopping = True
     with monkeypatch.context() as patch:
         patch.setattr(cancel, "end_unstarted", away)

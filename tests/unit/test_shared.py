@@ -63,12 +63,12 @@ def test_a_job_whose_module_is_imported_is_told_from_one_that_runs() -> None:
 def test_a_child_that_keeps_itself_free_is_up_all_the_same() -> None:
     shared = SharedState(2, 2)
     shared.up(1, 5.0)
-    assert not shared.is_kept_free(1)
-    shared.keep_free(1, True)
-    assert (shared.is_kept_free(0), shared.is_kept_free(1)) == (False, True)
+    assert not shared.is_exclusive(1)
+    shared.set_exclusive(1, True)
+    assert (shared.is_exclusive(0), shared.is_exclusive(1)) == (False, True)
     assert shared.is_up(1) and not shared.is_up(0) and shared.last_claim(1) == 5.0
-    shared.keep_free(1, False)
-    assert shared.is_up(1) and not shared.is_kept_free(1)
+    shared.set_exclusive(1, False)
+    assert shared.is_up(1) and not shared.is_exclusive(1)
 
 
 @pytest.mark.parametrize(

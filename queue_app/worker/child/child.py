@@ -155,7 +155,7 @@ class Child:
         with claims.lock:
             if claims.needs_reconcile:
                 self._reconcile(client)
-            told = self._runner.told
+            recheck_count = self._runner.recheck_count
             taken = self._runner.unknown_tasks.take(client, count)
             claimed = claiming.claim(client, self._config.queues.order(), self._holder, count, taken)
             self._shared.claimed(self._index, clock.seconds(), self._runner.jobs)
@@ -165,7 +165,7 @@ class Child:
                 # Given up for dead, and given back by a reaper: what still runs here lets go of it when it has ended.
                 running = self._runner.is_running
                 claimed.deliveries = [d for d in claimed.deliveries if not running(d.id)]
-            self._runner.take(claimed.deliveries, told)
+            self._runner.add_claims(claimed.deliveries, recheck_count)
         return claimed
 
     def _reconcile(self, client: redis.Redis) -> None:

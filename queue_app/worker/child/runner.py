@@ -76,14 +76,14 @@ class Runner:
         self.unknown_tasks = UnknownTasks(self.claims, holder, config.queues.names)
 
     @property
-    def told(self) -> int:
+    def recheck_count(self) -> int:
         """What the keeper has told this child so far; to be read before a claim, and given to `take` after it."""
         return int(self._shared.recheck_counter[self._index])
 
-    def take(self, deliveries: list[Delivery], told: int) -> None:
+    def add_claims(self, deliveries: list[Delivery], recheck_count: int) -> None:
         """These were claimed. What the keeper has told since `told` may be about them."""
         for delivery in deliveries:
-            delivery.heard = told
+            delivery.recheck_seen = recheck_count
         self.claims.add(deliveries)
 
     def run_one(self, slot: int, delivery: Delivery) -> None:
@@ -105,7 +105,7 @@ class Runner:
         try:
             # Looked at when the slot is on the board already: the keeper counts first, and looks there then.
             if (
-                self._shared.recheck_counter[self._index] != delivery.heard
+                self._shared.recheck_counter[self._index] != delivery.recheck_seen
                 or now - self.claims.since > self._stale
             ):
                 # Asking writes: not in the task's transaction, which is begun anew.
@@ -207,7 +207,7 @@ class Runner:
         claims = self.claims
         self._unmarked.add(delivery.id)  # its row must not say that it runs: another child may have it
         with self._asking:
-            told = self._shared.recheck_counter[self._index]
+            recheck_count = self._shared.recheck_counter[self._index]
             unstarted = [delivery, *self.prefetch.unstarted()]
             client = connection.client()
             try:
@@ -228,7 +228,7 @@ class Runner:
             finally:
                 self._unmarked.discard(delivery.id)
             for looked_at in unstarted:
-                looked_at.heard = told
+                looked_at.recheck_seen = recheck_count
         return delivery.id in claims.revoked
 
     def _end_cancelled(self, delivery: Delivery, marked: list[Delivery]) -> None:
@@ -263,10 +263,10 @@ class Runner:
 
     def check_data_loss(self) -> None:
         """If the keeper says that Redis has lost its data, look at what it says that this child holds."""
-        told = self._shared.recheck_counter[self._index]
-        if self._shared.is_data_loss_flagged(told, self._losses):
+        recheck_count = self._shared.recheck_counter[self._index]
+        if self._shared.is_data_loss_flagged(recheck_count, self._losses):
             self.claims.mark_unsure(self._config.queues.names)
-            self._losses = told
+            self._losses = recheck_count
 
     def is_running(self, job_id: str) -> bool:
         """Whether a slot of this child is at this job."""
@@ -291,16 +291,16 @@ class Runner:
         for queue, deliveries in by_queue.items():
             self._give_back(queue, deliveries)
 
-    def put_off(self, delivery: Delivery, seconds: float) -> None:
+    def postpone(self, delivery: Delivery, seconds: float) -> None:
         """Return a job that has not started to its queue, not to be claimed by anybody for so long."""
         at = clock.seconds() + seconds
         with self.claims.releasing([delivery]):
             entry = (delivery.id, at, delivery.raw)
             queues.settle(connection.client(), delivery.queue, self._holder, [], [entry])
 
-    def keep_free(self, alone: bool) -> None:
+    def set_exclusive(self, alone: bool) -> None:
         """Say on the board that nothing is claimed, as one job is to run alone; or that this is over."""
-        self._shared.keep_free(self._index, alone)
+        self._shared.set_exclusive(self._index, alone)
 
     def _give_back(self, queue: str, deliveries: list[Delivery]) -> None:
         with self.claims.releasing(deliveries):

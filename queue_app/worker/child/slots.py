@@ -13,7 +13,7 @@ from queue_app.worker.child.runner import Runner
 #: Seconds between two looks at whether the child was told to stop, while all slots are busy.
 STOP_CHECK_SECONDS = 0.25
 #: Seconds that a suspect is waited for at first, until all slots are free; and most for which it is put off after that.
-SUSPECT_WAIT_SECONDS, MAX_PUT_OFF_SECONDS = 1.0, 60.0
+SUSPECT_WAIT_SECONDS, MAX_POSTPONE_SECONDS = 1.0, 60.0
 
 
 class SuspectWait:
@@ -117,7 +117,7 @@ class Threads:
         runner = self._runner
         began = time.monotonic()
         patience = self._suspect_wait.of(delivery.id, began)
-        runner.keep_free(True)
+        runner.set_exclusive(True)
         try:
             with self._condition:
                 while not self._stopping() and not self._is_idle():
@@ -132,11 +132,11 @@ class Threads:
                 while free and not self._stopping() and (runner.prefetch or not self._is_idle()):
                     self._condition.wait(STOP_CHECK_SECONDS)
             if not free and not self._stopping():
-                runner.put_off(delivery, min(patience, MAX_PUT_OFF_SECONDS))
+                runner.postpone(delivery, min(patience, MAX_POSTPONE_SECONDS))
             elif free:
                 self._suspect_wait.over(delivery.id)
         finally:
-            runner.keep_free(False)
+            runner.set_exclusive(False)
 
     def _is_idle(self) -> bool:
         return self._idle == len(self._threads)

@@ -64,7 +64,7 @@ class InterruptListener:
         if ids:
             # Counted before the slots are looked at: a child looks the other way round, so that one sees the other.
             for place in children:
-                self._shared.request(place)
+                self._shared.request_recheck(place)
             self._wanted.update(dict.fromkeys(ids, now + SEARCH_SECONDS))
         if not self._wanted:
             return

@@ -138,7 +138,7 @@ class Keeper:
         and need not."""
         places, slots = self._children(), self._config.slots
         return bool(places) and all(
-            len(self._shared.running(place)) >= slots or self._shared.is_kept_free(place) for place in places
+            len(self._shared.running(place)) >= slots or self._shared.is_exclusive(place) for place in places
         )
 
     def _listen(self, seconds: float) -> None:
