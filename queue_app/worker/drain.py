@@ -59,7 +59,7 @@ def drain(config: WorkerConfig) -> int:
     try:
         _put_in_order(client, config.worker_id)
         while True:
-            recheck_count = runner.recheck_count
+            recheck_count = runner.preflight.recheck_count
             taken = runner.unknown_tasks.take(client, 1)
             claimed = claiming.claim(client, config.queues.order(), holder, 1, taken)
             shared.claimed(0, clock.seconds(), runner.jobs)

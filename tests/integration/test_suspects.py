@@ -117,7 +117,7 @@ class Slots:
         self.threads = Threads(self.runner, lambda: self.stopping, count)
 
     def claim(self, count: int = 1) -> list[Delivery]:
-        recheck_count = self.runner.recheck_count
+        recheck_count = self.runner.preflight.recheck_count
         found = self.child.claim(count)
         self.runner.add_claims(found, recheck_count)
         return found

@@ -21,9 +21,10 @@ from queue_app.lifecycle import claim as claiming
 from queue_app.lifecycle import database, push
 from queue_app.lifecycle.recovery import recover
 from queue_app.worker import title
-from queue_app.worker.child.runner import Runner, resident_mb
+from queue_app.worker.child.runner import Runner
 from queue_app.worker.child.slots import MainThread, Threads
 from queue_app.worker.config import WorkerConfig
+from queue_app.worker.forking import resident_mb
 from queue_app.worker.shared_state import SharedState
 
 logger = logging.getLogger(__name__)
@@ -151,11 +152,11 @@ class Child:
         if self._config.max_jobs is not None:
             count = max(1, min(count, self._config.max_jobs - self._runner.jobs))
         claims = self._runner.claims
-        self._runner.check_data_loss()
+        self._runner.preflight.check_data_loss()
         with claims.lock:
             if claims.needs_reconcile:
                 self._reconcile(client)
-            recheck_count = self._runner.recheck_count
+            recheck_count = self._runner.preflight.recheck_count
             taken = self._runner.unknown_tasks.take(client, count)
             claimed = claiming.claim(client, self._config.queues.order(), self._holder, count, taken)
             self._shared.claimed(self._index, clock.seconds(), self._runner.jobs)
@@ -163,8 +164,8 @@ class Child:
                 self._complete(claimed)
             if self._config.slots > 1:
                 # Given up for dead, and given back by a reaper: what still runs here lets go of it when it has ended.
-                running = self._runner.is_running
-                claimed.deliveries = [d for d in claimed.deliveries if not running(d.id)]
+                running = self._runner.running
+                claimed.deliveries = [d for d in claimed.deliveries if not running.has(d.id)]
             self._runner.add_claims(claimed.deliveries, recheck_count)
         return claimed
 
