@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from queue_app import clock
-from queue_app.worker.pipes import Birth, Death
+from queue_app.worker.pipes import ChildExited, ChildStarted
 from queue_app.worker.shared_state import Running
 
 #: A child that exits sooner than this many seconds after its start is replaced after a delay, which doubles each time.
-QUICK_DEATH_SECONDS, MAX_RESTART_DELAY_SECONDS = 2.0, 5.0
+QUICK_EXIT_SECONDS, MAX_RESTART_DELAY_SECONDS = 2.0, 5.0
 
 
 @dataclass(slots=True)
@@ -54,9 +54,9 @@ class ChildSlot:
         self.overdue, self.import_overdue, self.cancel_overdue, self.late = {}, {}, {}, set()
         self.stop_requested = self.leaving = False
 
-    def birth(self) -> Birth:
+    def started(self) -> ChildStarted:
         """The message that tells the keeper of this child."""
-        return Birth(self.serial, self.pid, self.index)
+        return ChildStarted(self.serial, self.pid, self.index)
 
     def kill(self, signum: int) -> None:
         """Send a signal to the child, if there is one."""
@@ -89,7 +89,7 @@ class ChildSlot:
             exceeded[job.id] = clock.seconds() - job.started_at
         return bool(confirmed)
 
-    def exited(self, cause: str, running: list[Running]) -> Death:
+    def exited(self, cause: str, running: list[Running]) -> ChildExited:
         """The child has exited; from now on a new one may be started, after a delay if this one failed at once.
 
         Args:
@@ -99,7 +99,7 @@ class ChildSlot:
         Returns:
             The message that tells the keeper of it.
         """
-        message = Death(
+        message = ChildExited(
             serial=self.serial,
             cause=cause,
             running={job.id: job.started_at for job in running},
@@ -108,15 +108,17 @@ class ChildSlot:
                 job.id: self.cancel_overdue[job.id] for job in running if job.id in self.cancel_overdue
             },
             importing=[job.id for job in running if job.importing],
-            hung={job.id: self.import_overdue[job.id] for job in running if job.id in self.import_overdue},
+            import_timed_out={
+                job.id: self.import_overdue[job.id] for job in running if job.id in self.import_overdue
+            },
             blameless=self.stop_requested,
         )
         # A child that is killed for one job's limit takes the other jobs in it along: they are not to blame.
-        if message.timed_out or message.cancelled or message.hung:
+        if message.timed_out or message.cancelled or message.import_timed_out:
             message.blameless = True
         self.pid = 0
         now = time.monotonic()
-        failed_at_once = cause and now - self.started_at < QUICK_DEATH_SECONDS
+        failed_at_once = cause and now - self.started_at < QUICK_EXIT_SECONDS
         self.quick_exits = self.quick_exits + 1 if failed_at_once else 0
         delay = min(0.1 * 2**self.quick_exits, MAX_RESTART_DELAY_SECONDS) if self.quick_exits > 1 else 0.0
         self.start_after = now + delay

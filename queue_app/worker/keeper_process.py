@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from queue_app.worker.config import WorkerConfig
 from queue_app.worker.forking import explain, fork
 from queue_app.worker.keeper.keeper import Keeper
-from queue_app.worker.pipes import Birth, Channel, Death, as_values
+from queue_app.worker.pipes import Channel, ChildExited, ChildStarted, as_values
 from queue_app.worker.shared_state import SharedState
 
 logger = logging.getLogger(__name__)
 
 #: A keeper that dies sooner than this many seconds after its start is replaced after a pause of so many seconds.
-QUICK_DEATH_SECONDS, RESTART_PAUSE_SECONDS = 2.0, 0.5
+QUICK_EXIT_SECONDS, RESTART_PAUSE_SECONDS = 2.0, 0.5
 
 
 class KeeperProcess:
@@ -39,7 +39,7 @@ class KeeperProcess:
         self._to_keeper: Channel | None = None
         self._from_keeper: Channel | None = None
         #: Serial → the exit that the keeper has not acknowledged yet; told again to the keeper's successor.
-        self._unrecovered: dict[int, Death] = {}
+        self._unrecovered: dict[int, ChildExited] = {}
 
     @property
     def channels(self) -> tuple[Channel | None, Channel | None]:
@@ -52,7 +52,7 @@ class KeeperProcess:
         assert self._from_keeper is not None
         return self._from_keeper.fd
 
-    def start(self, children: Iterable[Birth]) -> None:
+    def start(self, children: Iterable[ChildStarted]) -> None:
         """Start a keeper and tell it of the living children, and of the exits that are not acknowledged yet."""
         for channel in self.channels:
             if channel is not None:
@@ -71,27 +71,27 @@ class KeeperProcess:
         os.close(down_read)
         os.close(up_write)
         for child in children:
-            self._send("birth", child)
+            self._send("child_started", child)
         for child_exit in self._unrecovered.values():
-            self._send("death", child_exit)
-        self._to_keeper.send("complete")
+            self._send("child_exited", child_exit)
+        self._to_keeper.send("children_listed")
 
-    def replace(self, status: int, children: Iterable[Birth]) -> None:
+    def replace(self, status: int, children: Iterable[ChildStarted]) -> None:
         """The keeper has exited with this status: start another one."""
         self.pid = 0
-        if time.monotonic() - self._started_at < QUICK_DEATH_SECONDS:
+        if time.monotonic() - self._started_at < QUICK_EXIT_SECONDS:
             time.sleep(RESTART_PAUSE_SECONDS)  # do not fork in a tight loop; children go on meanwhile
         logger.error("The keeper died: %s; it is replaced.", explain(status, 0) or "exit code 0")
         self.start(children)
 
-    def child_started(self, message: Birth) -> None:
+    def child_started(self, message: ChildStarted) -> None:
         """Tell the keeper of a new child."""
-        self._send("birth", message)
+        self._send("child_started", message)
 
-    def child_exited(self, message: Death) -> None:
+    def child_exited(self, message: ChildExited) -> None:
         """Tell the keeper of a child's exit, and its successors until one acknowledges it."""
         self._unrecovered[message.serial] = message
-        self._send("death", message)
+        self._send("child_exited", message)
 
     def receive(self) -> None:
         """Read the acknowledgements that have arrived."""
@@ -116,6 +116,6 @@ class KeeperProcess:
         os.waitpid(self.pid, 0)
         self.pid = 0
 
-    def _send(self, kind: str, message: Death | Birth) -> None:
+    def _send(self, kind: str, message: ChildExited | ChildStarted) -> None:
         if self._to_keeper is not None:
             self._to_keeper.send(kind, **as_values(message))

@@ -22,7 +22,7 @@ from queue_app.worker.child_slot import ChildSlot
 from queue_app.worker.config import WorkerConfig
 from queue_app.worker.forking import explain, fork
 from queue_app.worker.keeper_process import KeeperProcess
-from queue_app.worker.pipes import Birth
+from queue_app.worker.pipes import ChildStarted
 from queue_app.worker.shared_state import SharedState
 
 logger = logging.getLogger(__name__)
@@ -122,8 +122,8 @@ class Supervisor:
 
     # children
 
-    def _living(self) -> list[Birth]:
-        return [child.birth() for child in self._children if child.pid]
+    def _living(self) -> list[ChildStarted]:
+        return [child.started() for child in self._children if child.pid]
 
     def _spawn_missing(self) -> None:
         now = time.monotonic()
@@ -140,7 +140,7 @@ class Supervisor:
             close=self._keeper.channels,
             bound=True,
         )
-        self._keeper.child_started(child.birth())
+        self._keeper.child_started(child.started())
 
     def _rolling_restart(self) -> None:
         """Tell the next child to stop. This waits until all are up, including the successor of the one before."""

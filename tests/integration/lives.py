@@ -63,7 +63,7 @@ class Finite(Child):
     def serve(self) -> None:
         """Work until nothing is left."""
         self._stopping = False
-        self._serve(_Slots(self._runner, self._told))
+        self._serve(_Slots(self._runner, self._is_stopping))
 
     def _wait(self, claimed: object) -> None:
         if claimed.next_due is None and not self._runner.claims.needs_reconcile:  # type: ignore[attr-defined]

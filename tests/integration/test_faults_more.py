@@ -142,7 +142,7 @@ def cancelled(world: Wavering) -> None:
     try:
         world.do(child._runner.give_back)
         if not world.died:
-            _Slots(child._runner, child._told).run(claimed[:2])
+            _Slots(child._runner, child._is_stopping).run(claimed[:2])
     except Died:
         world.died = True
         world.stores.revive()
@@ -206,7 +206,7 @@ def announced(world: World) -> None:
     child.shared.flag_data_loss(0)
     world.again(world.duties)
     try:
-        _Slots(child._runner, child._told).run([first, second])
+        _Slots(child._runner, child._is_stopping).run([first, second])
     except Died:
         world.died = True
         world.stores.revive()
@@ -243,7 +243,7 @@ def test_what_the_record_says_is_cancelled_does_not_begin(wavering: Wavering, ca
     job = Job.objects.get(pk=first.id)
     assert (job.state, job.attempt) == ("cancelled", 0)
     assert first.id not in [job_id for job_id, _ in runs]
-    _Slots(child._runner, child._told).run([])
+    _Slots(child._runner, child._is_stopping).run([])
     wavering.check()
 
 

@@ -18,7 +18,7 @@ from queue_app.dispatch.holder import Holder
 from queue_app.domain.delivery import Delivery
 from queue_app.lifecycle import cancel, database
 from queue_app.lifecycle.store_health import is_outage
-from queue_app.worker.child.backoff import WaitingJob
+from queue_app.worker.child.backoff import Backoff
 from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.prefetch import Prefetch
 from queue_app.worker.child.recorder import Recorder
@@ -137,7 +137,7 @@ class Preflight:
         A try may be carried out although its answer is lost. So once it was tried for `delivery`, that job must not
         begin: the database is asked until it answers, or until the child has to stop.
         """
-        waiting = WaitingJob(self._recorder)
+        waiting = Backoff(self._recorder)
         while True:
             try:
                 ended = cancel.end_unstarted(numbers)
