@@ -27,12 +27,22 @@ class Delivery(Envelope):
         claimed_at: epoch milliseconds, on the clock of Redis.
         unreadable: the body is not one that this release understands (another one's, in a rolling deploy): to be made
             anew from the record, not to be run. Only id, queue and raw are then meaningful.
-        heard: what the child's place on the board had been told (see worker.shared) when it was found out that this
-            one may begin; before it was claimed, at first.
+        recheck_seen: value of the child's `SharedState.recheck_counter` before the claim, or at the last check whether
+            this delivery may still start.
         history: the attempts before this one, oldest first, as `(worker_id, error_class, traceback)`.
     """
 
-    __slots__ = ("args", "claimed_at", "heard", "history", "id", "kwargs", "queue", "raw", "unreadable")
+    __slots__ = (
+        "args",
+        "claimed_at",
+        "history",
+        "id",
+        "kwargs",
+        "queue",
+        "raw",
+        "recheck_seen",
+        "unreadable",
+    )
 
     args: list[Any] | None
     kwargs: dict[str, Any]
@@ -44,7 +54,7 @@ class Delivery(Envelope):
         self.claimed_at = claimed_at
         self.history: Sequence[tuple[str, str, str]] = ()
         self.unreadable = False
-        self.heard = 0
+        self.recheck_seen = 0
         try:
             end = raw.index("]", raw.index("|")) + 1
             self.read(raw[:end])

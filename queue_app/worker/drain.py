@@ -52,18 +52,18 @@ def drain(config: WorkerConfig) -> int:
     holder = Holder(workers.holder(config.worker_id, SERIAL))
     shared = SharedState(1, 1)
     runner = Runner(config, shared, 0, holder)
-    keeping = _Keeping(config, shared, runner)
-    keeping.start()
+    keeper = _KeeperThread(config, shared, runner)
+    keeper.start()
     # Due by now: what becomes due while others run is not waited for, so that a drain has an end.
     until = clock.seconds()
     try:
-        _put_in_order(client, config.worker_id)
+        _prepare_stores(client, config.worker_id)
         while True:
-            told = runner.told
-            taken = runner.unknown_tasks.take(client, 1)
-            claimed = claiming.claim(client, config.queues.order(), holder, 1, taken)
+            recheck_count = runner.preflight.recheck_count
+            set_aside = runner.unknown_tasks.claim_set_aside(client, 1)
+            claimed = claiming.claim(client, config.queues.order(), holder, 1, set_aside)
             shared.claimed(0, clock.seconds(), runner.jobs)
-            runner.take(claimed.deliveries, told)
+            runner.add_claims(claimed.deliveries, recheck_count)
             if not claimed.deliveries:
                 break
             for delivery in claimed.deliveries:
@@ -72,7 +72,7 @@ def drain(config: WorkerConfig) -> int:
                     continue
                 gone = claiming.complete([delivery])
                 if gone or (delivery.number > 1 and (delivery.run_after or 0) > until):
-                    _put_off(client, holder, delivery, bool(gone))
+                    _release(client, holder, delivery, bool(gone))
                     continue
                 runner.run_one(0, delivery)
                 runner.recorder.flush()
@@ -88,12 +88,12 @@ def drain(config: WorkerConfig) -> int:
                 if not workers.held(client, name, holder):  # else a worker takes it back after the lease
                     queues.unregister(client, name, holder)
         finally:
-            keeping.end()
+            keeper.end()
     push.redis_answered()
     return runner.jobs
 
 
-def _put_in_order(client: redis.Redis, own_id: str) -> None:
+def _prepare_stores(client: redis.Redis, own_id: str) -> None:
     """What the leader does for workers. Where there are others, what they run is not known to be lost: a rebuild waits
     until they have announced it, and a burial right after Redis stood still would take it from them."""
     others = Worker.objects.using(write_alias()).living().exclude(pk=own_id).exists()
@@ -121,13 +121,13 @@ def _wait_for_rebuild(client: redis.Redis, own_id: str) -> None:
         leader.resign()
 
 
-def _put_off(client: redis.Redis, holder: str, delivery: Delivery, gone: bool) -> None:
+def _release(client: redis.Redis, holder: str, delivery: Delivery, gone: bool) -> None:
     """A retry whose time came while draining waits for a real worker; a job whose row is gone is let go of."""
     later = [] if gone else [(delivery.id, clock.seconds() + 1.0, delivery.raw)]
     queues.settle(client, delivery.queue, holder, [delivery.id] if gone else [], later)
 
 
-class _Keeping:
+class _KeeperThread:
     """What its keeper, and the ticks of a child, do for a worker; in threads of this process."""
 
     def __init__(self, config: WorkerConfig, shared: SharedState, runner: Runner) -> None:

@@ -73,6 +73,12 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+def resident_mb() -> float:
+    """Resident memory of this process in MB."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
 def explain(status: int, peak_mb: float) -> str:
     """Why a process ended, in words; empty for exit code 0."""
     memory = f", peak memory {peak_mb:.0f} MB" if peak_mb else ""

@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(slots=True)
-class Death:
+class ChildExited:
     """A child that has ended.
 
     Attributes:
@@ -29,17 +29,17 @@ class Death:
     timed_out: dict[str, float] = field(default_factory=dict)
     cancelled: dict[str, float] = field(default_factory=dict)
     importing: list[str] = field(default_factory=list)
-    hung: dict[str, float] = field(default_factory=dict)
+    import_timed_out: dict[str, float] = field(default_factory=dict)
     blameless: bool = False
 
 
 @dataclass(slots=True)
-class Birth:
+class ChildStarted:
     """A child that was started; `place` is its place on the board."""
 
     serial: int
     pid: int
-    place: int
+    index: int
 
 
 class Channel:
@@ -79,6 +79,6 @@ class Channel:
         os.close(self.fd)
 
 
-def as_values(message: Death | Birth) -> dict[str, Any]:
+def as_values(message: ChildExited | ChildStarted) -> dict[str, Any]:
     """A message as the values of a line."""
     return asdict(message)

@@ -20,7 +20,7 @@ _CANCEL = struct.Struct("<36sd")
 #: hard limit (monotonic; 0: none).
 _SLOT = struct.Struct("<B36sIdd")
 _RUNNING, _IMPORTING = 1, 2
-_UP, _ALONE = 1, 2
+_UP, _EXCLUSIVE = 1, 2
 
 
 #: Bytes of the digest of the epochs that the keeper has seen.
@@ -78,9 +78,9 @@ class SharedState:
         """It could claim at this time (epoch seconds), and has run so many jobs."""
         _HEAD.pack_into(self._memory, child * self._size, at, jobs, _UP)
 
-    def keep_free(self, child: int, alone: bool) -> None:
-        """It claims nothing for now, as one job is to run alone in it; or that is over."""
-        self._memory[child * self._size + _HEAD.size - 1] = _ALONE if alone else _UP
+    def set_exclusive(self, child: int, exclusive: bool) -> None:
+        """Whether it claims nothing for now, because one job has to run alone in it."""
+        self._memory[child * self._size + _HEAD.size - 1] = _EXCLUSIVE if exclusive else _UP
 
     def start(self, child: int, slot: int, job_id: str, number: int, started_at: float, hard: float) -> None:
         _SLOT.pack_into(
@@ -110,9 +110,9 @@ class SharedState:
         """Epoch seconds; 0 when it has not claimed yet."""
         return float(_HEAD.unpack_from(self._memory, child * self._size)[0])
 
-    def is_kept_free(self, child: int) -> bool:
+    def is_exclusive(self, child: int) -> bool:
         """Whether it does not claim because one job is to run alone in it."""
-        return int(_HEAD.unpack_from(self._memory, child * self._size)[2]) == _ALONE
+        return int(_HEAD.unpack_from(self._memory, child * self._size)[2]) == _EXCLUSIVE
 
     def is_busy(self, child: int) -> bool:
         """Whether a job runs in any of its slots."""
@@ -134,7 +134,7 @@ class SharedState:
 
     # what of the backlog must not begin: written by the keeper, read by the child
 
-    def request(self, child: int) -> None:
+    def request_recheck(self, child: int) -> None:
         """Jobs were cancelled that this child may have claimed."""
         with self._counting:
             self.recheck_counter[child] += 1
@@ -145,9 +145,9 @@ class SharedState:
             self.recheck_counter[child] += 1 << 32
 
     @staticmethod
-    def is_data_loss_flagged(told: int, heard: int) -> bool:
+    def is_data_loss_flagged(count: int, earlier: int) -> bool:
         """Whether there was a loss between these two values of `recheck_counter`."""
-        return told >> 32 != heard >> 32
+        return count >> 32 != earlier >> 32
 
     # what the keeper has seen of Redis: written by it, read by the keeper that replaces it
 

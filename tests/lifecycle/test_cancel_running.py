@@ -344,14 +344,14 @@ def test_the_keeper_marks_the_slot_and_wakes_its_child_once(slot: Any) -> None:
     child, (delivery,) = requested()
     shared.start(1, 1, delivery.id, 1, 1.7e9, 0.0)
     cancels = InterruptListener(WORKER, shared, lambda: {0: 1, 1: os.getpid()})
-    cancels.ask(workers.to_interrupt(child.client, WORKER, 1))
+    cancels.interrupt(workers.to_interrupt(child.client, WORKER, 1))
     wait_until(lambda: heard, 10)
     assert list(shared.recheck_counter) == [1, 1]
     assert shared.is_cancelled(1, 1, delivery.id) and not shared.is_cancelled(0, 1, delivery.id)
     (running,) = shared.running(1)
     assert 5 < running.cancel - time.monotonic() <= 10
-    cancels.ask([delivery.id])  # the duty repeats it
-    cancels.ask([])
+    cancels.interrupt([delivery.id])  # the duty repeats it
+    cancels.interrupt([])
     assert len(heard) == 1 and shared.running(1) == [running]
 
 
@@ -400,5 +400,5 @@ def test_a_child_that_died_meanwhile_is_no_error(slot: Any) -> None:
     if not pid:
         os._exit(0)
     os.waitpid(pid, 0)
-    InterruptListener(WORKER, shared, lambda: {0: pid}).ask([ID])
+    InterruptListener(WORKER, shared, lambda: {0: pid}).interrupt([ID])
     assert shared.is_cancelled(0, 0, ID)

@@ -137,12 +137,12 @@ def cancelled(world: Wavering) -> None:
         claimed = child._claim(3).deliveries
     world.cancel(waiting)
     world.cancel(held, back)
-    child.shared.request(0)  # as its keeper does
+    child.shared.request_recheck(0)  # as its keeper does
     child._runner.prefetch.extend([claimed[2]])
     try:
         world.do(child._runner.give_back)
         if not world.died:
-            _Slots(child._runner, child._told).run(claimed[:2])
+            _Slots(child._runner, child._is_stopping).run(claimed[:2])
     except Died:
         world.died = True
         world.stores.revive()
@@ -206,7 +206,7 @@ def announced(world: World) -> None:
     child.shared.flag_data_loss(0)
     world.again(world.duties)
     try:
-        _Slots(child._runner, child._told).run([first, second])
+        _Slots(child._runner, child._is_stopping).run([first, second])
     except Died:
         world.died = True
         world.stores.revive()
@@ -233,7 +233,7 @@ def test_what_the_record_says_is_cancelled_does_not_begin(wavering: Wavering, ca
     first, *others = child._claim(3).deliveries
     child._runner.prefetch.extend(others)
     wavering.cancel(first.id)
-    child.shared.request(0)
+    child.shared.request_recheck(0)
     order = ["redis ZMSCORE", "sql BEGIN", "sql SELECT", "sql UPDATE", "sql COMMIT", "redis settle"]
     if os.environ.get("TEST_DATABASE") == "postgresql":
         order.remove("sql BEGIN")
@@ -243,7 +243,7 @@ def test_what_the_record_says_is_cancelled_does_not_begin(wavering: Wavering, ca
     job = Job.objects.get(pk=first.id)
     assert (job.state, job.attempt) == ("cancelled", 0)
     assert first.id not in [job_id for job_id, _ in runs]
-    _Slots(child._runner, child._told).run([])
+    _Slots(child._runner, child._is_stopping).run([])
     wavering.check()
 
 
@@ -260,7 +260,7 @@ def test_a_child_that_stops_while_the_record_is_away_begins_nothing_cancelled(
     child = wavering.child
     (first,) = child._claim(1).deliveries
     wavering.cancel(first.id)
-    child.shared.request(0)
+    child.shared.request_recheck(0)
     child._stopping = True
     with monkeypatch.context() as patch:
         patch.setattr(cancel, "end_unstarted", away)

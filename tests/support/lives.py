@@ -63,7 +63,7 @@ class Finite(Child):
     def serve(self) -> None:
         """Work until nothing is left."""
         self._stopping = False
-        self._serve(_Slots(self._runner, self._told))
+        self._serve(_Slots(self._runner, self._is_stopping))
 
     def _wait(self, claimed: object) -> None:
         if claimed.next_due is None and not self._runner.claims.needs_reconcile:  # type: ignore[attr-defined]
@@ -282,7 +282,7 @@ def impatient() -> Iterator[None]:
     """No pauses between tries."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (recorder, backoff):
-            patch.setattr(module, "FIRST_PAUSE", 0.001)
+            patch.setattr(module, "FIRST_PAUSE_SECONDS", 0.001)
         patch.setattr(push, "BREAK", 0.0)
         patch.setitem(
             connections["default"].settings_dict, "CONN_MAX_AGE", None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queue_app.worker.pipes import Birth, Channel, Death, as_values
+from queue_app.worker.pipes import Channel, ChildExited, ChildStarted, as_values
 from queue_app.worker.shared_state import Running, SharedState
 
 ID = "0199a5c0-0000-7000-8000-000000000001"
@@ -63,12 +63,12 @@ def test_a_job_whose_module_is_imported_is_told_from_one_that_runs() -> None:
 def test_a_child_that_keeps_itself_free_is_up_all_the_same() -> None:
     shared = SharedState(2, 2)
     shared.up(1, 5.0)
-    assert not shared.is_kept_free(1)
-    shared.keep_free(1, True)
-    assert (shared.is_kept_free(0), shared.is_kept_free(1)) == (False, True)
+    assert not shared.is_exclusive(1)
+    shared.set_exclusive(1, True)
+    assert (shared.is_exclusive(0), shared.is_exclusive(1)) == (False, True)
     assert shared.is_up(1) and not shared.is_up(0) and shared.last_claim(1) == 5.0
-    shared.keep_free(1, False)
-    assert shared.is_up(1) and not shared.is_kept_free(1)
+    shared.set_exclusive(1, False)
+    assert shared.is_up(1) and not shared.is_exclusive(1)
 
 
 @pytest.mark.parametrize(
@@ -106,13 +106,15 @@ def pipe() -> tuple[Channel, Channel]:
 
 def test_messages_arrive_whole_and_in_order() -> None:
     read, write = pipe()
-    death = Death(3, "killed by SIGKILL", {ID: 5.5}, {ID: 7.25}, {ID: 8.5}, [ID], {ID: 9.5}, blameless=True)
-    assert write.send("birth", **as_values(Birth(3, 1234, 0)))
-    assert write.send("death", **as_values(death))
+    death = ChildExited(
+        3, "killed by SIGKILL", {ID: 5.5}, {ID: 7.25}, {ID: 8.5}, [ID], {ID: 9.5}, blameless=True
+    )
+    assert write.send("child_started", **as_values(ChildStarted(3, 1234, 0)))
+    assert write.send("child_exited", **as_values(death))
     first, second = read.receive() or ()
-    assert first == {"kind": "birth", "serial": 3, "pid": 1234, "place": 0}
-    assert second.pop("kind") == "death"
-    assert Death(**second) == death
+    assert first == {"kind": "child_started", "serial": 3, "pid": 1234, "index": 0}
+    assert second.pop("kind") == "child_exited"
+    assert ChildExited(**second) == death
     write.close()
     assert read.receive() is None
     read.close()
@@ -137,5 +139,5 @@ def test_messages_may_arrive_in_pieces(texts: list[str], piece: int) -> None:
 def test_nobody_listens_any_more() -> None:
     read, write = pipe()
     read.close()
-    assert write.send("death", serial=1) is False
+    assert write.send("child_exited", serial=1) is False
     write.close()

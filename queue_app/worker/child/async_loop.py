@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -20,8 +20,8 @@ class AsyncLoop:
         cancelled: the ids of jobs of this child that were cancelled; looked at when one begins.
     """
 
-    def __init__(self, cancelled: set[str] | None = None) -> None:
-        self._cancelled = set() if cancelled is None else cancelled
+    def __init__(self, cancelled: Set[str] = frozenset()) -> None:
+        self._cancelled = cancelled
         #: Job → what runs its coroutine; used in the loop alone.
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._lock = threading.Lock()

@@ -28,9 +28,8 @@ from queue_app.lifecycle import database, settle, store_health
 from queue_app.models import Job, sql
 from queue_app.tasks import registry, sensitive
 from queue_app.tasks.registry import Declared
-from queue_app.worker.child.backoff import StoreMonitor, WaitingJob
-from queue_app.worker.child.commit_check import lost as lost_attempt
-from queue_app.worker.child.commit_check import refused, resolve
+from queue_app.worker.child.backoff import Backoff, StoreMonitor
+from queue_app.worker.child.commit_check import lost_attempt, refused_attempt, resolve
 from queue_app.worker.child.executor import Executor
 
 logger = logging.getLogger(__name__)
@@ -48,9 +47,9 @@ ROLLBACK_ONLY = (
 
 
 class OutcomeSink(StoreMonitor, Protocol):
-    """Where outcomes go: the recorder. While it is not `able`, nothing can be recorded."""
+    """Where outcomes go: the recorder. While it is not `can_record`, nothing can be recorded."""
 
-    able: threading.Event
+    can_record: threading.Event
 
     def put(self, outcome: Outcome) -> None: ...
     def put_settled(self, outcome: Outcome, counted: bool) -> None: ...
@@ -89,10 +88,10 @@ class Transaction:
         Returns:
             False when told to stop while the database was away: the task must not run.
         """
-        while not self._recorder.able.wait(STOP_CHECK_SECONDS):
+        while not self._recorder.can_record.wait(STOP_CHECK_SECONDS):
             if stopping():
                 return False
-        waiting = WaitingJob(self._recorder)
+        waiting = Backoff(self._recorder)
         while True:
             connection = sql.write_connection()
             reused = connection.connection is not None
@@ -155,7 +154,7 @@ class Transaction:
                 self.roll_back()
                 self._counted = False
                 return outcome
-            self._take_hooks()
+            self._detach_hooks()
             committing = True
             self._block.__exit__(None, None, None)
         except Exception as error:
@@ -180,27 +179,27 @@ class Transaction:
                 outcome.delivery.task,
                 str(error).strip(),
             )
-            instead = lost_attempt(outcome, error)
+            fallback = lost_attempt(outcome, error)
         else:
-            instead = self._refused(declared, outcome, error)
+            fallback = self._refused(declared, outcome, error)
         if not lost and not committing:  # it is rolled back for sure
-            return instead
-        self._fallback = instead
+            return fallback
+        self._fallback = fallback
         return outcome
 
     def _refused(self, declared: Declared, outcome: Outcome, error: Exception) -> Outcome:
         """What becomes of an attempt whose success the database has refused."""
         if store_health.is_outage(error) and not isinstance(error, TransactionManagementError):
-            if self._is_out(outcome):
-                return refused(outcome, error, in_outage=True)
+            if self._is_outage(outcome):
+                return refused_attempt(outcome, error, in_outage=True)
             if not isinstance(
                 error, OperationalError
             ):  # else a conflict: a serialization failure, a deadlock
-                return refused(outcome, error, in_outage=False)
+                return refused_attempt(outcome, error, in_outage=False)
         started = outcome.started_at or outcome.finished_at
         return self._executor.failed(declared, outcome.delivery, started, error, outcome.task_result)
 
-    def _is_out(self, outcome: Outcome) -> bool:
+    def _is_outage(self, outcome: Outcome) -> bool:
         """Whether the database refuses the outcome also without the task's transaction, in one that is rolled back."""
         alias = self._connection.alias
         try:
@@ -259,7 +258,7 @@ class Transaction:
 
     # the task's own on_commit hooks
 
-    def _take_hooks(self) -> None:
+    def _detach_hooks(self) -> None:
         """Keep the hooks by ourselves: Django forgets them when the answer to the COMMIT is lost, and lets one that
         fails look like a commit that failed."""
         if self._outermost:

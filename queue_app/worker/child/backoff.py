@@ -16,7 +16,7 @@ class StoreMonitor(Protocol):
     def database_answered(self) -> None: ...
 
 
-class WaitingJob:
+class Backoff:
     """Waits between two tries, longer each time; tells the recorder, so that nothing is claimed meanwhile.
 
     Attributes:

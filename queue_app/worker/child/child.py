@@ -21,9 +21,10 @@ from queue_app.lifecycle import claim as claiming
 from queue_app.lifecycle import database, push
 from queue_app.lifecycle.recovery import recover
 from queue_app.worker import title
-from queue_app.worker.child.runner import Runner, resident_mb
+from queue_app.worker.child.runner import Runner
 from queue_app.worker.child.slots import MainThread, Threads
 from queue_app.worker.config import WorkerConfig
+from queue_app.worker.forking import resident_mb
 from queue_app.worker.shared_state import SharedState
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 5.0
 DATA_LOST_PAUSE_SECONDS = 0.2
 
 
-class _Woken(BaseException):
+class _StopSignal(BaseException):
     """Ends a blocking wait when a signal arrives."""
 
 
@@ -51,10 +52,10 @@ class Child:
         self._shared = shared
         self._index = index
         self._holder = Holder(workers.holder(config.worker_id, serial))
-        self._runner = Runner(config, shared, index, self._holder, self._told)
+        self._runner = Runner(config, shared, index, self._holder, self._is_stopping)
         self._stopping = False
         self._interruptible = False
-        self._enlisted = False
+        self._registered = False
 
     def run(self) -> int:
         """Work until told to stop, or until the child should be replaced.
@@ -62,9 +63,9 @@ class Child:
         Returns:
             The exit code, 0.
         """
-        signal.signal(signal.SIGTERM, self._told_to_stop)
+        signal.signal(signal.SIGTERM, self._handle_term)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the supervisor held it back until now
-        signal.signal(signal.SIGUSR1, self._told_to_cancel)
+        signal.signal(signal.SIGUSR1, self._handle_interrupt)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the whole group
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         title.set_title(f"queue_app child {self._index} [{self._config.queues}]")
@@ -76,9 +77,9 @@ class Child:
         self._runner.recorder.start()
         slots: MainThread | Threads
         if self._config.slots == 1:
-            slots = MainThread(self._runner, self._told)
+            slots = MainThread(self._runner, self._is_stopping)
         else:
-            slots = Threads(self._runner, self._told, self._config.slots)
+            slots = Threads(self._runner, self._is_stopping, self._config.slots)
         self._shared.up(self._index, clock.seconds())
         self._serve(slots)
         self._runner.give_back()
@@ -86,16 +87,16 @@ class Child:
         self._runner.stop()
         return 0
 
-    def _told(self) -> bool:
+    def _is_stopping(self) -> bool:
         return self._stopping
 
-    def _told_to_stop(self, signum: int, frame: FrameType | None) -> None:
+    def _handle_term(self, signum: int, frame: FrameType | None) -> None:
         self._stopping = True
         if self._interruptible:
             self._interruptible = False  # TERM to the whole group comes twice: only the first may raise
-            raise _Woken
+            raise _StopSignal
 
-    def _told_to_cancel(self, signum: int, frame: FrameType | None) -> None:
+    def _handle_interrupt(self, signum: int, frame: FrameType | None) -> None:
         """By the keeper: the board says which jobs. Raises in the midst of the one that runs in this thread."""
         waiting, self._interruptible = self._interruptible, False  # no TERM shall break this off
         try:
@@ -103,12 +104,12 @@ class Child:
         finally:
             self._interruptible = waiting and not self._stopping
         if waiting and self._stopping:
-            raise _Woken
+            raise _StopSignal
 
     def _serve(self, slots: MainThread | Threads) -> None:
         pause = FIRST_PAUSE_SECONDS
         while not self._done():
-            if not self._runner.recorder.able.wait(1.0):
+            if not self._runner.recorder.can_record.wait(1.0):
                 continue  # the database is away: what was claimed now could not be recorded
             count = slots.capacity()
             if self._stopping:
@@ -145,27 +146,27 @@ class Child:
 
     def _claim(self, count: int) -> claiming.Claimed:
         client = connection.client()
-        if not self._enlisted:
+        if not self._registered:
             workers.register(client, self._config.worker_id, self._config.queues.names)
-            self._enlisted = True
+            self._registered = True
         if self._config.max_jobs is not None:
             count = max(1, min(count, self._config.max_jobs - self._runner.jobs))
         claims = self._runner.claims
-        self._runner.check_data_loss()
+        self._runner.preflight.check_data_loss()
         with claims.lock:
             if claims.needs_reconcile:
                 self._reconcile(client)
-            told = self._runner.told
-            taken = self._runner.unknown_tasks.take(client, count)
-            claimed = claiming.claim(client, self._config.queues.order(), self._holder, count, taken)
+            recheck_count = self._runner.preflight.recheck_count
+            set_aside = self._runner.unknown_tasks.claim_set_aside(client, count)
+            claimed = claiming.claim(client, self._config.queues.order(), self._holder, count, set_aside)
             self._shared.claimed(self._index, clock.seconds(), self._runner.jobs)
             if any(d.number > 1 or d.args is None for d in claimed.deliveries):
-                self._complete(claimed)
+                self._load_missing(claimed)
             if self._config.slots > 1:
                 # Given up for dead, and given back by a reaper: what still runs here lets go of it when it has ended.
-                running = self._runner.is_running
-                claimed.deliveries = [d for d in claimed.deliveries if not running(d.id)]
-            self._runner.take(claimed.deliveries, told)
+                running = self._runner.running
+                claimed.deliveries = [d for d in claimed.deliveries if not running.has(d.id)]
+            self._runner.add_claims(claimed.deliveries, recheck_count)
         return claimed
 
     def _reconcile(self, client: redis.Redis) -> None:
@@ -176,7 +177,7 @@ class Child:
             logger.warning("The database cannot be read (%s); what is held is looked at later.", error)
             database.refresh(close=True)
 
-    def _complete(self, claimed: claiming.Claimed) -> None:
+    def _load_missing(self, claimed: claiming.Claimed) -> None:
         client = connection.client()
         try:
             database.refresh()
@@ -207,7 +208,7 @@ class Child:
         names = list(self._config.queues.names)
         client = connection.client(connection.LONGEST_WAIT + 10)  # a pool of its own: see below
         try:
-            self._interrupted(lambda: queues.wait(client, names, seconds))
+            self._wait_interruptibly(lambda: queues.wait(client, names, seconds))
         except connection.Unavailable as error:
             push.redis_failed(error)
         if self._stopping:
@@ -220,9 +221,9 @@ class Child:
                 push.redis_failed(error)
 
     def _sleep(self, seconds: float) -> None:
-        self._interrupted(lambda: time.sleep(seconds))
+        self._wait_interruptibly(lambda: time.sleep(seconds))
 
-    def _interrupted(self, wait: Callable[[], object]) -> None:
+    def _wait_interruptibly(self, wait: Callable[[], object]) -> None:
         """Wait, unless and until told to stop."""
         try:
             try:
@@ -231,5 +232,5 @@ class Child:
                     wait()
             finally:
                 self._interruptible = False
-        except _Woken:
+        except _StopSignal:
             self._interruptible = False  # the signal may have come within the `finally`

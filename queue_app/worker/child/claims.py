@@ -9,13 +9,13 @@ that it does not hold is another child's by now: `revoked` tells the runner not 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 
 import redis
 
 from queue_app import clock
-from queue_app.dispatch import connection, workers
+from queue_app.dispatch import connection, queues, workers
 from queue_app.dispatch.holder import Holder, revoke_calls
 from queue_app.domain.delivery import Delivery
 from queue_app.lifecycle import push
@@ -78,6 +78,31 @@ class ClaimSet:
                 if self.unconfirmed and d.id in self.unconfirmed:
                     self.unconfirmed.discard(d.id)
                     self.mark_unsure([d.queue])
+
+    def give_back(self, unstarted: list[Delivery]) -> None:
+        """Return jobs that have not started, and are prefetched no more, to the front of their queues."""
+        by_queue: dict[str, list[Delivery]] = {}
+        for delivery in unstarted:
+            by_queue.setdefault(delivery.queue, []).append(delivery)
+        for queue, deliveries in by_queue.items():
+            with self.releasing(deliveries):
+                queues.give_back(connection.client(), queue, self._holder, [d.id for d in deliveries])
+
+    def postpone(self, delivery: Delivery, seconds: float) -> None:
+        """Return a job that has not started to its queue. No child claims it for so many seconds."""
+        at = clock.seconds() + seconds
+        with self.releasing([delivery]):
+            entry = (delivery.id, at, delivery.raw)
+            queues.settle(connection.client(), delivery.queue, self._holder, [], [entry])
+
+    def revoke(self, ids: Set[str]) -> None:
+        """These must not begin any more. Redis may still say that this child holds them, until `confirm`."""
+        self.revoked.update(ids)
+        self.unconfirmed.update(ids)
+
+    def confirm(self, ids: Set[str]) -> None:
+        """Redis has released these revoked jobs."""
+        self.unconfirmed.difference_update(ids)
 
     def has_newer(self, delivery: Delivery) -> bool:
         """Whether a later delivery of the same job has been claimed here."""

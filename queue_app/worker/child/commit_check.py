@@ -16,18 +16,18 @@ from queue_app.domain.error_text import class_path, message
 from queue_app.domain.outcome import Outcome
 from queue_app.lifecycle import database, settle
 from queue_app.lifecycle.store_health import explain, is_outage
-from queue_app.worker.child.backoff import StoreMonitor, WaitingJob
+from queue_app.worker.child.backoff import Backoff, StoreMonitor
 
 logger = logging.getLogger(__name__)
 
 
-def lost(outcome: Outcome, error: Exception) -> Outcome:
+def lost_attempt(outcome: Outcome, error: Exception) -> Outcome:
     """The attempt, if it is not there. It counts as no failure; but a job that breaks its connection each time must not
     go round for ever, hence a death like that of its process."""
     return _lost(outcome, error, f"the connection was lost before its commit: {message(error).strip()}")
 
 
-def refused(outcome: Outcome, error: Exception, *, in_outage: bool) -> Outcome:
+def refused_attempt(outcome: Outcome, error: Exception, *, in_outage: bool) -> Outcome:
     """The attempt, if the database has refused to take it: made again, without a failure. Unless there is an outage for
     all, the task may have spoilt its transaction, and may do so each time: then it is a death."""
     return _lost(outcome, error, f"the database refused its outcome: {explain(error)}", blameless=in_outage)
@@ -56,7 +56,7 @@ def resolve(
         `outcome` and True if it is; `instead` and True if that is recorded now; `outcome` and False if the job is
         another delivery's by now; `instead` and None if the database refuses it: the recorder has to deal with it.
     """
-    waiting = WaitingJob(recorder)
+    waiting = Backoff(recorder)
     while True:
         try:
             undone = settle.record([instead], worker_id) or settle.recorded([instead], worker_id)

@@ -40,16 +40,16 @@ class Executor:
         worker_id: named in results and signals.
         interrupts: how to interrupt synchronous code here.
         run_async: how to run coroutine functions here.
-        attendant: takes progress, and knows who was cancelled.
+        monitor: takes progress, and knows who was cancelled.
     """
 
     def __init__(
-        self, worker_id: str, interrupts: Interrupts, run_async: AsyncRunner, attendant: AttemptMonitor
+        self, worker_id: str, interrupts: Interrupts, run_async: AsyncRunner, monitor: AttemptMonitor
     ) -> None:
         self._worker_id = worker_id
         self._interrupts = interrupts
         self._run_async = run_async
-        self._attendant = attendant
+        self._monitor = monitor
         self._results: Any = None
         self._task_signals: Any = None
 
@@ -85,7 +85,7 @@ class Executor:
         args: Any = delivery.args
         if declared.takes_context:
             context = JobContext if task_result is None else self._results.TaskJobContext
-            args = [context(delivery, task_result, self._attendant), *args]
+            args = [context(delivery, task_result, self._monitor), *args]
         if declared.is_async:
             value = self._run_async(declared.func, args, delivery.kwargs, soft, delivery.id)
         else:
@@ -105,7 +105,7 @@ class Executor:
             "caller": __file__,
             "hide": sensitive.hider(declared.task, delivery.args, delivery.kwargs),
         }
-        if isinstance(error, Cancelled) and self._attendant.is_cancelled(delivery):
+        if isinstance(error, Cancelled) and self._monitor.is_cancelled(delivery):
             return cancelled(delivery, started, error, **more)
         return failed(declared.policy, delivery, started, error, **more)
 

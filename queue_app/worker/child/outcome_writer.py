@@ -20,7 +20,7 @@ from queue_app.domain.outcome import Outcome
 from queue_app.lifecycle import settle
 from queue_app.lifecycle.database import refresh
 from queue_app.lifecycle.store_health import check_writes, is_outage
-from queue_app.worker.child.backoff import StoreMonitor, WaitingJob
+from queue_app.worker.child.backoff import Backoff, StoreMonitor
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +35,12 @@ class OutcomeWriter:
 
     Args:
         worker_id: of the worker that makes the attempts.
-        watched: is told when the database is away, and when it is back.
+        monitor: is told when the database is away, and when it is back.
     """
 
-    def __init__(self, worker_id: str, watched: StoreMonitor) -> None:
+    def __init__(self, worker_id: str, monitor: StoreMonitor) -> None:
         self._worker_id = worker_id
-        self._watched = watched
+        self._monitor = monitor
         self._written_at = 0.0
 
     def record(self, group: list[Outcome]) -> tuple[set[str], list[Outcome]]:
@@ -104,7 +104,7 @@ class OutcomeWriter:
         Raises:
             DataError, IntegrityError: the database refuses a value.
         """
-        waiting = WaitingJob(self._watched)
+        waiting = Backoff(self._monitor)
         while True:
             try:
                 if time.monotonic() - self._written_at > IDLE_SECONDS:
@@ -117,7 +117,7 @@ class OutcomeWriter:
                 waiting.failed(error)
             else:
                 self._written_at = time.monotonic()
-                self._watched.database_answered()
+                self._monitor.database_answered()
                 return found
 
 

@@ -63,8 +63,8 @@ class Recorder:
         self._down_since: float | None = None
         self._thread: threading.Thread | None = None
         #: Cleared while the database is away: nothing may be claimed then, and no atomic job begun.
-        self.able = threading.Event()
-        self.able.set()
+        self.can_record = threading.Event()
+        self.can_record.set()
 
     # called by executors
 
@@ -163,7 +163,7 @@ class Recorder:
     def flush(self) -> None:
         """Record one group and acknowledge it, and what is settled already."""
         if self._settled:
-            self._pass_on()
+            self._acknowledge_settled()
         most = conf.get().SETTLE_MAX
         group = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
         if not group:
@@ -185,7 +185,7 @@ class Recorder:
                 logger.warning("Refused outcomes could not be counted: %s", store_health.explain(error))
                 refresh(close=True)
 
-    def _pass_on(self) -> None:
+    def _acknowledge_settled(self) -> None:
         """Acknowledge and announce what is settled already."""
         settled = [self._settled.popleft() for _ in range(len(self._settled))]
         # Apart: a job may be here twice, refused as one delivery, counted as the next.
@@ -220,7 +220,7 @@ class Recorder:
 
     def database_failed(self, error: BaseException) -> None:
         """The database is away, or refuses writes: nothing is claimed until that is over."""
-        self.able.clear()
+        self.can_record.clear()
         if self._down_since is None:
             self._down_since = clock.seconds()
             signals.store_lost.send_robust(sender=None, store="database", error=store_health.explain(error))
@@ -230,5 +230,5 @@ class Recorder:
         if self._down_since is not None:
             downtime, self._down_since = clock.seconds() - self._down_since, None
             signals.store_returned.send_robust(sender=None, store="database", downtime=downtime)
-        if not self.able.is_set():
-            self.able.set()
+        if not self.can_record.is_set():
+            self.can_record.set()

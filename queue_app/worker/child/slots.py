@@ -13,7 +13,7 @@ from queue_app.worker.child.runner import Runner
 #: Seconds between two looks at whether the child was told to stop, while all slots are busy.
 STOP_CHECK_SECONDS = 0.25
 #: Seconds that a suspect is waited for at first, until all slots are free; and most for which it is put off after that.
-SUSPECT_WAIT_SECONDS, MAX_PUT_OFF_SECONDS = 1.0, 60.0
+SUSPECT_WAIT_SECONDS, MAX_POSTPONE_SECONDS = 1.0, 60.0
 
 
 class SuspectWait:
@@ -97,7 +97,7 @@ class Threads:
         suspects = [d for d in deliveries if d.suspect]
         if suspects:
             deliveries = [d for d in deliveries if not d.suspect]
-            self._runner.return_to_queue(suspects[1:])  # other children may have room for them
+            self._runner.claims.give_back(suspects[1:])  # other children may have room for them
         runner = self._runner
         started = time.monotonic()
         runner.recorder.watch()
@@ -117,7 +117,7 @@ class Threads:
         runner = self._runner
         began = time.monotonic()
         patience = self._suspect_wait.of(delivery.id, began)
-        runner.keep_free(True)
+        runner.running.set_exclusive(True)
         try:
             with self._condition:
                 while not self._stopping() and not self._is_idle():
@@ -132,11 +132,11 @@ class Threads:
                 while free and not self._stopping() and (runner.prefetch or not self._is_idle()):
                     self._condition.wait(STOP_CHECK_SECONDS)
             if not free and not self._stopping():
-                runner.put_off(delivery, min(patience, MAX_PUT_OFF_SECONDS))
+                runner.claims.postpone(delivery, min(patience, MAX_POSTPONE_SECONDS))
             elif free:
                 self._suspect_wait.over(delivery.id)
         finally:
-            runner.keep_free(False)
+            runner.running.set_exclusive(False)
 
     def _is_idle(self) -> bool:
         return self._idle == len(self._threads)

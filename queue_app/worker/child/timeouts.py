@@ -14,6 +14,7 @@ import itertools
 import signal
 import threading
 import time
+from collections.abc import Set
 from typing import Any, Protocol
 
 from queue_app.exceptions import Cancelled, SoftTimeout
@@ -23,7 +24,7 @@ class Interrupts(Protocol):
     """How to interrupt what runs in a child's slots.
 
     Attributes:
-        struck: ids of jobs that were interrupted, whatever came of it; who tidies up after them takes them out.
+        interrupted: ids of jobs that were interrupted, also of those that succeeded all the same.
     """
 
     interrupted: set[str]
@@ -46,16 +47,36 @@ class Interrupts(Protocol):
         """Raise Cancelled in the block of this job, if it is under way. Called by the main thread's signal handler,
         so that it must not wait for a lock."""
 
+    def clear_interrupted(self, job_id: str) -> bool:
+        """Forget whether this job was interrupted.
 
-class InMainThread:
+        Returns:
+            Whether it was.
+        """
+
+
+class _Noted:
+    """Keeps the ids of jobs that were interrupted."""
+
+    def __init__(self) -> None:
+        self.interrupted: set[str] = set()
+
+    def clear_interrupted(self, job_id: str) -> bool:
+        if job_id not in self.interrupted:
+            return False
+        self.interrupted.discard(job_id)
+        return True
+
+
+class InMainThread(_Noted):
     """One slot: signals interrupt the main thread.
 
     Args:
         cancelled: the ids of jobs of this child that were cancelled; looked at when one begins.
     """
 
-    def __init__(self, cancelled: set[str]) -> None:
-        self.interrupted: set[str] = set()
+    def __init__(self, cancelled: Set[str]) -> None:
+        super().__init__()
         self._cancelled = cancelled
         self._running = ""  # the block under way; cleared first of all, so that nothing strikes later
         self._previous: Any = None
@@ -96,7 +117,7 @@ class InMainThread:
         self._timed = False
 
 
-class InThreads:
+class InThreads(_Noted):
     """Several slots: other threads are interrupted; when their time is up, by a thread of its own that is started at
     the first limit.
 
@@ -104,8 +125,8 @@ class InThreads:
         cancelled: the ids of jobs of this child that were cancelled; looked at when one begins.
     """
 
-    def __init__(self, cancelled: set[str]) -> None:
-        self.interrupted: set[str] = set()
+    def __init__(self, cancelled: Set[str]) -> None:
+        super().__init__()
         self._cancelled = cancelled
         self._condition = threading.Condition()
         self._heap: list[tuple[float, int]] = []

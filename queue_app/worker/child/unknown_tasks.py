@@ -79,7 +79,7 @@ class UnknownTasks:
         with self._claims.releasing([delivery]):
             set_aside.put(connection.client(), delivery.queue, self._holder, requirement, [delivery.id])
 
-    def take(self, client: redis.Redis, count: int) -> list[Delivery]:
+    def claim_set_aside(self, client: redis.Redis, count: int) -> list[Delivery]:
         """Claim what others have set aside and this child knows; and a single job of each task that it may know. That
         one shows it when it is run: nothing is imported here, where no job could be blamed for it. Called before a
         claim; whether there is any is asked now and then.
@@ -90,7 +90,7 @@ class UnknownTasks:
         Raises:
             Unavailable (see dispatch.connection): Redis cannot be reached, or has lost its data.
         """
-        taken: list[Delivery] = []
+        claimed: list[Delivery] = []
         now = time.monotonic()
         if now >= self._next_offer_at:
             self._pending = []
@@ -98,15 +98,15 @@ class UnknownTasks:
                 for requirement in requirements:
                     self._offer(queue, requirement)
             self._next_offer_at = now + OFFER_INTERVAL_SECONDS * (0.75 + random.random() / 2)
-        while self._pending and len(taken) < count:
+        while self._pending and len(claimed) < count:
             queue, requirement = self._pending[-1]
             trial = not self._knows(requirement)
-            wanted = 1 if trial else count - len(taken)
+            wanted = 1 if trial else count - len(claimed)
             found, left = set_aside.take(client, queue, requirement, self._holder, wanted)
-            taken += found
+            claimed += found
             if trial or not left:
                 self._pending.pop()
-        return taken
+        return claimed
 
     def _knows(self, requirement: str) -> bool:
         task, backend = set_aside.parts_of(requirement)

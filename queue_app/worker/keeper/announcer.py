@@ -25,21 +25,21 @@ class Announcer:
     """Announces what one worker runs.
 
     Args:
-        places: asked for the living children: serial → place on the board.
-        hurry: called when Redis may have forgotten the worker.
+        children: asked for the living children: serial → index on the board.
+        beat_now: called when Redis may have forgotten the worker.
     """
 
     def __init__(
         self,
         worker_id: str,
         shared: SharedState,
-        places: Callable[[], dict[int, int]],
+        children: Callable[[], dict[int, int]],
         beat_now: Callable[[], object],
     ) -> None:
         self._worker_id = worker_id
         self._shared = shared
-        self._places = places
-        self._hurry = beat_now
+        self._children = children
+        self._beat_now = beat_now
         self._epochs_are_lost = False
         #: Shard → its epochs that were seen, in their order → writes counted, as last seen.
         self._counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
@@ -54,19 +54,19 @@ class Announcer:
         try:
             client = connection.client()
             found = epochs.read(client)
-            self._end_epochs_that_fell(client, found)
+            self._end_rewound_epochs(client, found)
         except connection.Unavailable:
             return CHECK_SECONDS
         if any(epoch.lost for epoch in found.values()):
             if not self._epochs_are_lost:
                 self._epochs_are_lost = True
                 self._flag_data_loss()
-            self._hurry()
+            self._beat_now()
             return LOST_CHECK_SECONDS  # stale data have to be dropped before anything is announced
         self._epochs_are_lost = False
         names = "|".join(epoch.name for epoch in found.values())
         if not self._shared.has_seen_epochs(names):
-            self._hurry()
+            self._beat_now()
             if not self._announce():
                 return LOST_CHECK_SECONDS
             try:
@@ -77,7 +77,7 @@ class Announcer:
             self._shared.see_epochs(names)
         return CHECK_SECONDS
 
-    def _end_epochs_that_fell(self, client: redis.Redis, found: dict[str, Epoch]) -> None:
+    def _end_rewound_epochs(self, client: redis.Redis, found: dict[str, Epoch]) -> None:
         """Where the server's life has no name, its data went back in time if in the same epoch fewer writes are counted
         than before, or if an earlier epoch is there again."""
         for shard, epoch in found.items():
@@ -91,8 +91,8 @@ class Announcer:
                 counts[epoch.name] = epoch.writes
 
     def _flag_data_loss(self) -> None:
-        for place in self._places().values():
-            self._shared.flag_data_loss(place)
+        for index in self._children().values():
+            self._shared.flag_data_loss(index)
 
     def _announce(self) -> bool:
         """Let Redis know what the living children run before anybody pushes it again; what they have not begun, they
@@ -101,21 +101,21 @@ class Announcer:
         Returns:
             Whether both stores have answered.
         """
-        said = self._shared.has_seen_any_epochs
-        if said:
+        announced = self._shared.has_seen_any_epochs
+        if announced:
             self._flag_data_loss()
         try:
             database.refresh()
-            for serial, place in self._places().items():
-                running = [(r.id, r.number, r.started_at) for r in self._shared.running(place)]
+            for serial, index in self._children().items():
+                running = [(r.id, r.number, r.started_at) for r in self._shared.running(index)]
                 if running:
                     name = workers.holder(self._worker_id, serial)
                     recover.announce_running(connection.client(), name, running)
-                    said = True
+                    announced = True
         except (Error, *connection.Unavailable) as error:
             logger.warning("What is running could not be announced to Redis: %s", connection.said(error))
             database.refresh(close=True)
             return False
-        if said:
+        if announced:
             self._flag_data_loss()  # once more: what a child has dropped in between is held in its name
         return True

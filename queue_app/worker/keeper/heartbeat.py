@@ -42,7 +42,7 @@ class Heartbeat:
         self._row_written = False
         self._row_failed = False
         self._answered_at = 0.0
-        self._hurry = threading.Event()
+        self._beat_requested = threading.Event()
         self._leaving = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -53,17 +53,17 @@ class Heartbeat:
 
     def beat_now(self) -> None:
         """Redis has forgotten this worker: send a heartbeat at once."""
-        self._hurry.set()
+        self._beat_requested.set()
 
     def _run(self) -> None:
         period = conf.get().LEASE / 5
-        taken = True
+        answered = True
         while not self._leaving:
             # One that did not get through is made up for as soon as it can be: others judge by it.
-            self._hurry.wait(period if taken else RETRY_SECONDS * (0.5 + random.random()))
-            self._hurry.clear()
+            self._beat_requested.wait(period if answered else RETRY_SECONDS * (0.5 + random.random()))
+            self._beat_requested.clear()
             if not self._leaving:
-                taken = self._beat()
+                answered = self._beat()
 
     def _beat(self) -> bool:
         try:
@@ -123,7 +123,7 @@ class Heartbeat:
     def leave(self) -> None:
         """The worker has stopped: say so in both stores, as far as they are there."""
         self._leaving = True
-        self._hurry.set()
+        self._beat_requested.set()
         self._thread.join(timeout=1.0)  # Redis may hang; what it is told then lasts for a lease
         try:
             workers.remove(connection.client(), self._config.worker_id)

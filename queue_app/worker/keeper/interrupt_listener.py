@@ -33,14 +33,14 @@ class InterruptListener:
     """The requests of one worker.
 
     Args:
-        children: the living ones: place on the board → process id.
+        children: the living ones: index on the board → process id.
     """
 
     def __init__(self, worker_id: str, shared: SharedState, children: Callable[[], dict[int, int]]) -> None:
         self._worker_id = worker_id
         self._shared = shared
         self._children = children
-        self._wanted: dict[str, float] = {}  # job → until when it is looked for (monotonic)
+        self._sought: dict[str, float] = {}  # job → until when it is looked for (monotonic)
 
     def run(self, stop: threading.Event) -> None:
         """Listen until `stop` is set."""
@@ -48,8 +48,8 @@ class InterruptListener:
             try:
                 # A pool of its own: no other answer takes that long.
                 client = connection.client(connection.LONGEST_WAIT + 10)
-                seconds = SEARCH_INTERVAL_SECONDS if self._wanted else connection.LONGEST_WAIT
-                self.ask(workers.to_interrupt(client, self._worker_id, seconds))
+                seconds = SEARCH_INTERVAL_SECONDS if self._sought else connection.LONGEST_WAIT
+                self.interrupt(workers.to_interrupt(client, self._worker_id, seconds))
             except connection.Unavailable:
                 # The heartbeat says that Redis is away; the duty repeats what is lost.
                 stop.wait(RETRY_SECONDS * (0.5 + random.random()))
@@ -57,24 +57,24 @@ class InterruptListener:
                 logger.exception("A request to interrupt jobs failed.")
                 stop.wait(RETRY_SECONDS)
 
-    def ask(self, ids: list[str]) -> None:
+    def interrupt(self, ids: list[str]) -> None:
         """Have these jobs interrupted, as well as those that were not found at the last look."""
         children = self._children()
         now = time.monotonic()
         if ids:
             # Counted before the slots are looked at: a child looks the other way round, so that one sees the other.
-            for place in children:
-                self._shared.request(place)
-            self._wanted.update(dict.fromkeys(ids, now + SEARCH_SECONDS))
-        if not self._wanted:
+            for index in children:
+                self._shared.request_recheck(index)
+            self._sought.update(dict.fromkeys(ids, now + SEARCH_SECONDS))
+        if not self._sought:
             return
         until = now + conf.get().CANCEL_GRACE
-        for place, pid in children.items():
-            for running in self._shared.running(place):
-                if self._wanted.pop(running.id, None) is None:
+        for index, pid in children.items():
+            for running in self._shared.running(index):
+                if self._sought.pop(running.id, None) is None:
                     continue
-                if self._shared.cancel(place, running.slot, running.id, until):
+                if self._shared.cancel(index, running.slot, running.id, until):
                     # It may have died: then the job is taken back, and cancelled.
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGUSR1)
-        self._wanted = {job_id: end for job_id, end in self._wanted.items() if end > now}
+        self._sought = {job_id: end for job_id, end in self._sought.items() if end > now}

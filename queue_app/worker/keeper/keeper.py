@@ -27,7 +27,7 @@ from queue_app.worker.keeper.announcer import CHECK_SECONDS, Announcer
 from queue_app.worker.keeper.heartbeat import Heartbeat
 from queue_app.worker.keeper.interrupt_listener import InterruptListener
 from queue_app.worker.keeper.verdicts import cause_of
-from queue_app.worker.pipes import Channel, Death
+from queue_app.worker.pipes import Channel, ChildExited
 from queue_app.worker.shared_state import SharedState
 
 logger = logging.getLogger(__name__)
@@ -50,17 +50,17 @@ class Keeper:
         self._shared = shared
         self._inbox = inbox
         self._outbox = outbox
-        self._living: dict[int, int] = {}  # serial → pid
-        self._dead: list[Death] = []
-        self._finish = False
+        self._pids: dict[int, int] = {}  # serial → pid
+        self._to_recover: list[ChildExited] = []
+        self._finishing = False
         self._orphaned = False
         self._deadline = 0.0
-        self._unable_since: float | None = None
+        self._failing_since: float | None = None
         #: Whether the supervisor has named all living children. What they run cannot be announced before.
         self._knows_children = False
-        self._places: dict[int, int] = {}  # serial → place on the board
+        self._indexes: dict[int, int] = {}  # serial → index on the board
         self._heartbeat = Heartbeat(config)
-        self._announcer = Announcer(config.worker_id, shared, self._living_places, self._heartbeat.beat_now)
+        self._announcer = Announcer(config.worker_id, shared, self._living_indexes, self._heartbeat.beat_now)
         self._stop_duties = threading.Event()
 
     def run(self) -> int:
@@ -75,22 +75,26 @@ class Keeper:
         duties = threading.Thread(target=self._duties, name="maintenance", daemon=True)
         if self._config.maintenance:
             duties.start()
-        cancels = InterruptListener(self._config.worker_id, self._shared, self._children)
-        threading.Thread(target=cancels.run, args=(self._stop_duties,), name="cancels", daemon=True).start()
+        interrupts = InterruptListener(self._config.worker_id, self._shared, self._children)
+        threading.Thread(
+            target=interrupts.run, args=(self._stop_duties,), name="interrupts", daemon=True
+        ).start()
         period = conf.get().LEASE / 4
-        next_write = next_look = 0.0
+        next_write = next_check = 0.0
         self._heartbeat.start()
-        while not self._over():
+        while not self._is_done():
             now = time.monotonic()
-            if now >= next_look and self._knows_children:
+            if now >= next_check and self._knows_children:
                 pause = self._announcer.check()
-                next_look = now + pause * (0.75 + random.random() / 4)  # not in step with other workers
+                next_check = now + pause * (0.75 + random.random() / 4)  # not in step with other workers
             if now >= next_write:
                 self._heartbeat.write(self._last_claim(), self._all_busy())
                 next_write = now + period
-            wake = min(next_write, next_look) if self._knows_children else now + CHECK_SECONDS
+            wake = min(next_write, next_check) if self._knows_children else now + CHECK_SECONDS
             self._listen(
-                RECOVERY_RETRY_SECONDS if self._dead or self._orphaned else max(0.0, wake - time.monotonic())
+                RECOVERY_RETRY_SECONDS
+                if self._to_recover or self._orphaned
+                else max(0.0, wake - time.monotonic())
             )
             self._recover_children()
         self._stop_duties.set()
@@ -100,35 +104,37 @@ class Keeper:
         connections.close_all()
         return 0
 
-    def _over(self) -> bool:
+    def _is_done(self) -> bool:
         if self._orphaned:
-            return self._outlived()
-        return self._finish and not self._dead
+            return self._end_orphans()
+        return self._finishing and not self._to_recover
 
-    def _outlived(self) -> bool:
+    def _end_orphans(self) -> bool:
         """The supervisor is gone, so that nobody else can end its children: after the grace they are killed, and
         what they ran is taken back."""
-        for serial, pid in list(self._living.items()):
+        for serial, pid in list(self._pids.items()):
             if is_alive(pid):
                 if time.monotonic() >= self._deadline:
                     os.kill(pid, signal.SIGKILL)
                 continue
-            del self._living[serial]
-            place = self._places.get(serial)
-            running = self._shared.running(place) if place is not None else []
-            self._dead.append(
-                Death(serial, "its supervisor died", {r.id: r.started_at for r in running}, blameless=True)
+            del self._pids[serial]
+            index = self._indexes.get(serial)
+            running = self._shared.running(index) if index is not None else []
+            self._to_recover.append(
+                ChildExited(
+                    serial, "its supervisor died", {r.id: r.started_at for r in running}, blameless=True
+                )
             )
-        return not self._living and not self._dead
+        return not self._pids and not self._to_recover
 
-    def _living_places(self) -> dict[int, int]:
-        """The living children: serial → place on the board."""
-        return {serial: place for serial, place in self._places.items() if serial in self._living}
+    def _living_indexes(self) -> dict[int, int]:
+        """The living children: serial → index on the board."""
+        return {serial: index for serial, index in self._indexes.items() if serial in self._pids}
 
     def _children(self) -> dict[int, int]:
-        """The living children: place on the board → pid. Asked by another thread."""
-        places = dict(self._places)
-        return {places[serial]: pid for serial, pid in dict(self._living).items() if serial in places}
+        """The living children: index on the board → pid. Asked by another thread."""
+        indexes = dict(self._indexes)
+        return {indexes[serial]: pid for serial, pid in dict(self._pids).items() if serial in indexes}
 
     def _last_claim(self) -> float:
         return max((self._shared.last_claim(index) for index in range(self._config.processes)), default=0.0)
@@ -136,9 +142,9 @@ class Keeper:
     def _all_busy(self) -> bool:
         """Whether every living child has a job in each of its slots, or one that is to run alone: so it does not claim,
         and need not."""
-        places, slots = self._children(), self._config.slots
-        return bool(places) and all(
-            len(self._shared.running(place)) >= slots or self._shared.is_kept_free(place) for place in places
+        indexes, slots = self._children(), self._config.slots
+        return bool(indexes) and all(
+            len(self._shared.running(index)) >= slots or self._shared.is_exclusive(index) for index in indexes
         )
 
     def _listen(self, seconds: float) -> None:
@@ -156,22 +162,22 @@ class Keeper:
             return
         for message in messages:
             kind = message.pop("kind")
-            if kind == "birth":
-                self._living[message["serial"]] = message["pid"]
-                self._places[message["serial"]] = message["place"]
-            elif kind == "death":
-                self._living.pop(message["serial"], None)
-                self._places.pop(message["serial"], None)
-                self._dead.append(Death(**message))
-            elif kind == "complete":
+            if kind == "child_started":
+                self._pids[message["serial"]] = message["pid"]
+                self._indexes[message["serial"]] = message["index"]
+            elif kind == "child_exited":
+                self._pids.pop(message["serial"], None)
+                self._indexes.pop(message["serial"], None)
+                self._to_recover.append(ChildExited(**message))
+            elif kind == "children_listed":
                 self._knows_children = True
             elif kind == "finish":
-                self._finish = True
+                self._finishing = True
 
     def _recover_children(self) -> None:
         """Take back what dead children held; repeated until both stores have agreed."""
-        for death in list(self._dead):
-            holder = workers.holder(self._config.worker_id, death.serial)
+        for child in list(self._to_recover):
+            holder = workers.holder(self._config.worker_id, child.serial)
             try:
                 database.refresh()
                 recover.take_back(
@@ -179,30 +185,30 @@ class Keeper:
                     holder,
                     self._config.queues.names,
                     self._config.worker_id,
-                    cause_of(death),
+                    cause_of(child),
                 )
             except (Error, *connection.Unavailable) as error:
-                self._defer_recovery(death, error)
+                self._defer_recovery(child, error)
                 return
-            self._unable_since = None
-            self._dead.remove(death)
-            if death.cause:
+            self._failing_since = None
+            self._to_recover.remove(child)
+            if child.cause:
                 signals.child_died.send_robust(
-                    sender=None, worker_id=self._config.worker_id, cause=death.cause
+                    sender=None, worker_id=self._config.worker_id, cause=child.cause
                 )
             if not self._orphaned:
-                self._outbox.send("buried", serial=death.serial)
+                self._outbox.send("child_recovered", serial=child.serial)
 
-    def _defer_recovery(self, death: Death, error: BaseException) -> None:
+    def _defer_recovery(self, child: ChildExited, error: BaseException) -> None:
         """Said once for each outage. A worker that has to stop does not wait long: another one takes back."""
         database.refresh(close=True)
-        if self._unable_since is None:
-            self._unable_since = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = time.monotonic()
             said = store_health.explain(error) if isinstance(error, Error) else connection.said(error)
-            logger.warning("What child %d held cannot be taken back yet: %s", death.serial, said)
-        elif self._finish and time.monotonic() - self._unable_since > STOP_RECOVERY_SECONDS:
+            logger.warning("What child %d held cannot be taken back yet: %s", child.serial, said)
+        elif self._finishing and time.monotonic() - self._failing_since > STOP_RECOVERY_SECONDS:
             logger.warning("Stopping all the same: another worker will take back what was held.")
-            self._dead.clear()
+            self._to_recover.clear()
 
     def _duties(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What a child's death means for the jobs that it ran: the keeper's words for what the supervisor saw."""
+"""What a child's exit means for the jobs that it ran: the keeper's words for what the supervisor saw."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from queue_app.domain.retry import RetryPolicy
 from queue_app.exceptions import Cancelled, UnknownTask
 from queue_app.tasks import registry
 from queue_app.tasks.registry import Declared
-from queue_app.worker.pipes import Death
+from queue_app.worker.pipes import ChildExited
 
 logger = logging.getLogger(__name__)
 
 
-def cause_of(death: Death) -> Cause:
+def cause_of(child: ChildExited) -> Cause:
     """Why a child died, for `recover.take_back`."""
-    text = death.cause or "ended"
+    text = child.cause or "ended"
     return Cause(
         text=text,
-        running=death.running,
-        verdicts={job_id: _timed_out(seconds) for job_id, seconds in death.timed_out.items()}
-        | {job_id: _unwilling(seconds) for job_id, seconds in death.cancelled.items()}
-        | {job_id: _hung(text, death.running) for job_id in death.hung},
-        blameless=death.blameless,
-        importing=frozenset(death.importing),
+        running=child.running,
+        verdicts={job_id: _timed_out(seconds) for job_id, seconds in child.timed_out.items()}
+        | {job_id: _cancel_overdue(seconds) for job_id, seconds in child.cancelled.items()}
+        | {job_id: _import_timed_out(text, child.running) for job_id in child.import_timed_out},
+        blameless=child.blameless,
+        importing=frozenset(child.importing),
     )
 
 
@@ -39,7 +39,7 @@ def _timed_out(seconds: float) -> Verdict:
     return judge
 
 
-def _unwilling(seconds: float) -> Verdict:
+def _cancel_overdue(seconds: float) -> Verdict:
     def judge(delivery: Delivery, started: float | None) -> Outcome:
         error = Cancelled(f"The job was cancelled, and killed after {seconds:.1f} s as it did not end.")
         return cancelled(delivery, started, error)
@@ -47,7 +47,7 @@ def _unwilling(seconds: float) -> Verdict:
     return judge
 
 
-def _hung(text: str, running: dict[str, float]) -> Verdict:
+def _import_timed_out(text: str, running: dict[str, float]) -> Verdict:
     """The import of its task's module did not end."""
 
     def judge(delivery: Delivery, started: float | None) -> Outcome:

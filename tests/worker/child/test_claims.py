@@ -179,7 +179,7 @@ def test_what_still_runs_is_not_run_beside_itself() -> None:
     living = Finite(slots=2)
     (job_id,) = jobs(1)
     (first,) = living._claim(1).deliveries
-    living._runner._start(0, first, None)
+    living._runner.running.start(0, first, None)
     revoke_calls(connection.client(), "default", str(living._holder))
     recover.give_up(connection.client(), str(living._holder), [first])
     with pytest.raises(connection.Fenced):

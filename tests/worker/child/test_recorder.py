@@ -112,7 +112,7 @@ def test_a_database_that_is_away_is_waited_for(
         raise OperationalError("server closed the connection unexpectedly")
 
     def nothing_is_claimed() -> None:
-        assert not recorder.able.is_set(), "nothing may be claimed now"
+        assert not recorder.can_record.is_set(), "nothing may be claimed now"
         assert child.held() == set(ids), "and nothing is let go of before it is committed"
 
     monkeypatch.setattr(settle, "record", sometimes)
@@ -122,7 +122,7 @@ def test_a_database_that_is_away_is_waited_for(
         wait_until(lambda: not child.held())
     assert set(states(ids)) == {"succeeded"}
     assert said == ["lost database: server closed the connection unexpectedly", "returned database"]
-    assert recorder.able.is_set()
+    assert recorder.can_record.is_set()
 
 
 def test_a_connection_that_the_server_has_ended_is_replaced(

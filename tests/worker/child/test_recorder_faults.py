@@ -161,7 +161,7 @@ def test_a_full_disk_keeps_the_outcomes_until_there_is_room(
     said: list[bool] = []
 
     def make_room(seconds: float) -> None:
-        said.append(recorder.able.is_set())
+        said.append(recorder.can_record.is_set())
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA max_page_count = 1000000")
 
@@ -236,9 +236,9 @@ def test_outcomes_wait_for_room_on_the_disk(postgresql_process: PostgresqlServer
         recorder.start()
         for delivery in deliveries:
             recorder.put(succeeded(delivery))
-        wait_until(lambda: not recorder.able.is_set(), 10)
+        wait_until(lambda: not recorder.can_record.is_set(), 10)
         assert child.held() == set(ids) and set(states(ids)) == {"queued"}
     wait_until(lambda: not child.held(), 20)
     recorder.stop()
-    assert set(states(ids)) == {"succeeded"} and recorder.able.is_set()
+    assert set(states(ids)) == {"succeeded"} and recorder.can_record.is_set()
     assert Attempt.objects.count() == 2

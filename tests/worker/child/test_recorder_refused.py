@@ -81,7 +81,7 @@ def test_outcomes_wait_for_every_error_that_is_about_the_database(
         raise kind("not now")
 
     def nothing_is_claimed_or_let_go_of() -> None:
-        assert not recording.recorder.able.is_set()
+        assert not recording.recorder.can_record.is_set()
         assert recording.child.held() == set(ids)
 
     monkeypatch.setattr(settle, "record", sometimes)
@@ -91,7 +91,7 @@ def test_outcomes_wait_for_every_error_that_is_about_the_database(
     assert states(ids) == ["succeeded"] * 2
     refuses = "" if kind in ERRORS[:2] else "it refuses writes: "
     assert said == [f"lost database: {refuses}not now", "returned database"], "said once"
-    assert recording.recorder.able.is_set()
+    assert recording.recorder.can_record.is_set()
 
 
 def test_a_missing_grant_is_waited_for(
@@ -144,7 +144,7 @@ def test_where_every_outcome_is_refused_successes_are_kept(recording: Recording)
         with refused("queue_app_attempt"):
             recording.put(*map(succeeded, recording.claim(3)))
             wait_until(lambda: said)
-            assert not recording.recorder.able.is_set(), "nothing is claimed meanwhile"
+            assert not recording.recorder.can_record.is_set(), "nothing is claimed meanwhile"
             assert recording.child.held() == set(ids)
         wait_until(lambda: not recording.child.held(), 20)
     assert states(ids) == ["succeeded"] * 3
@@ -185,7 +185,7 @@ def test_what_cannot_be_recorded_at_all_is_not_let_go_of(recording: Recording) -
         recording.put(*map(succeeded, recording.claim(1)))
         wait_until(lambda: recording.child.held() == {ids[1]})
         recording.recorder.stop()
-        assert recording.recorder.able.is_set()
+        assert recording.recorder.can_record.is_set()
     assert states(ids) == ["succeeded", "queued", *["succeeded"] * 3]
     assert not listing.unknown(recording.child.client, {"default": [ids[1]]})
     # Its child has ended: the attempt was not recorded, so it is made again.

@@ -117,9 +117,9 @@ class Slots:
         self.threads = Threads(self.runner, lambda: self.stopping, count)
 
     def claim(self, count: int = 1) -> list[Delivery]:
-        told = self.runner.told
+        recheck_count = self.runner.preflight.recheck_count
         found = self.child.claim(count)
-        self.runner.take(found, told)
+        self.runner.add_claims(found, recheck_count)
         return found
 
     def stop(self) -> None:
@@ -158,22 +158,22 @@ def test_a_suspect_waits_until_the_child_is_empty_and_nothing_starts_beside_it(
     after = tasks.note.enqueue(str(tmp_path), "after").id
     claimed = child.claim(3)
     assert {d.id: d.suspect for d in claimed} == {slots_before: False, alone: True, after: False}
-    child.threads._patience._since[alone] = (
+    child.threads._suspect_wait._since[alone] = (
         time.monotonic() - 60
     )  # it has waited for long: so does this child
     loop = threading.Thread(target=child.threads.run, args=[claimed])
     loop.start()
     wait_until((tmp_path / "after").exists, 30, "what was claimed with it starts before it")
-    wait_until(lambda: child.shared.is_kept_free(0), 30, "the child is kept free")
+    wait_until(lambda: child.shared.is_exclusive(0), 30, "the child is kept free")
     assert [r.id for r in child.shared.running(0)] == [slots_before]
     assert not (tmp_path / "alone").exists()
     (tmp_path / "release").touch()
     wait_until((tmp_path / "alone").exists, 30, "it starts")
     assert [r.id for r in child.shared.running(0)] == [alone]
-    assert loop.is_alive() and child.shared.is_kept_free(0), "nothing is claimed while it runs"
+    assert loop.is_alive() and child.shared.is_exclusive(0), "nothing is claimed while it runs"
     (tmp_path / "go").touch()
     loop.join(30)
-    assert not loop.is_alive() and not child.shared.is_kept_free(0)
+    assert not loop.is_alive() and not child.shared.is_exclusive(0)
     ended(slots_before, alone, after)
     assert not Job.objects.get(pk=alone).suspect
 
@@ -183,7 +183,7 @@ def test_behind_a_long_job_it_is_put_off_and_the_others_go_on(child: Slots, tmp_
     child.threads.run(child.claim())
     job_id = suspect()
     child.threads.run(child.claim())
-    assert (child.child.held(), child.shared.is_kept_free(0)) == ({long}, False)
+    assert (child.child.held(), child.shared.is_exclusive(0)) == ({long}, False)
     due: Any = connection.client().zrange(keys.due("default"), 0, -1, withscores=True)
     assert [member for member, _ in due] == [job_id] and 0 < due[0][1] - time.time() < 0.2
     other = jobs(1)[0]
@@ -213,10 +213,10 @@ def test_a_child_that_is_told_to_stop_gives_it_back(child: Slots, tmp_path: Path
     long = tasks.wait_for_file.enqueue(str(tmp_path), "long", "release").id
     child.threads.run(child.claim())
     job_id = suspect()
-    child.threads._patience._since[job_id] = time.monotonic() - 60
+    child.threads._suspect_wait._since[job_id] = time.monotonic() - 60
     loop = threading.Thread(target=child.threads.run, args=[child.claim()])
     loop.start()
-    wait_until(lambda: child.shared.is_kept_free(0), 30, "it waits for the long one")
+    wait_until(lambda: child.shared.is_exclusive(0), 30, "it waits for the long one")
     child.stopping = True
     loop.join(30)
     child.runner.give_back()
@@ -229,12 +229,12 @@ def test_a_suspect_that_was_cancelled_while_it_waited_does_not_begin(child: Slot
     long = tasks.wait_for_file.enqueue(str(tmp_path), "long", "release").id
     child.threads.run(child.claim())
     job_id = suspect(tasks.note, str(tmp_path), "begun")
-    child.threads._patience._since[job_id] = time.monotonic() - 60
+    child.threads._suspect_wait._since[job_id] = time.monotonic() - 60
     loop = threading.Thread(target=child.threads.run, args=[child.claim()])
     loop.start()
-    wait_until(lambda: child.shared.is_kept_free(0), 30, "it waits for the long one")
+    wait_until(lambda: child.shared.is_exclusive(0), 30, "it waits for the long one")
     assert operate.cancel([job_id]).requested == [job_id]
-    child.shared.request(0)  # as its keeper does when it hears of it
+    child.shared.request_recheck(0)  # as its keeper does when it hears of it
     (tmp_path / "release").touch()
     ended(long)
     wait_until(lambda: states([job_id]) == ["cancelled"], 30, "its end")
@@ -251,12 +251,12 @@ def test_a_suspect_that_was_cancelled_before_others_began_does_not_begin(
     long = [tasks.wait_for_file.enqueue(folder, name, f"release-{name}").id for name in ("a", "b")]
     heard = tasks.note.enqueue(folder, "heard").id
     job_id = suspect(tasks.note, folder, "begun")
-    child.threads._patience._since[job_id] = time.monotonic() - 60
+    child.threads._suspect_wait._since[job_id] = time.monotonic() - 60
     loop = threading.Thread(target=child.threads.run, args=[child.claim(4)])
     loop.start()
     wait_until(lambda: len(child.shared.running(0)) == 2, 30, "both slots are busy")
     assert operate.cancel([job_id]).requested == [job_id]
-    child.shared.request(0)
+    child.shared.request_recheck(0)
     (tmp_path / "release-a").touch()
     wait_until((tmp_path / "heard").exists, 30, "another one begins")
     (tmp_path / "release-b").touch()
@@ -271,7 +271,7 @@ def test_what_was_cancelled_on_its_way_into_a_slot_does_not_begin(child: Slots, 
     job_id = tasks.note.enqueue(str(tmp_path), "begun").id
     first, second = child.claim(2)
     assert operate.cancel([job_id]).requested == [job_id]
-    child.shared.request(0)
+    child.shared.request_recheck(0)
     child.runner.run_one(0, first)
     child.runner.run_one(1, second)
     ended(other)

@@ -36,7 +36,7 @@ def keeper_of(child: Child, shared: SharedState | None = None) -> Keeper:
         Channel(os.open(os.devnull, os.O_WRONLY)),
     )
     serial = int(child.holder.rpartition(".")[2])
-    made._living[serial], made._places[serial] = os.getpid(), 0
+    made._pids[serial], made._indexes[serial] = os.getpid(), 0
     return made
 
 
