@@ -191,6 +191,14 @@ def test_the_app_knows_neither_the_dashboard_nor_the_project() -> None:
     assert not found, "\n".join(map(str, found))
 
 
+def test_benches_import_nothing_of_the_tests() -> None:
+    """What both use is in `bench.runtime`."""
+    of_benches = [one for one in all_imports("bench", "tests") if one.source.startswith("bench.")]
+    assert any(one.target == "bench.runtime.servers" for one in of_benches)
+    found = [str(one) for one in of_benches if one.target.partition(".")[0] == "tests"]
+    assert not found, "\n".join(found)
+
+
 def test_the_dashboard_reads_models_and_writes_through_operations_alone() -> None:
     found = [
         one
