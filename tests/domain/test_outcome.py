@@ -9,7 +9,7 @@ import pytest
 from queue_app.domain.causes import Cause
 from queue_app.domain.outcome import Outcome, ending, lost
 from queue_app.domain.states import TRANSITIONS, AttemptState, DeadReason, JobState, S
-from tests.worker.child.test_executor import delivery
+from tests.support.executing import delivery
 
 A = AttemptState
 

@@ -11,7 +11,7 @@ from queue_app.domain.states import AttemptState
 from queue_app.exceptions import Cancelled, InvalidOption
 from queue_app.tasks.sensitive import MASK, hidden
 from queue_app.worker.child.executor import Executor
-from tests.worker.child.test_executor import Expired, Sink, declared, delivery
+from tests.support.executing import Expired, Sink, declared, delivery
 
 
 def pay(customer: int, card: str, *more: Any, pin: Any = None, **rest: Any) -> None: ...

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,97 +13,14 @@ from django.test import override_settings
 from queue_app import signals
 from queue_app.domain.delivery import Delivery
 from queue_app.domain.error_text import MESSAGE_LIMIT, TRACEBACK_LIMIT, clean, trace
-from queue_app.domain.outcome import Outcome, killed
-from queue_app.domain.retry import RetryPolicy, policy_from
+from queue_app.domain.outcome import killed
+from queue_app.domain.retry import policy_from
 from queue_app.domain.states import AttemptState, DeadReason, JobState
-from queue_app.exceptions import Cancelled, Discard, HardTimeout, InvalidOption, Retry, Snooze, SoftTimeout
+from queue_app.exceptions import Cancelled, Discard, HardTimeout, InvalidOption, Retry, Snooze
 from queue_app.tasks.context import JobContext
-from queue_app.tasks.registry import Declared
 from queue_app.worker.child import executor as executor_module
-from queue_app.worker.child.executor import Executor, hard_limit, soft_limit
-from tests.support.bodies import body
-
-STEADY = RetryPolicy(base=10, factor=1, jitter="none")
-
-
-class Sink:
-    """Keeps the progress that tasks report."""
-
-    def __init__(self, *, cancelled: bool = False) -> None:
-        self.said: list[str] = []
-        self.cancelled = cancelled
-
-    def progress(self, delivery: Delivery, text: str) -> None:
-        self.said.append(text)
-
-    def is_cancelled(self, delivery: Delivery) -> bool:
-        return self.cancelled
-
-
-class Expired:
-    """Interrupts of which the time is up at once."""
-
-    def __init__(self) -> None:
-        self.interrupted: set[str] = set()
-
-    def arm(self, job_id: str, seconds: float | None) -> None:
-        if seconds is not None:
-            raise SoftTimeout(f"after {seconds}")
-
-    def disarm(self, job_id: str) -> None:
-        """Nothing was armed."""
-
-    def cancel(self, job_id: str) -> None:
-        """Nothing runs long enough."""
-
-
-def delivery(payload: str = "[[],{}]", **fields: Any) -> Delivery:
-    return Delivery(
-        "mail", "some-id", body(payload, **({"task": "tests.some", "max_attempts": 3} | fields)), 0
-    )
-
-
-def declared(func: Callable[..., Any], **fields: Any) -> Declared:
-    values = {
-        "name": "tests.some",
-        "task": None,
-        "func": func,
-        "is_async": asyncio.iscoroutinefunction(func),
-        "takes_context": False,
-        "timeout": None,
-        "hard_timeout": None,
-        "policy": STEADY,
-    }
-    return Declared(**(values | fields))
-
-
-def run(
-    func: Callable[..., Any],
-    payload: str = "[[],{}]",
-    soft: float | None = None,
-    interrupts: Any = None,
-    cancelled: bool = False,
-    policy: Any = STEADY,
-    takes_context: bool = False,
-    **fields: Any,
-) -> Outcome:
-    """Run a function as a job and return the outcome."""
-
-    def run_async(func: Any, args: Any, kwargs: Any, seconds: float | None, job_id: str) -> Any:
-        return asyncio.run(asyncio.wait_for(func(*args, **kwargs), seconds))
-
-    executor = Executor("worker-1", interrupts or Expired(), run_async, Sink(cancelled=cancelled))
-    return executor.execute(
-        declared(func, policy=policy, takes_context=takes_context), delivery(payload, **fields), soft, 1.7e9
-    )
-
-
-def raising(error: BaseException) -> Callable[[], None]:
-    def task() -> None:
-        raise error
-
-    return task
-
+from queue_app.worker.child.executor import hard_limit, soft_limit
+from tests.support.executing import Sink, declared, delivery, raising, run
 
 # success
 

@@ -11,7 +11,7 @@ from queue_app.domain.outcome import Outcome, lost
 from queue_app.domain.states import AttemptState, DeadReason
 from queue_app.worker.keeper.verdicts import cause_of
 from queue_app.worker.pipes import ChildExited
-from tests.worker.child.test_executor import delivery
+from tests.support.executing import delivery
 
 ID, OTHER = "some-id", "other-id"
 
