@@ -9,7 +9,7 @@ import pytest
 
 from queue_app.dispatch import connection, set_aside, workers
 from queue_app.maintenance.leader import Leader
-from queue_app.maintenance.stats import STATS
+from queue_app.maintenance.sample_queues import STATS
 from tests.faces.support import WORKER, claim, jobs
 from tests.factories import WorkerFactory
 from tests.support.servers import RedisServer

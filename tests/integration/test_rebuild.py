@@ -20,10 +20,10 @@ from queue_app.domain import ids
 from queue_app.exceptions import LeadershipLost
 from queue_app.lifecycle import push, release
 from queue_app.lifecycle.recovery import rebuild
-from queue_app.maintenance import rebuild as module
+from queue_app.maintenance import rebuild_redis as module
 from queue_app.maintenance.duty import Duty, LeaderTerm
 from queue_app.maintenance.leader import Leader
-from queue_app.maintenance.rebuild import Rebuild
+from queue_app.maintenance.rebuild_redis import Rebuild
 from queue_app.models import Job
 from tests import tasks
 from tests.factories import WorkerFactory

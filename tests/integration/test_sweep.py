@@ -22,7 +22,7 @@ from queue_app.exceptions import StoreUnavailable
 from queue_app.lifecycle import push, tokens
 from queue_app.lifecycle.recovery import recover, sweep
 from queue_app.lifecycle.recovery.sweep import Recent
-from queue_app.maintenance import leader, reconcile
+from queue_app.maintenance import leader, sweep_new
 from queue_app.models import Job, Leadership
 from queue_app.models.sql import postgresql_scans
 from tests import tasks
@@ -87,7 +87,7 @@ def prefetch(number: int) -> None:
 
 
 def test_a_lost_row_is_due_for_the_sweep_within_ten_seconds() -> None:
-    assert conf.Settings().SWEEP_GRACE + reconcile.SWEEP.longest + leader.DUE_CHECK_SECONDS < 10
+    assert conf.Settings().SWEEP_GRACE + sweep_new.SWEEP.longest + leader.DUE_CHECK_SECONDS < 10
     assert sweep.WINDOW > conf.Settings().LEASE, "also when the leader has just changed"
 
 
@@ -237,7 +237,7 @@ def test_the_walk_goes_through_all_queues_in_parts(travel: Callable[[float], Non
 def test_a_new_leader_looks_back_unless_nobody_else_led(
     travel: Callable[[float], None],
 ) -> None:
-    duty = reconcile.Sweep()
+    duty = sweep_new.Sweep()
     client = connection.client()
     tokens.next_token()
     jobs(1)
