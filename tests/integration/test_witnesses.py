@@ -67,7 +67,7 @@ def test_a_worker_whose_row_is_renewed_keeps_its_jobs(cut_off: Child) -> None:
 
 def test_nobody_is_buried_by_data_that_are_stale(cut_off: Child, monkeypatch: pytest.MonkeyPatch) -> None:
     """They say what was held some time ago. The rebuild comes first: whoever lives says what it runs."""
-    monkeypatch.setattr(reap_workers.LateHeartbeats, "silent", lambda self, worker, age: True)
+    monkeypatch.setattr(reap_workers.LateHeartbeats, "is_confirmed", lambda self, worker, age: True)
     renew(WORKER, conf.get().LEASE + 1)
     epoch = cut_off.client.get(keys.epoch("main"))
     cut_off.client.set(keys.epoch("main"), f"{'0' * 40}|old|0|whole")
