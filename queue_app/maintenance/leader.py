@@ -17,7 +17,8 @@ from django.db import Error
 from queue_app import clock, conf
 from queue_app.dispatch import connection, workers
 from queue_app.exceptions import LeadershipLost
-from queue_app.lifecycle import database, push, tokens
+from queue_app.lifecycle import database, tokens
+from queue_app.lifecycle.redis_breaker import breaker
 from queue_app.lifecycle.store_health import is_outage
 from queue_app.maintenance import (
     enqueue_ticks,
@@ -105,7 +106,7 @@ class Leader:
             try:
                 self.step()
             except connection.Unavailable as error:
-                push.redis_failed(error)
+                breaker.failed(error)
             except Error as error:
                 logger.debug(
                     "The leadership cannot be taken: %s", error

@@ -180,7 +180,7 @@ def test_a_process_killed_between_commit_and_push_loses_nothing(
     code = """if True:
         import django, os, signal
         django.setup()
-        from queue_app.lifecycle import dispatching
+        from queue_app.lifecycle import push
         from tests import tasks
         push.push_quietly = lambda by_queue, made: os.kill(os.getpid(), signal.SIGKILL)
         tasks.noop.enqueue("lost")

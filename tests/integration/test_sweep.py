@@ -19,7 +19,7 @@ from queue_app.dispatch import connection, keys, queues
 from queue_app.domain import ids
 from queue_app.domain.states import JobState
 from queue_app.exceptions import StoreUnavailable
-from queue_app.lifecycle import push, tokens
+from queue_app.lifecycle import push, release, tokens
 from queue_app.lifecycle.recovery import recover, sweep
 from queue_app.lifecycle.recovery.sweep import Recent
 from queue_app.maintenance import leader, sweep_new
@@ -148,10 +148,10 @@ def test_a_row_that_was_locked_when_it_was_looked_at_is_looked_at_again(
     recent, client = Recent(), connection.client()
     locked, free, *more = lose(6)  # more than are read at first
     travel(6)
-    entries = push.entries_of_waiting
+    entries = release.entries_of_waiting
     with monkeypatch.context() as patched:
         patched.setattr(
-            push,
+            release,
             "entries_of_waiting",
             lambda ids: [entry for entry in entries(ids) if entry[0] not in (locked, more[-1])],
         )
@@ -167,7 +167,7 @@ def test_a_row_that_was_locked_when_it_was_looked_at_is_looked_at_again(
 def test_one_that_stays_locked_is_left_to_the_walk(
     travel: Callable[[float], None], monkeypatch: pytest.MonkeyPatch, looked: list[str]
 ) -> None:
-    monkeypatch.setattr(push, "entries_of_waiting", lambda ids: [])
+    monkeypatch.setattr(release, "entries_of_waiting", lambda ids: [])
     recent, client = Recent(), connection.client()
     (locked,) = lose()
     travel(6)
