@@ -12,7 +12,7 @@ from bench.stores import Stores
 from queue_app import clock
 from queue_app.dispatch import queues
 from queue_app.domain import ids
-from queue_app.lifecycle import push
+from queue_app.lifecycle.entries import entries_of_new
 from queue_app.models.sql.rows import NewJobs
 
 COLUMNS = (
@@ -81,7 +81,7 @@ def settle(stores: Stores, rows: int) -> float:
 
 def redis_script(stores: Stores, seconds: float) -> float:
     """EVALSHA of the script that pushes, with one job: calls a second."""
-    body = push.entries_of_new(_jobs(1))[0][2]
+    body = entries_of_new(_jobs(1))[0][2]
     with stores.client() as client:
         return rate(lambda: queues.push(client, "default", [(ids.new_text(), 0.0, body)]), seconds)
 

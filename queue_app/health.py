@@ -2,7 +2,7 @@
 
     path("health/", include("queue_app.health"))      gives health/live/ and health/ready/
 
-Open to everybody, so the answers are the words `ok` and `failing` alone; the log says why.
+Everyone may ask, so an answer has the words `ok` and `failing` alone. The log says why a part fails.
 """
 
 from __future__ import annotations
@@ -27,11 +27,49 @@ logger = logging.getLogger(__name__)
 #: Seconds that Redis may take to answer.
 REDIS_TIMEOUT = 1.0
 #: Seconds between two log lines about the same part.
-QUIET = 60.0
+LOG_INTERVAL_SECONDS = 60.0
 
-_logged: dict[str, float] = {}
-#: Databases whose migrations were found applied: reading them all is not for every request.
-_migrated: set[tuple[str, str]] = set()
+
+class Probe:
+    """Asks the parts of the system, for one process."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was asked and logged."""
+        self._logged_at: dict[str, float] = {}  # part → when its failure was last logged (monotonic)
+        self._migrated: set[tuple[str, str]] = set()  # alias and name of databases without open migrations
+
+    def is_ok(self, name: str, part: Callable[[], bool]) -> bool:
+        """Whether a part answers, and says yes. An error is logged, at most once in `LOG_INTERVAL_SECONDS`.
+
+        Args:
+            name: of the part, for the log.
+        """
+        try:
+            return part()
+        except Exception as error:
+            if monotonic() - self._logged_at.get(name, -LOG_INTERVAL_SECONDS) >= LOG_INTERVAL_SECONDS:
+                self._logged_at[name] = monotonic()
+                logger.warning("Health: %s is failing: %s", name, stores.said(error))
+            return False
+
+    def is_migrated(self) -> bool:
+        """Whether all migrations of queue_app, and those that they need, are applied. Once they are, the files of the
+        migrations are not read again."""
+        alias = write_alias()
+        database = (alias, str(connections[alias].settings_dict["NAME"]))
+        if database not in self._migrated:
+            executor = MigrationExecutor(connections[alias])
+            if executor.migration_plan(executor.loader.graph.leaf_nodes("queue_app")):
+                return False
+            self._migrated.add(database)
+        return True
+
+
+#: The one of this process.
+probe = Probe()
 
 
 def database() -> bool:
@@ -48,14 +86,7 @@ def redis() -> bool:
 
 def migrations() -> bool:
     """Whether all migrations of queue_app, and those that they need, are applied."""
-    alias = write_alias()
-    known = (alias, str(connections[alias].settings_dict["NAME"]))
-    if known not in _migrated:
-        executor = MigrationExecutor(connections[alias])
-        if executor.migration_plan(executor.loader.graph.leaf_nodes("queue_app")):
-            return False
-        _migrated.add(known)
-    return True
+    return probe.is_migrated()
 
 
 def workers() -> bool:
@@ -64,7 +95,7 @@ def workers() -> bool:
 
 
 def maintenance() -> bool:
-    """Whether every duty of the leader has been done lately."""
+    """Whether every duty of the leader has succeeded lately."""
     return all(line.status != "late" for line in duties.now(REDIS_TIMEOUT).lines)
 
 
@@ -74,18 +105,8 @@ PARTS: dict[str, Callable[[], bool]] = {
     "migrations": migrations,
     "workers": workers,
 }
-#: Said as well, but no reason to stop sending requests here: what these lack, another process makes up for later.
+#: Parts that are shown and do not count: requests can be served without them, and another process repairs them.
 DETAILS: dict[str, Callable[[], bool]] = {"maintenance": maintenance}
-
-
-def _holds(name: str, part: Callable[[], bool]) -> bool:
-    try:
-        return part()
-    except Exception as error:  # whatever it is, this part is failing
-        if monotonic() - _logged.get(name, -QUIET) >= QUIET:
-            _logged[name] = monotonic()
-            logger.warning("Health: %s is failing: %s", name, stores.said(error))
-        return False
 
 
 @never_cache
@@ -100,11 +121,12 @@ def live(request: HttpRequest) -> JsonResponse:
 @require_safe
 @transaction.non_atomic_requests
 def ready(request: HttpRequest) -> JsonResponse:
-    """200 if every part is `ok`, else 503; the parts by name. Details are said, and do not count."""
-    found = {name: "ok" if _holds(name, part) else "failing" for name, part in (PARTS | DETAILS).items()}
+    """200 if every part is `ok`, else 503, with each part by name. `DETAILS` are shown and do not count."""
+    found = {name: "ok" if probe.is_ok(name, part) else "failing" for name, part in (PARTS | DETAILS).items()}
     good = all(found[name] == "ok" for name in PARTS)
     answer = JsonResponse({"status": "ok" if good else "failing", **found}, status=200 if good else 503)
-    answer._has_been_logged = True  # type: ignore[attr-defined]  # or Django would log an error, and mail the admins, at every probe
+    # Without this, Django logs an error and mails the admins at every failing request.
+    answer._has_been_logged = True  # type: ignore[attr-defined]
     return answer
 
 

@@ -127,18 +127,10 @@ def postgresql_process(pytestconfig: pytest.Config) -> PostgresqlServer:
 def forget_outages() -> Iterator[None]:
     """What this process remembers of a Redis that was away, or of queues, must not reach the next test."""
     # Imported late: this file is read before the settings are.
-    from queue_app import health
-    from queue_app.dispatch import connection
-    from queue_app.lifecycle import push, queue_defaults
+    from tests.support.state import forget_stores
 
     yield
-    push._retry_at = 0.0
-    push._down_since = None
-    push._announced = (0, set())
-    queue_defaults.forget()
-    connection.forget()
-    health._migrated.clear()
-    health._logged.clear()
+    forget_stores()
 
 
 @pytest.fixture(autouse=True)

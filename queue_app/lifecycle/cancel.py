@@ -20,7 +20,9 @@ from queue_app import clock
 from queue_app.dispatch import connection, queues, workers
 from queue_app.domain.delivery import Delivery
 from queue_app.domain.states import ATTEMPTABLE, WAITING, JobState
-from queue_app.lifecycle import push
+from queue_app.lifecycle.entries import ids_by_queue
+from queue_app.lifecycle.push import PUSH_TIMEOUT
+from queue_app.lifecycle.redis_breaker import breaker
 from queue_app.lifecycle.release import Check, unchecked
 from queue_app.models import Job, Worker
 from queue_app.models.sql import write_alias
@@ -73,7 +75,7 @@ def cancel_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
         rows.filter(pk__in=[job.pk for job in asked], cancel_requested_at=None).update(
             cancel_requested_at=now
         )
-        by_queue = push.ids_by_queue((job.pk, job.queue) for job in asked)
+        by_queue = ids_by_queue((job.pk, job.queue) for job in asked)
         transaction.on_commit(partial(_interrupt, by_queue), using=using)
     return ended, asked
 
@@ -85,14 +87,14 @@ def _interrupt(by_queue: dict[str, list[str]]) -> None:
     """
     by_worker: dict[str, list[str]] = defaultdict(list)
     try:
-        client = connection.client(push.PUSH_TIMEOUT)
+        client = connection.client(PUSH_TIMEOUT)
         for queue, ids in by_queue.items():
             for job_id, held in queues.mark_cancelled(client, queue, ids).items():
                 by_worker[workers.owner(held.holder)].append(job_id)
         for worker_id, ids in by_worker.items():
             workers.interrupt(client, worker_id, ids)
     except connection.Unavailable as error:
-        push.redis_failed(error)
+        breaker.failed(error)
 
 
 def retry_requests(*, limit: int = JOBS_PER_CALL, check: Check = unchecked) -> int:
@@ -147,7 +149,7 @@ def marked_cancelled(client: redis.Redis, deliveries: Iterable[Delivery]) -> lis
         Unavailable (see dispatch.connection): it is not known.
     """
     found = list(deliveries)
-    by_queue = push.ids_by_queue((delivery.id, delivery.queue) for delivery in found)
+    by_queue = ids_by_queue((delivery.id, delivery.queue) for delivery in found)
     marked = {
         job_id for queue, ids in by_queue.items() for job_id in queues.marked_cancelled(client, queue, ids)
     }
@@ -160,7 +162,7 @@ def let_go(client: redis.Redis, holder: str, ended: Iterable[Delivery]) -> None:
     Raises:
         Unavailable (see dispatch.connection): it may know, or not.
     """
-    by_queue = push.ids_by_queue((delivery.id, delivery.queue) for delivery in ended)
+    by_queue = ids_by_queue((delivery.id, delivery.queue) for delivery in ended)
     for queue, ids in by_queue.items():
         queues.settle(client, queue, holder, ids)
 

@@ -15,28 +15,42 @@ from queue_app.lifecycle.store_health import is_outage
 
 logger = logging.getLogger(__name__)
 
-_thread = threading.local()
+
+class _ThreadState(threading.local):
+    """What is known of each thread.
+
+    Attributes:
+        has_connected: whether it has opened a connection. Most jobs touch no database: for them, `tidy` only reads
+            this flag.
+    """
+
+    has_connected = False
+
+    def reset(self) -> None:
+        self.has_connected = False
 
 
-def _remember_thread(**_: Any) -> None:
-    _thread.connected = True
+_thread = _ThreadState()
 
 
-#: Most jobs of most threads never touch the database: those cost one look at a flag.
-connection_created.connect(_remember_thread, dispatch_uid="queue_app.lifecycle.database")
+def _on_connection_created(**_: Any) -> None:
+    _thread.has_connected = True
+
+
+connection_created.connect(_on_connection_created, dispatch_uid="queue_app.lifecycle.database")
 
 
 def begin() -> None:
-    """In a new child: its only thread has no connection yet, whatever its parent's had."""
+    """Prepare a new child: its only thread closes what it inherited, and starts without a connection."""
     refresh(close=True)
-    _thread.connected = False
+    _thread.reset()
 
 
 def refresh(*, close: bool = False) -> None:
-    """Let go of this thread's connections that are too old or broken; the next use connects anew.
+    """Close this thread's connections that are too old or broken. The next use connects again.
 
     Args:
-        close: all of them, whatever their state.
+        close: close all of them, also those that are fine.
     """
     for connection in connections.all(initialized_only=True):
         if close:
@@ -46,9 +60,13 @@ def refresh(*, close: bool = False) -> None:
 
 
 def tidy(task: str) -> None:
-    """After a task: a transaction that it left open is rolled back, so that it cannot swallow the next task's
-    writes; broken or old connections are dropped."""
-    if not getattr(_thread, "connected", False):
+    """Clean up this thread's connections after a task. A transaction that it left open is rolled back, or the next
+    task's writes would become part of it. Broken and old connections are closed.
+
+    Args:
+        task: its name, for the log.
+    """
+    if not _thread.has_connected:
         return
     for connection in connections.all(initialized_only=True):
         if connection.connection is None:
@@ -62,8 +80,8 @@ def tidy(task: str) -> None:
 
 
 def drop_interrupted() -> None:
-    """After a task that was interrupted, perhaps in the midst of a statement: this thread's connections are closed, as
-    nobody can say what they would answer next; and a server that still works at it is told to stop."""
+    """Close this thread's connections after a task was interrupted. It may have been inside a statement, so the next
+    answer on the connection cannot be trusted. A PostgreSQL that still works on the statement is told to stop."""
     for connection in connections.all(initialized_only=True):
         cancel = getattr(connection.connection, "cancel", None)
         if cancel is not None:  # psycopg's
@@ -73,11 +91,11 @@ def drop_interrupted() -> None:
 
 
 def check_read_only(connection: BaseDatabaseWrapper) -> None:
-    """Find out, of a transaction that was just begun, whether it is read-only. PostgreSQL tells its sessions unasked
-    that they may be.
+    """Refuse a transaction that was just begun if it is read-only. PostgreSQL reports to its sessions when they may
+    be, so this costs a query only then.
 
     Raises:
-        OperationalError: it is.
+        OperationalError: it is read-only.
     """
     if connection.vendor != "postgresql":
         return
@@ -95,14 +113,14 @@ _READ_ONLY = ("default_transaction_read_only", "in_hot_standby")
 
 
 def drop_refused(error: BaseException) -> None:
-    """After a task that failed with `error`: if the database could not do something, this thread's connections are
-    closed. A session that began while the database was read-only stays read-only for as long as it lives."""
+    """Close this thread's connections if a task failed with `error` because of an outage. A session that began while
+    the database was read-only stays read-only for its whole life."""
     links = 0
     found: BaseException | None = error
-    while found is not None and links < 20:  # a chain may be a circle
+    while found is not None and links < 20:  # the chain of causes may be a circle
         if is_outage(found):
             for connection in connections.all(initialized_only=True):
-                if not connection.in_atomic_block:  # that of a test case
+                if not connection.in_atomic_block:  # a test case's transaction must stay
                     connection.close()
             return
         found, links = found.__cause__ or found.__context__, links + 1
@@ -117,11 +135,11 @@ def _tidy_one(connection: BaseDatabaseWrapper, task: str) -> None:
 
 
 def abandon(connection: BaseDatabaseWrapper) -> None:
-    """Close a connection whatever its state, as if it had never been opened: the server rolls back what was open."""
+    """Close a connection in any state, as if it had never been opened. The server rolls back what was open."""
     connection.in_atomic_block = False
     connection.savepoint_ids = []
     connection.needs_rollback = False
     connection.run_on_commit = []
     if connection.closed_in_transaction:
-        connection.connection = None  # Django would wait for the end of a block that has gone
+        connection.connection = None  # else Django waits for the end of a block that is gone
     connection.close()

@@ -20,7 +20,9 @@ from queue_app import clock, signals
 from queue_app.dispatch.queues import Entry
 from queue_app.domain import ids
 from queue_app.domain.envelope import LANE
-from queue_app.lifecycle import push, queue_defaults, release
+from queue_app.lifecycle import push, release
+from queue_app.lifecycle.entries import entries_of_new, is_near
+from queue_app.lifecycle.queue_defaults import queue_defaults
 from queue_app.models import sql
 from queue_app.models.sql.rows import NewJobs
 
@@ -78,17 +80,17 @@ def enqueue(
     Returns:
         The rows as written, in the order of the payloads. All are written, or none.
     """
-    jobs = _new_jobs(request, payloads)
+    connection = sql.write_connection()
+    jobs = _new_jobs(request, payloads, connection)
     if not payloads:
         return jobs
     entries: list[Entry] = []
 
     def prepare() -> None:
-        entries.extend(push.entries_of_new(jobs))
+        entries.extend(entries_of_new(jobs))
         if meanwhile is not None:
             meanwhile(jobs)
 
-    connection = sql.write_connection()
     insert = sql.for_vendor(connection).insert_jobs
     made = time.monotonic()
     if len(jobs) <= JOBS_PER_STATEMENT:
@@ -104,9 +106,9 @@ def enqueue(
     return jobs
 
 
-def _new_jobs(request: Request, payloads: list[str]) -> NewJobs:
+def _new_jobs(request: Request, payloads: list[str], connection: BaseDatabaseWrapper) -> NewJobs:
     now = clock.now()
-    defaults = queue_defaults.of(request.queue)
+    defaults = queue_defaults.of(request.queue, connection)
     run_after = request.run_after
     return NewJobs(
         task=request.task,
@@ -183,7 +185,7 @@ def push_committed(batches: list[Batch]) -> None:
     by_queue: dict[str, list[Entry]] = {}
     made = time.monotonic()
     for batch in batches:
-        if batch.run_after is not None and not push.near(batch.run_after.timestamp()):
+        if batch.run_after is not None and not is_near(batch.run_after.timestamp()):
             continue
         made = min(made, batch.made)
         if batch.queue in by_queue:

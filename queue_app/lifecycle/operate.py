@@ -16,8 +16,10 @@ from queue_app.dispatch import connection as redis_connection
 from queue_app.dispatch import queues
 from queue_app.domain.names import check_queue
 from queue_app.domain.states import JobState
-from queue_app.lifecycle import push, queue_defaults, release
+from queue_app.lifecycle import release
 from queue_app.lifecycle.cancel import cancel_or_request
+from queue_app.lifecycle.queue_defaults import queue_defaults
+from queue_app.lifecycle.redis_breaker import breaker
 from queue_app.models import DeadLetter, Job, Queue
 from queue_app.models.sql import write_alias
 from queue_app.models.unfinished import unfinished
@@ -171,13 +173,13 @@ def resume(queue: str, *, user: Any = None) -> Queue:
 def _set_paused(queue: str, paused: bool, user: Any) -> Queue:
     using = router.db_for_write(Queue)
     row, _ = Queue.objects.using(using).update_or_create(name=check_queue(queue), defaults={"paused": paused})
-    queue_defaults.forget()
+    queue_defaults.reset()
 
     def tell_redis() -> None:
         try:
             queues.pause(redis_connection.client(), queue, paused)
         except redis_connection.Unavailable as error:  # the reconciler repeats it from the row
-            push.redis_failed(error)
+            breaker.failed(error)
 
     transaction.on_commit(tell_redis, using=using)
     signals.operated.send_robust(

@@ -16,7 +16,9 @@ from django.db.models import Q
 from queue_app import clock, conf
 from queue_app.dispatch import connection, listing, queues
 from queue_app.domain.states import TIMED, JobState
-from queue_app.lifecycle import push
+from queue_app.lifecycle.entries import entries_of_waiting, ids_by_queue
+from queue_app.lifecycle.push import PUSH_TIMEOUT
+from queue_app.lifecycle.redis_breaker import breaker
 from queue_app.models import Job
 from queue_app.models.job import JobQuerySet
 from queue_app.models.sql import write_alias
@@ -171,11 +173,11 @@ def _restore_some(
     left: list[tuple[UUID | str, str]] | None,
 ) -> int:
     """The same of at most CHUNK jobs: a few round trips, however many queues they are in."""
-    missing = queues.missing(client, push.ids_by_queue(part))
+    missing = queues.missing(client, ids_by_queue(part))
     wanted = [job_id for job_ids, _ in missing.values() for job_id in job_ids]
     if not wanted:
         return 0
-    entries = {entry[0]: entry for entry in push.entries_of_waiting(wanted)}
+    entries = {entry[0]: entry for entry in entries_of_waiting(wanted)}
     if left is not None:
         left += [(i, queue) for queue, (ids, _) in missing.items() for i in ids if i not in entries]
     check()
@@ -220,16 +222,16 @@ def unknown(client: redis.Redis, found: Iterable[tuple[UUID | str, str]]) -> lis
     Raises:
         DataLost: it is not known at present what runs.
     """
-    missing = listing.unknown(client, push.ids_by_queue(found))
+    missing = listing.unknown(client, ids_by_queue(found))
     return [(job_id, queue) for queue, ids in missing.items() for job_id in ids]
 
 
 def restore_quietly(found: Iterable[tuple[UUID | str, str]]) -> None:
     """`restore` after a commit: a failure of a store is noted, and left to the reconciler."""
     try:
-        restore(connection.client(push.PUSH_TIMEOUT), found)
+        restore(connection.client(PUSH_TIMEOUT), found)
     except connection.Unavailable as error:
-        push.redis_failed(error)
+        breaker.failed(error)
     except Error as error:
         logger.warning("Committed jobs could not be read, and are left to the sweep: %s", str(error).strip())
 

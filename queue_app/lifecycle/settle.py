@@ -16,7 +16,8 @@ from queue_app.dispatch import queues
 from queue_app.dispatch.queues import Entry
 from queue_app.domain.outcome import Ending, Outcome, ending
 from queue_app.domain.states import FINAL, AttemptState
-from queue_app.lifecycle import push, store_health
+from queue_app.lifecycle import store_health
+from queue_app.lifecycle.entries import entry_of_next, is_near
 from queue_app.models import Attempt, Worker, sql
 from queue_app.models.sql import generic
 from queue_app.models.sql.rows import Accepted, Start
@@ -146,7 +147,7 @@ def acknowledge(client: redis.Redis, holder: str, outcomes: Iterable[Outcome], a
             continue
         row = outcome.ending
         assert row is not None  # it was recorded: it is among the accepted
-        entry = push.entry_of_next(
+        entry = entry_of_next(
             d,
             failures=row.failures,
             deaths=row.deaths,
@@ -154,7 +155,7 @@ def acknowledge(client: redis.Redis, holder: str, outcomes: Iterable[Outcome], a
             started_at=outcome.started_at,
             suspect=row.suspect,
         )
-        if push.near(entry[1]):
+        if is_near(entry[1]):
             going_on[d.queue].append(entry)
         else:
             ended[d.queue].append(d.id)  # the record keeps what is far off

@@ -17,20 +17,21 @@ from django.db import Error
 from queue_app import clock, conf
 from queue_app.dispatch import connection, workers
 from queue_app.exceptions import LeadershipLost
-from queue_app.lifecycle import database, push, tokens
+from queue_app.lifecycle import database, tokens
+from queue_app.lifecycle.redis_breaker import breaker
 from queue_app.lifecycle.store_health import is_outage
 from queue_app.maintenance import (
-    audit,
-    cancel,
+    enqueue_ticks,
     history,
-    promote,
-    prune,
-    reap,
-    rebuild,
-    reconcile,
-    stats,
+    load_due,
+    prune_record,
+    reap_workers,
+    rebuild_redis,
+    retry_cancels,
+    sample_queues,
     summarize,
-    tick,
+    sweep_new,
+    verify_redis,
 )
 from queue_app.maintenance.duty import Duty, LeaderTerm, term_seconds
 from queue_app.maintenance.history import History
@@ -38,18 +39,18 @@ from queue_app.maintenance.history import History
 logger = logging.getLogger(__name__)
 
 DUTIES: tuple[Duty, ...] = (
-    rebuild.REBUILD,  # before anything is promoted
-    reap.REAP,
-    cancel.CANCEL,
-    tick.TICK,
-    promote.LOAD,
-    promote.PROMOTE,
-    reconcile.SWEEP,
-    reconcile.BACKLOG,
-    reconcile.ORPHANS,
-    audit.AUDIT,
-    stats.STATS,
-    prune.PRUNE,
+    rebuild_redis.REBUILD,  # before anything is promoted
+    reap_workers.REAP,
+    retry_cancels.CANCEL,
+    enqueue_ticks.TICK,
+    load_due.LOAD,
+    load_due.PROMOTE,
+    sweep_new.SWEEP,
+    sweep_new.BACKLOG,
+    sweep_new.ORPHANS,
+    verify_redis.AUDIT,
+    sample_queues.STATS,
+    prune_record.PRUNE,
     summarize.SUMMARIZE,
 )
 
@@ -105,7 +106,7 @@ class Leader:
             try:
                 self.step()
             except connection.Unavailable as error:
-                push.redis_failed(error)
+                breaker.failed(error)
             except Error as error:
                 logger.debug(
                     "The leadership cannot be taken: %s", error

@@ -22,7 +22,7 @@ from queue_app.lifecycle import claim as claiming
 from queue_app.lifecycle import push, release
 from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.maintenance.leader import Leader
-from queue_app.maintenance.rebuild import REBUILD
+from queue_app.maintenance.rebuild_redis import REBUILD
 from queue_app.models import Worker
 from queue_app.models.sql import write_alias
 from queue_app.worker.child.runner import Runner

@@ -15,7 +15,7 @@ from django.db import connections
 from bench.runtime.servers import PostgresqlServer, RedisServer
 from bench.runtime.waiting import wait_until
 from bench.runtime.workers import WorkerProcess
-from queue_app.lifecycle import push
+from queue_app.lifecycle.redis_breaker import breaker
 from queue_app.models import Attempt
 from tests.acceptance.test_store_loss import durable
 from tests.app import tasks
@@ -78,7 +78,7 @@ def test_redis_is_gone_for_many_leases(
         redis_process.resume()
     else:
         redis_process.start()
-    push._retry_at = 0.0
+    breaker.reset()
     all_as_before(tmp_path, ids, started, children)
 
 

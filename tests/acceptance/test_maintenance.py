@@ -182,6 +182,7 @@ def test_a_process_killed_between_commit_and_push_loses_nothing(
         django.setup()
         from queue_app.lifecycle import dispatching
         from tests.app import tasks
+        from queue_app.lifecycle import push
         push.push_quietly = lambda by_queue, made: os.kill(os.getpid(), signal.SIGKILL)
         tasks.noop.enqueue("lost")
     """

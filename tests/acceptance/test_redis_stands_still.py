@@ -8,7 +8,7 @@ from typing import Any
 from bench.runtime.servers import RedisServer
 from bench.runtime.waiting import wait_until
 from queue_app.dispatch import connection, workers
-from queue_app.lifecycle import push
+from queue_app.lifecycle.redis_breaker import breaker
 from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
 from tests.support.whole_workers import StartWorker, attempts, wait_for_end, wait_for_lines
@@ -40,7 +40,7 @@ def test_running_jobs_are_not_taken_from_living_workers(
     (tmp_path / "release").touch()
     assert wait_for_end(ids) == ["succeeded"] * 2
     assert [attempts(job_id) for job_id in ids] == [["succeeded"]] * 2
-    push._retry_at = 0.0
+    breaker.reset()
     assert [process.stop() for process in both] == [0, 0]
 
 
@@ -58,6 +58,6 @@ def test_a_claim_whose_answer_was_lost_takes_no_job_away(
     redis_process.resume()
     assert wait_for_end([running, *waiting]) == ["succeeded"] * 21
     assert [attempts(job_id) for job_id in (running, *waiting)] == [["succeeded"]] * 21
-    push._retry_at = 0.0
+    breaker.reset()
     assert wait_for_end([tasks.noop.enqueue().id]) == ["succeeded"]
     assert process.stop() == 0

@@ -11,7 +11,7 @@ import redis
 
 from bench.runtime.processes import free_port
 from bench.runtime.servers import redis_server
-from queue_app.lifecycle import push
+from queue_app.lifecycle.redis_breaker import breaker
 from queue_app.models import Attempt, Job
 from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone
@@ -59,7 +59,7 @@ def test_a_redis_that_will_not(
             process.wait_for("is a read-only replica; point QUEUE_APP['REDIS_URL'] at the primary")
     finally:
         heal()
-    push._retry_at = 0.0
+    breaker.reset()
     ids.append(tasks.noop.enqueue().id)
     assert set(wait_for_end(ids)) == {"succeeded"}
     assert Attempt.objects.count() == len(ids), "none ran twice"
@@ -97,7 +97,7 @@ def test_a_redis_that_is_loading(
         server.kill()
         monkeypatch.setattr(server, "answers", lambda: _loading(server.client()))
         server.start()  # and not wait until it has loaded
-        push._retry_at = 0.0
+        breaker.reset()
         ids = [tasks.noop.enqueue().id for _ in range(3)]
         assert Job.objects.filter(pk__in=ids, state="queued").count() == 3
         assert _loading(server.client()), "it was too quick"

@@ -12,8 +12,8 @@ from bench.runtime.servers import PostgresqlServer, RedisServer
 from bench.runtime.waiting import wait_until
 from queue_app import clock
 from queue_app.dispatch import connection, epochs, workers
-from queue_app.lifecycle import push
 from queue_app.lifecycle.recovery.orphans import recover_orphaned as redeliver_orphans
+from queue_app.lifecycle.redis_breaker import breaker
 from queue_app.models import Attempt, Job
 from tests.app import tasks
 from tests.support.marks import committed
@@ -105,7 +105,7 @@ def test_redis_dies_and_returns_empty(
     redis_process.start()
     process.wait_for("The redis is back after ")
     everything_ran(tmp_path, ids, again=0)
-    push._retry_at = 0.0
+    breaker.reset()
     assert wait_for_end([tasks.noop.enqueue().id]) == ["succeeded"]
     assert pids(process) == children, "no process may die of it"
     assert "Traceback" not in process.output()
@@ -121,7 +121,7 @@ def test_redis_hangs_for_a_while(worker: StartWorker, tmp_path: Path, redis_proc
     # It is recorded although Redis does not answer: the record needs the database alone.
     assert wait_for_end([job_id]) == ["succeeded"]
     redis_process.resume()
-    push._retry_at = 0.0
+    breaker.reset()
     assert wait_for_end([tasks.noop.enqueue().id]) == ["succeeded"]
     assert attempts(job_id) == ["succeeded"]
     assert process.stop() == 0

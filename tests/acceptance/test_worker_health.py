@@ -18,7 +18,7 @@ from django.test import RequestFactory
 from bench.runtime.servers import PostgresqlServer, RedisServer
 from bench.runtime.waiting import wait_until
 from queue_app import clock, health
-from queue_app.lifecycle import push
+from queue_app.lifecycle.redis_breaker import breaker
 from queue_app.models import Worker
 from queue_app.models.worker import WORKER_STATUSES
 from tests.app import tasks
@@ -32,7 +32,7 @@ pytestmark = [committed, on_postgresql_alone]
 def short_lease(settings: Any) -> Iterator[None]:
     settings.QUEUE_APP = settings.QUEUE_APP | {"LEASE": 2.0}
     yield
-    health._migrated.clear()
+    health.probe.reset()
 
 
 def checked() -> str:
@@ -70,7 +70,7 @@ def test_redis_is_away_and_returns(worker: StartWorker, redis_process: RedisServ
     redis_process.start()
     wait_for_status("alive")
     assert checked().startswith("healthy: ")
-    push._retry_at = 0.0
+    breaker.reset()
     assert wait_for_end([tasks.noop.enqueue().id]) == ["succeeded"]
     assert process.stop() == 0
     assert checked().startswith("There is no worker on host")

@@ -140,7 +140,9 @@ def ask(user: Any, name: str, rows: Rows) -> Cost:
 
 @pytest.mark.parametrize("group", groups(names()), ids=lambda group: group[0] if len(group) == 1 else "reads")
 def test_what_pages_cost(group: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_defaults, "FRESH", 3_600.0)  # else it is read again if this machine is slow
+    monkeypatch.setattr(
+        queue_defaults, "MAX_AGE_SECONDS", 3_600.0
+    )  # else it is read again if this machine is slow
     user = operator()
 
     def costs(rows: Rows) -> dict[str, Cost]:

@@ -14,7 +14,7 @@ from queue_app.dispatch import connection, epochs, keys, listing, queues
 from queue_app.dispatch.connection import DataLost
 from queue_app.lifecycle import operate, tokens
 from queue_app.lifecycle.recovery import rebuild
-from queue_app.maintenance.rebuild import Rebuild
+from queue_app.maintenance.rebuild_redis import Rebuild
 from queue_app.models import Worker
 from tests.app import tasks
 from tests.support.epochs import begin_epoch

@@ -13,7 +13,7 @@ from queue_app.dispatch.queue_stats import QueueStats
 from queue_app.domain.states import DeadReason
 from queue_app.lifecycle import operate
 from queue_app.lifecycle.recovery import rebuild
-from queue_app.maintenance import stats
+from queue_app.maintenance import sample_queues
 from queue_app.models import Job
 from queue_app.queries.stats import over
 from tests.app import tasks
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def sample() -> int:
     client = connection.client()
-    return stats.STATS.run(term_of(client, "a"))
+    return sample_queues.STATS.run(term_of(client, "a"))
 
 
 def test_each_job_is_counted_in_one_place(clean_redis: redis.Redis) -> None:
@@ -109,10 +109,10 @@ def test_rates_over_real_samples(monkeypatch: pytest.MonkeyPatch, clean_redis: r
     child = Child()
     jobs(8)
     term = term_of(child.client, "a")
-    stats.STATS.run(term)
+    sample_queues.STATS.run(term)
     child.end(*child.claim(6))
     monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + 10)
-    stats.STATS.run(term)
+    sample_queues.STATS.run(term)
     found = over(60)
     (line,) = [line for line in found.lines if line.name == "default"]
     assert line.ended == {"succeeded": 6}
@@ -137,7 +137,7 @@ def test_what_another_leader_saw_is_not_counted_again(
     client = connection.client()
     for leader in ("a", "b", "b"):
         clean_redis.delete("{jq}:leader")
-        stats.STATS.run(term_of(client, leader))
+        sample_queues.STATS.run(term_of(client, leader))
     assert [s.seconds for s in queue_stats.load(client)] == [0.0] * 3, "each leadership begins anew"
     assert [s.queues["default"].ended for s in queue_stats.load(client)] == [{}] * 3
 

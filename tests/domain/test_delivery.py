@@ -14,7 +14,7 @@ from queue_app.domain import serialization
 from queue_app.domain.delivery import Delivery, encode
 from queue_app.domain.envelope import LANE, META_LIMIT, dump_meta
 from queue_app.exceptions import InvalidOption
-from queue_app.lifecycle import push
+from queue_app.lifecycle.entries import entry_of_next, entry_of_row
 from queue_app.models import Job
 from tests.domain.test_serialization import same, text, values
 from tests.support.bodies import body
@@ -139,7 +139,7 @@ def test_the_next_delivery_carries_on_even_if_the_task_changed_its_arguments() -
     first = Delivery("mail", "some-id", body('[[[1]],{"a":{}}]', **SAID), 5.0)
     first.args[0].append(2)  # type: ignore[index]
     first.kwargs["b"] = 1
-    entry = push.entry_of_next(first, failures=1, deaths=2, run_at=9.25, started_at=6.5)
+    entry = entry_of_next(first, failures=1, deaths=2, run_at=9.25, started_at=6.5)
     second = Delivery("mail", entry[0], entry[2], 10.0)
     assert entry[:2] == ("some-id", 9.25)
     assert (second.number, second.failures, second.deaths) == (2, 1, 2)
@@ -149,7 +149,7 @@ def test_the_next_delivery_carries_on_even_if_the_task_changed_its_arguments() -
     third = Delivery(
         "mail",
         "some-id",
-        push.entry_of_next(second, failures=2, deaths=2, run_at=None, started_at=20.0)[2],
+        entry_of_next(second, failures=2, deaths=2, run_at=None, started_at=20.0)[2],
         0,
     )
     assert (third.number, third.started_at, third.run_after) == (3, 6.5, 9.25)
@@ -178,7 +178,7 @@ def test_a_row_and_a_delivery_say_the_same() -> None:
         started_at=at,
         run_after=at,
     )
-    entry = push.entry_of_row(row)
+    entry = entry_of_row(row)
     delivery = Delivery("mail", entry[0], entry[2], 0)
     assert entry[:2] == (str(row.pk), at.timestamp())
     assert (delivery.number, delivery.failures, delivery.deaths, delivery.max_attempts) == (3, 1, 1, 5)

@@ -9,7 +9,8 @@ from queue_app import clock
 from queue_app.dispatch import keys
 from queue_app.domain.envelope import dump_meta
 from queue_app.domain.outcome import Ending, Outcome, ending
-from queue_app.lifecycle import enqueue, push, settle
+from queue_app.lifecycle import enqueue, settle
+from queue_app.lifecycle.entries import entries_of_waiting
 from queue_app.models import Job
 from tests.app import tasks
 from tests.support.jobs import Child, failed
@@ -44,7 +45,7 @@ def test_a_plain_job_carries_neither(clean_redis: redis.Redis) -> None:
     (job_id,) = enqueue.enqueue(request, ["[[],{}]"]).ids
     raw = clean_redis.hget(keys.body("default"), job_id).decode()
     assert raw.endswith(',null,null,null,""][[],{}]')
-    ((_, _, again),) = push.entries_of_waiting([job_id])
+    ((_, _, again),) = entries_of_waiting([job_id])
     assert again.replace(" ", "").endswith(',null,null,null,""][[],{}]')
 
 

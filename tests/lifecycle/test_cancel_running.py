@@ -26,7 +26,7 @@ from queue_app.domain.states import AttemptState, DeadReason
 from queue_app.lifecycle import cancel, operate, release, settle
 from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.lifecycle.recovery.orphans import recover_orphaned as redeliver_orphans
-from queue_app.maintenance.cancel import Pursuit
+from queue_app.maintenance.retry_cancels import Pursuit
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.models.sql.rows import Start
 from queue_app.worker.keeper.interrupt_listener import InterruptListener

@@ -15,7 +15,7 @@ from queue_app.domain.delivery import Delivery
 from queue_app.domain.outcome import Outcome, decide
 from queue_app.exceptions import InvalidArguments, InvalidOption, PayloadTooLarge, Retry, Snooze
 from queue_app.lifecycle import claim as claiming
-from queue_app.lifecycle import push
+from queue_app.lifecycle.entries import entries_of_waiting
 from queue_app.models import Job, Queue
 from queue_app.tasks import registry
 from tests.app import dtasks, tasks
@@ -88,7 +88,7 @@ def test_a_time_far_off_is_kept_as_it_is(at: datetime, clean_redis: redis.Redis)
         "the record keeps it until its time is near"
     )
     assert set(drain()) == (set() if future else {*ids, api.id})
-    entries = push.entries_of_waiting([*ids, api.id])
+    entries = entries_of_waiting([*ids, api.id])
     assert [round(entry[1], 3) for entry in entries] == [round(at.timestamp(), 3)] * 4
 
 

@@ -12,6 +12,7 @@ from django.db import transaction
 from queue_app.dispatch import connection, epochs, keys, queues
 from queue_app.lifecycle import enqueue, operate, push, release
 from queue_app.lifecycle.enqueue import Batch
+from queue_app.lifecycle.entries import entries_of_waiting
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.models import Job
 from tests.app import tasks
@@ -142,7 +143,7 @@ def test_of_two_sweeps_one_pushes() -> None:
     client.delete("{jq:main}:default:body", "{jq:main}:default:ready:0:-", "{jq:main}:default:lanes:0")
     client.delete("{jq:main}:default:levels")
     found = queues.missing(client, {"default": [job_id]})
-    (entry,) = push.entries_of_waiting([job_id])
+    (entry,) = entries_of_waiting([job_id])
     assert restore(job_id) == 1
     child = Child()
     child.end(*child.claim())

@@ -12,7 +12,7 @@ from django.db import transaction
 from bench.runtime.servers import RedisServer
 from queue_app import clock, signals
 from queue_app.domain.states import JobState
-from queue_app.lifecycle import push
+from queue_app.lifecycle import push, redis_breaker
 from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.models import Job
 from queue_app.tasks.handle import get_result
@@ -74,7 +74,7 @@ def test_what_was_not_pushed_is_swept_up_when_redis_kept_its_data(
     settings.QUEUE_APP = reachable | {"REDIS_URL": "unix:///nowhere/redis.sock"}  # type: ignore[attr-defined]
     unpushed = jobs(3)
     settings.QUEUE_APP = reachable  # type: ignore[attr-defined]
-    push._retry_at = 0.0
+    redis_breaker.breaker.reset()
     pushed = jobs(2)
     later(monkeypatch)
     assert recover.sweep(Child().client) == (3, None)
@@ -96,7 +96,7 @@ def test_a_redis_that_hangs_costs_one_caller_a_moment_and_the_next_ones_nothing(
     redis_process: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(push, "PUSH_TIMEOUT", 1.0)
-    monkeypatch.setattr(push, "BREAK", 30.0)
+    monkeypatch.setattr(redis_breaker, "OPEN_SECONDS", 30.0)
     redis_process.pause()
     jobs(1)
     began = time.monotonic()
@@ -116,7 +116,7 @@ def test_after_the_break_the_next_enqueue_tries_again(
     begin_epoch()
     during = jobs(1)
     assert drain() == [], "within the break nobody asks Redis"
-    later(monkeypatch, push.BREAK + 0.1)
+    later(monkeypatch, redis_breaker.OPEN_SECONDS + 0.1)
     after = jobs(1)
     assert drain() == after
     later(monkeypatch)

@@ -14,7 +14,8 @@ from queue_app.domain.causes import Cause
 from queue_app.domain.delivery import Delivery
 from queue_app.domain.outcome import Outcome, lost
 from queue_app.domain.states import TRANSITIONS, AttemptState, DeadReason, JobState, S
-from queue_app.lifecycle import operate, push, release, settle
+from queue_app.lifecycle import operate, release, settle
+from queue_app.lifecycle.entries import entry_of_row
 from queue_app.models import Attempt, Job
 from queue_app.models.sql.rows import Start
 from tests.support.factories import JobFactory
@@ -36,7 +37,7 @@ LATER = {
 
 def delivery(job: Job) -> Delivery:
     """The delivery that the row expects next, whether or not one can be under way."""
-    job_id, _, raw = push.entry_of_row(job)
+    job_id, _, raw = entry_of_row(job)
     return Delivery(job.queue, job_id, raw, clock.seconds())
 
 

@@ -9,8 +9,8 @@ from queue_app import clock
 from queue_app.dispatch import connection, epochs, keys
 from queue_app.lifecycle import operate
 from queue_app.lifecycle.recovery import rebuild
-from queue_app.maintenance.audit import Audit
 from queue_app.maintenance.duty import LeaderTerm
+from queue_app.maintenance.verify_redis import Audit
 from tests.app import tasks
 from tests.support.jobs import Child, drain, jobs, term_of
 from tests.support.marks import committed

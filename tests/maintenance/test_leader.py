@@ -22,7 +22,7 @@ from queue_app.maintenance import duty as duty_module
 from queue_app.maintenance import history
 from queue_app.maintenance.duty import Duty, LeaderTerm, term_seconds
 from queue_app.maintenance.leader import DUE_CHECK_SECONDS, DUTIES, Leader
-from queue_app.maintenance.rebuild import Rebuild
+from queue_app.maintenance.rebuild_redis import Rebuild
 from queue_app.models import Job
 from tests.support.epochs import begin_epoch
 from tests.support.jobs import Child, calls, drain, jobs, term_of
@@ -121,10 +121,10 @@ def test_a_deposed_leader_stops_in_the_middle(
 def test_no_duty_writes_under_a_lapsed_mandate(
     duty: Duty, monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
-    from queue_app.maintenance import promote
+    from queue_app.maintenance import load_due
     from tests.support.duties import WORK
 
-    promote.loading.forget()
+    load_due.loading.forget()
     look: Callable[[], object] = WORK[duty.name](monkeypatch)
     client = connection.client()
     term = term_of(client, "a")

@@ -22,7 +22,7 @@ from queue_app.maintenance import idle
 from queue_app.maintenance.duty import Duty
 from queue_app.maintenance.idle import Idle
 from queue_app.maintenance.leader import DUTIES
-from queue_app.maintenance.stats import Stats
+from queue_app.maintenance.sample_queues import Stats
 from queue_app.models import Job, Queue
 from queue_app.queries.queues import depths_of
 from tests.app import tasks

@@ -17,7 +17,7 @@ from queue_app.lifecycle import release
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance import duty
 from queue_app.maintenance.duty import LeaderTerm
-from queue_app.maintenance.promote import Loading, Saying
+from queue_app.maintenance.load_due import Loading, Saying
 from queue_app.models import Job
 from tests.support.jobs import Child, drain, states, term_of
 from tests.support.marks import committed

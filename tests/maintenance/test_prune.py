@@ -18,7 +18,7 @@ from queue_app.exceptions import LeadershipLost
 from queue_app.lifecycle import prune, release
 from queue_app.maintenance import duty
 from queue_app.maintenance.duty import LeaderTerm
-from queue_app.maintenance.prune import VAIN, Pruning
+from queue_app.maintenance.prune_record import VAIN, Pruning
 from queue_app.models import Attempt, DeadLetter, Job, Queue, Worker
 from tests.support.factories import JobFactory, WorkerFactory
 from tests.support.jobs import term_of

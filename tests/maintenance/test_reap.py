@@ -7,7 +7,7 @@ from typing import Any
 from queue_app import conf
 from queue_app.dispatch import keys, workers
 from queue_app.lifecycle.recovery import recover
-from queue_app.maintenance import reap
+from queue_app.maintenance import reap_workers
 from queue_app.models import Attempt
 from tests.support.jobs import OTHER_WORKER, WORKER, Child, jobs
 from tests.support.marks import committed
@@ -23,9 +23,9 @@ class Looks:
     def __init__(self, client: Any) -> None:
         self.now = 1_000.0
         self._client = client
-        self._late = reap.LateHeartbeats(lambda: self.now)
+        self._late = reap_workers.LateHeartbeats(lambda: self.now)
 
-    def look(self, after: float = reap.INTERVAL_SECONDS) -> int:
+    def look(self, after: float = reap_workers.INTERVAL_SECONDS) -> int:
         """Look `after` seconds later; how many were buried."""
         self.now += after
         self._late.begin_check()
@@ -58,11 +58,11 @@ def test_after_redis_stood_still_only_the_dead_are_buried() -> None:
 
 
 def seen(
-    ages: list[float], beats: list[float] | None = None, every: float = reap.INTERVAL_SECONDS
+    ages: list[float], beats: list[float] | None = None, every: float = reap_workers.INTERVAL_SECONDS
 ) -> list[bool]:
     """What is thought of a worker whose heartbeat has these ages, one look after the other."""
     moments = iter(1_000.0 + every * n for n in range(len(ages)))
-    late = reap.LateHeartbeats(lambda: next(moments))
+    late = reap_workers.LateHeartbeats(lambda: next(moments))
     result = []
     for n, its_age in enumerate(ages):
         late.begin_check()

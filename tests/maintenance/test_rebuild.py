@@ -18,12 +18,13 @@ from queue_app.dispatch import connection, epochs, keys, queues
 from queue_app.dispatch.connection import DataLost
 from queue_app.domain import ids
 from queue_app.exceptions import LeadershipLost
-from queue_app.lifecycle import push, release
+from queue_app.lifecycle import release
 from queue_app.lifecycle.recovery import rebuild
-from queue_app.maintenance import rebuild as module
+from queue_app.lifecycle.redis_breaker import breaker
+from queue_app.maintenance import rebuild_redis as module
 from queue_app.maintenance.duty import Duty, LeaderTerm
 from queue_app.maintenance.leader import Leader
-from queue_app.maintenance.rebuild import Rebuild
+from queue_app.maintenance.rebuild_redis import Rebuild
 from queue_app.models import Job
 from tests.app import tasks
 from tests.support.epochs import begin_epoch
@@ -374,7 +375,7 @@ def test_enqueueing_into_a_full_redis_costs_nothing(
         jobs(1)
     finally:
         clean_redis.config_set("maxmemory", "0")
-    assert push._retry_at == 0.0 and "Lost the redis" not in caplog.text
+    assert not breaker.is_open and "Lost the redis" not in caplog.text
 
 
 # keys of an older release

@@ -9,8 +9,8 @@ import pytest
 import redis
 
 from queue_app.dispatch import connection, epochs, keys
-from queue_app.maintenance import rebuild as module
-from queue_app.maintenance.rebuild import Rebuild
+from queue_app.maintenance import rebuild_redis as module
+from queue_app.maintenance.rebuild_redis import Rebuild
 from tests.support.epochs import begin_epoch
 from tests.support.jobs import drain, jobs, term_of
 from tests.support.marks import committed

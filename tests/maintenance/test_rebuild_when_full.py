@@ -9,7 +9,7 @@ import redis
 
 from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.lifecycle.recovery import rebuild
-from queue_app.maintenance.rebuild import Rebuild
+from queue_app.maintenance.rebuild_redis import Rebuild
 from tests.support.epochs import begin_epoch
 from tests.support.factories import WorkerFactory
 from tests.support.jobs import drain, jobs, term_of

@@ -16,7 +16,7 @@ from queue_app.dispatch import connection
 from queue_app.domain import ids
 from queue_app.exceptions import AppendOnly, LeadershipLost
 from queue_app.lifecycle import prune
-from queue_app.maintenance.prune import Pruning
+from queue_app.maintenance.prune_record import Pruning
 from queue_app.models import AuditEvent
 from tests.support.factories import AuditEventFactory
 from tests.support.jobs import term_of

@@ -16,7 +16,7 @@ from queue_app.domain import ids
 from queue_app.domain.delivery import Delivery
 from queue_app.domain.envelope import FIELDS, LANE
 from queue_app.domain.states import DISPATCHED, FINAL, JobState
-from queue_app.lifecycle import push
+from queue_app.lifecycle.entries import entries_of_waiting, entry_of_row
 from queue_app.models import Job
 from queue_app.models.sql import generic
 from tests.support.factories import JobFactory
@@ -73,8 +73,8 @@ def test_many_read_at_once_say_what_each_says(made: list[Job]) -> None:
     Job.objects.all().delete()
     Job.objects.bulk_create(made)
     wanted = [str(job.pk) for job in reversed(made)]
-    single = [push.entry_of_row(Job.objects.get(pk=pk)) for pk in wanted]
-    many = push.entries_of_waiting(wanted)
+    single = [entry_of_row(Job.objects.get(pk=pk)) for pk in wanted]
+    many = entries_of_waiting(wanted)
     plain = generic.read_waiting(connection, wanted, conf.get().BODY_LIMIT)
     assert [(job_id, at, said(raw)) for job_id, at, raw in many] == [
         (job_id, at, said(raw)) for job_id, at, raw in single
@@ -91,9 +91,9 @@ def test_many_read_at_once_say_what_each_says(made: list[Job]) -> None:
 @pytest.mark.parametrize("state", sorted(FINAL | {JobState.RUNNING, JobState.BLOCKED}))
 def test_what_does_not_wait_is_left_out(state: str) -> None:
     job = JobFactory(state=state)
-    assert push.entries_of_waiting([str(job.pk)]) == []
+    assert entries_of_waiting([str(job.pk)]) == []
 
 
 def test_what_shall_be_cancelled_is_left_out() -> None:
     job = JobFactory(state=JobState.QUEUED, cancel_requested_at=clock.now())
-    assert push.entries_of_waiting([str(job.pk), ids.new_text()]) == []
+    assert entries_of_waiting([str(job.pk), ids.new_text()]) == []

@@ -81,7 +81,7 @@ def test_what_operators_read(broken: str, caplog: pytest.LogCaptureFixture) -> N
     tells_nothing(connection.said(caught.value))
     assert "\n" not in said and ("Redis at " in said)
     with caplog.at_level(logging.WARNING):
-        assert health._holds("redis", health.redis) is False or "no permission" in broken
+        assert health.probe.is_ok("redis", health.redis) is False or "no permission" in broken
     tells_nothing(caplog.text)
 
 

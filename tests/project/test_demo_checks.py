@@ -23,7 +23,7 @@ from jobqueue_project.demo.plan import Plan
 from jobqueue_project.demo.record import Record, percentiles
 from jobqueue_project.models import Product
 from queue_app.dispatch import connection, queues
-from queue_app.lifecycle import push
+from queue_app.lifecycle.entries import entry_of_row
 from queue_app.models import Attempt, DeadLetter, Job
 from tests.support.factories import JobFactory
 
@@ -245,7 +245,7 @@ def test_what_is_left_in_redis_is_found(tmp_path: Path) -> None:
     jobs = Plan()
     job = job_in(jobs, "succeeded", queue="mail")
     assert problems(checks._redis_is_empty, world_of(jobs, tmp_path)) == []
-    queues.push(connection.client(), "mail", [push.entry_of_row(job)])
+    queues.push(connection.client(), "mail", [entry_of_row(job)])
     assert problems(checks._redis_is_empty, world_of(jobs, tmp_path))[0].startswith("in Redis: {'mail'")
 
 

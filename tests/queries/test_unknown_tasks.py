@@ -10,7 +10,7 @@ import pytest
 from bench.runtime.servers import RedisServer
 from queue_app.dispatch import connection, set_aside, workers
 from queue_app.maintenance.leader import Leader
-from queue_app.maintenance.stats import STATS
+from queue_app.maintenance.sample_queues import STATS
 from tests.support.behind_pages import WORKER, claim, jobs
 from tests.support.factories import WorkerFactory
 

@@ -19,7 +19,7 @@ from queue_app.dispatch import connection as redis_connection
 from queue_app.dispatch import epochs, keys
 from queue_app.exceptions import LeadershipLost
 from queue_app.lifecycle.recovery import rebuild
-from queue_app.maintenance import tick as duty
+from queue_app.maintenance import enqueue_ticks as duty
 from queue_app.maintenance.leader import DUE_CHECK_SECONDS, Leader
 from queue_app.models import Job, Schedule
 from queue_app.models.schedule import AHEAD
@@ -196,7 +196,7 @@ def test_after_years_a_schedule_goes_on_at_once(at: At, missed: str, count: int)
 
 
 def test_all_that_was_missed_is_made_up_for_in_parts(at: At, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tick, "MOST", 4)
+    monkeypatch.setattr(tick, "MAX_MISSED_TICKS", 4)
     at("11:00:00")
     many = ScheduleFactory(cron="* * * * *", missed="all")
     at("11:10:30")
@@ -208,14 +208,13 @@ def test_all_that_was_missed_is_made_up_for_in_parts(at: At, monkeypatch: pytest
 def test_very_many_are_taken_up_in_turn_and_other_duties_go_on(
     at: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tick, "CHUNK", 2)
-    monkeypatch.setattr(tick, "JOBS", 6)
+    monkeypatch.setattr(tick, "SCHEDULES_PER_TRANSACTION", 2)
+    monkeypatch.setattr(tick, "MAX_JOBS_PER_TRANSACTION", 6)
     at("11:00:00")
     found = [ScheduleFactory(cron="* * * * *", missed="all") for _ in range(5)]
     at("11:10:30")
     client = redis_connection.client()
     term = term_of(client, "a")
-    monkeypatch.setattr(tick, "SECONDS", 0.0)
     monkeypatch.setitem(tick.tick.__kwdefaults__, "seconds", 0.0)
     made, ticks = [], duty.Ticks()
     while not made or term.unfinished:
@@ -226,7 +225,7 @@ def test_very_many_are_taken_up_in_turn_and_other_duties_go_on(
 
 def test_one_that_cannot_be_enqueued_takes_nobodys_turn(at: At, monkeypatch: pytest.MonkeyPatch) -> None:
     """They keep the earliest place of all, and the time is only enough for them."""
-    monkeypatch.setattr(tick, "CHUNK", 2)
+    monkeypatch.setattr(tick, "SCHEDULES_PER_TRANSACTION", 2)
     broken = [ScheduleFactory() for _ in range(2)]
     Schedule.objects.update(cron="never", next_at=moment("10:00:00"))
     at("11:00:00")
@@ -241,7 +240,7 @@ def test_one_that_cannot_be_enqueued_takes_nobodys_turn(at: At, monkeypatch: pyt
 def test_the_duty_comes_again_at_once_while_something_is_left(
     at: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tick, "MOST", 4)
+    monkeypatch.setattr(tick, "MAX_MISSED_TICKS", 4)
     at("11:00:00")
     ScheduleFactory(cron="* * * * *", missed="all")
     at("11:06:30")
@@ -408,10 +407,10 @@ def test_an_idle_tick_costs_one_query_that_uses_the_index(at: At) -> None:
 
 def test_many_that_are_due_at_once_cost_few_queries(at: At) -> None:
     at("11:00:00")
-    ScheduleFactory.create_batch(tick.CHUNK + 50)
+    ScheduleFactory.create_batch(tick.SCHEDULES_PER_TRANSACTION + 50)
     at("12:00:00")
     with CaptureQueriesContext(connection) as queries:
-        assert ticked() == tick.CHUNK + 50
+        assert ticked() == tick.SCHEDULES_PER_TRANSACTION + 50
     assert len(queries) < 20
     assert set(Schedule.objects.values_list("next_at", "last_at")) == {
         (moment("13:00:00"), moment("12:00:00"))

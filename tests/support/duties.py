@@ -15,7 +15,7 @@ from queue_app.dispatch import connection, epochs, queue_stats, workers
 from queue_app.domain.states import JobState
 from queue_app.lifecycle import push
 from queue_app.lifecycle.recovery import rebuild, recover
-from queue_app.maintenance.audit import AUDIT
+from queue_app.maintenance.verify_redis import AUDIT
 from queue_app.models import Job, Schedule
 from queue_app.queries.queues import depths_of
 from tests.app import tasks
@@ -77,9 +77,9 @@ def _say(patch: pytest.MonkeyPatch) -> Look:
 
 
 def _reap(patch: pytest.MonkeyPatch) -> Look:
-    from queue_app.maintenance import reap
+    from queue_app.maintenance import reap_workers
 
-    patch.setattr(reap.LateHeartbeats, "is_confirmed", lambda self, worker, age: age > 15)
+    patch.setattr(reap_workers.LateHeartbeats, "is_confirmed", lambda self, worker, age: age > 15)
     jobs(3)
     child = Child()
     child.claim(2)

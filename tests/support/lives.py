@@ -15,7 +15,7 @@ from django.db import DatabaseError, close_old_connections, connections
 from queue_app import JobContext, clock, task
 from queue_app.dispatch import connection, epochs, keys, workers
 from queue_app.domain import ids
-from queue_app.lifecycle import push, release, settle
+from queue_app.lifecycle import push, redis_breaker, release, settle
 from queue_app.lifecycle.database import refresh
 from queue_app.lifecycle.recovery import rebuild, recover
 from queue_app.models import Attempt, DeadLetter, Job
@@ -274,7 +274,8 @@ class World:
         self.client.flushall()
         begin_epoch()
         runs.clear()
-        push._retry_at, push._down_since, push._announced = 0.0, None, (0, set())
+        redis_breaker.breaker.reset()
+        push.listed_queues.reset()
 
 
 @contextlib.contextmanager
@@ -283,7 +284,7 @@ def impatient() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (recorder, backoff):
             patch.setattr(module, "FIRST_PAUSE_SECONDS", 0.001)
-        patch.setattr(push, "BREAK", 0.0)
+        patch.setattr(redis_breaker, "OPEN_SECONDS", 0.0)
         patch.setitem(
             connections["default"].settings_dict, "CONN_MAX_AGE", None
         )  # connecting takes most of the time

@@ -18,7 +18,8 @@ from queue_app.domain.causes import Cause
 from queue_app.domain.delivery import Delivery
 from queue_app.domain.outcome import Outcome, lost
 from queue_app.domain.states import JobState
-from queue_app.lifecycle import push, release, settle
+from queue_app.lifecycle import release, settle
+from queue_app.lifecycle.entries import entry_of_row
 from queue_app.lifecycle.recovery import witnesses
 from queue_app.lifecycle.release import Check, unchecked
 from queue_app.models import Job
@@ -98,7 +99,7 @@ def _names(client: redis.Redis) -> dict[str, str]:
 def _lose(client: redis.Redis, jobs: list[Job], check: Check) -> int:
     by_worker: dict[str, list[Outcome]] = defaultdict(list)
     for job in jobs:
-        _, _, raw = push.entry_of_row(job)
+        _, _, raw = entry_of_row(job)
         started = job.last_attempted_at.timestamp() if job.last_attempted_at else 0.0
         delivery = Delivery(job.queue, str(job.pk), raw, started)
         cause = Cause("its worker and Redis were lost", {delivery.id: started}, blameless=True)

@@ -20,7 +20,8 @@ from queue_app.domain.causes import Cause
 from queue_app.domain.delivery import Delivery
 from queue_app.domain.outcome import lost
 from queue_app.domain.states import UNFINISHED
-from queue_app.lifecycle import cancel, push, release, settle
+from queue_app.lifecycle import cancel, release, settle
+from queue_app.lifecycle.entries import entry_of_row
 from queue_app.lifecycle.recovery import witnesses
 from queue_app.lifecycle.release import Check, unchecked
 from queue_app.models import Job, Worker, sql
@@ -122,7 +123,7 @@ def give_up(client: redis.Redis, holder: str, deliveries: list[Delivery]) -> lis
         elif job.attempt + 1 == d.number:
             unstarted.append(d.id)
         else:
-            moved_on.append(push.entry_of_row(job))
+            moved_on.append(entry_of_row(job))
     returned = []
     for queue, (ended, unstarted, moved_on) in by_queue.items():
         if unstarted:
@@ -208,7 +209,7 @@ def announce_running(client: redis.Redis, holder: str, running: Iterable[tuple[s
     for job in Job.objects.using(write_alias()).filter(pk__in=numbers, state__in=sorted(UNFINISHED)):
         number, started = numbers[job.pk]
         if job.attempt + 1 == number:
-            job_id, _, body = push.entry_of_row(job)
+            job_id, _, body = entry_of_row(job)
             queues.hold(client, job.queue, holder, started, {job_id: body})
             count += 1
     # What was settled meanwhile, before it was announced, must not stay held.

@@ -19,10 +19,10 @@ from queue_app.dispatch import connection, keys, queues
 from queue_app.domain import ids
 from queue_app.domain.states import JobState
 from queue_app.exceptions import StoreUnavailable
-from queue_app.lifecycle import push, tokens
+from queue_app.lifecycle import push, release, tokens
 from queue_app.lifecycle.recovery import recover, sweep
 from queue_app.lifecycle.recovery.sweep import Recent
-from queue_app.maintenance import leader, reconcile
+from queue_app.maintenance import leader, sweep_new
 from queue_app.models import Job, Leadership
 from queue_app.models.sql import postgresql_scans
 from tests.app import tasks
@@ -87,7 +87,7 @@ def prefetch(number: int) -> None:
 
 
 def test_a_lost_row_is_due_for_the_sweep_within_ten_seconds() -> None:
-    assert conf.Settings().SWEEP_GRACE + reconcile.SWEEP.longest + leader.DUE_CHECK_SECONDS < 10
+    assert conf.Settings().SWEEP_GRACE + sweep_new.SWEEP.longest + leader.DUE_CHECK_SECONDS < 10
     assert sweep.WINDOW > conf.Settings().LEASE, "also when the leader has just changed"
 
 
@@ -148,10 +148,10 @@ def test_a_row_that_was_locked_when_it_was_looked_at_is_looked_at_again(
     recent, client = Recent(), connection.client()
     locked, free, *more = lose(6)  # more than are read at first
     travel(6)
-    entries = push.entries_of_waiting
+    entries = release.entries_of_waiting
     with monkeypatch.context() as patched:
         patched.setattr(
-            push,
+            release,
             "entries_of_waiting",
             lambda ids: [entry for entry in entries(ids) if entry[0] not in (locked, more[-1])],
         )
@@ -167,7 +167,7 @@ def test_a_row_that_was_locked_when_it_was_looked_at_is_looked_at_again(
 def test_one_that_stays_locked_is_left_to_the_walk(
     travel: Callable[[float], None], monkeypatch: pytest.MonkeyPatch, looked: list[str]
 ) -> None:
-    monkeypatch.setattr(push, "entries_of_waiting", lambda ids: [])
+    monkeypatch.setattr(release, "entries_of_waiting", lambda ids: [])
     recent, client = Recent(), connection.client()
     (locked,) = lose()
     travel(6)
@@ -237,7 +237,7 @@ def test_the_walk_goes_through_all_queues_in_parts(travel: Callable[[float], Non
 def test_a_new_leader_looks_back_unless_nobody_else_led(
     travel: Callable[[float], None],
 ) -> None:
-    duty = reconcile.Sweep()
+    duty = sweep_new.Sweep()
     client = connection.client()
     tokens.next_token()
     jobs(1)

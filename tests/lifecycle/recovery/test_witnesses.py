@@ -20,7 +20,7 @@ from queue_app.dispatch import connection, epochs, keys, workers
 from queue_app.domain.states import JobState
 from queue_app.lifecycle.recovery import rebuild, recover, witnesses
 from queue_app.lifecycle.recovery.orphans import recover_orphaned as redeliver_orphans
-from queue_app.maintenance import reap
+from queue_app.maintenance import reap_workers
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.keeper.heartbeat import Heartbeat
@@ -67,14 +67,14 @@ def test_a_worker_whose_row_is_renewed_keeps_its_jobs(cut_off: Child) -> None:
 
 def test_nobody_is_buried_by_data_that_are_stale(cut_off: Child, monkeypatch: pytest.MonkeyPatch) -> None:
     """They say what was held some time ago. The rebuild comes first: whoever lives says what it runs."""
-    monkeypatch.setattr(reap.LateHeartbeats, "silent", lambda self, worker, age: True)
+    monkeypatch.setattr(reap_workers.LateHeartbeats, "is_confirmed", lambda self, worker, age: True)
     renew(WORKER, conf.get().LEASE + 1)
     epoch = cut_off.client.get(keys.epoch("main"))
     cut_off.client.set(keys.epoch("main"), f"{'0' * 40}|old|0|whole")
-    assert reap.Reap().run(term_of(cut_off.client, LEADER)) == 0
+    assert reap_workers.Reap().run(term_of(cut_off.client, LEADER)) == 0
     assert cut_off.held() and Worker.objects.get().stopped_at is None
     cut_off.client.set(keys.epoch("main"), epoch)
-    assert reap.Reap().run(term_of(cut_off.client, LEADER)) == 1
+    assert reap_workers.Reap().run(term_of(cut_off.client, LEADER)) == 1
 
 
 def test_when_its_row_is_silent_too_it_is_dead(cut_off: Child) -> None:

@@ -14,7 +14,7 @@ from queue_app.domain.outcome import Outcome
 from queue_app.domain.retry import policy_from
 from queue_app.tasks.sensitive import MASK, hidden
 from queue_app.worker.child.executor import Executor
-from tests.worker.child.test_executor import Expired, Sink, declared, delivery
+from tests.support.executing import Expired, Sink, declared, delivery
 
 CARD = "4111222233334444"
 
