@@ -180,9 +180,8 @@ def test_a_process_killed_between_commit_and_push_loses_nothing(
     code = """if True:
         import django, os, signal
         django.setup()
-        from queue_app.lifecycle import dispatching
-        from tests.app import tasks
         from queue_app.lifecycle import push
+        from tests.app import tasks
         push.push_quietly = lambda by_queue, made: os.kill(os.getpid(), signal.SIGKILL)
         tasks.noop.enqueue("lost")
     """

@@ -10,7 +10,8 @@ import redis
 from django.db import transaction
 
 from bench.runtime.servers import RedisServer
-from tests.support.lives import World, effect
+from tests.app.counted_tasks import effect
+from tests.support.lives import World
 from tests.support.marks import committed
 from tests.support.visits import all_modes, everywhere, modes, world_of
 

@@ -13,16 +13,17 @@ import redis
 from django.db import DatabaseError, Error, InternalError, OperationalError
 
 from bench.runtime.servers import RedisServer
-from queue_app import JobContext, clock, task
+from queue_app import clock
 from queue_app.dispatch import connection, epochs, keys, workers
 from queue_app.exceptions import StoreUnavailable, UnknownTask
 from queue_app.lifecycle import cancel, operate
 from queue_app.lifecycle.recovery import recover
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.tasks import registry
+from tests.app.counted_tasks import booked, runs
 from tests.app.models import Effect
 from tests.support.faults import AFTER, BEFORE, DIES_AFTER, Died
-from tests.support.lives import QUEUES, Finite, World, _Slots, runs
+from tests.support.lives import QUEUES, Finite, World, _Slots
 from tests.support.marks import committed
 from tests.support.visits import everywhere, world_of
 
@@ -30,14 +31,6 @@ pytestmark = committed
 
 #: A call that hangs is one whose answer is lost, and that comes late: test_faults.py has those.
 modes = pytest.mark.parametrize("mode", [BEFORE, AFTER, DIES_AFTER])
-
-
-@task(atomic=True, takes_context=True, max_attempts=3, backoff=0.01)
-def booked(context: JobContext, *, failures: int = 0) -> None:
-    """Write a row in the transaction of its own success; fail the first `failures` attempts."""
-    Effect.objects.create(job=context.job_id, label=str(context.attempt))
-    if context.attempt <= failures:
-        raise ValueError("on purpose")
 
 
 class Bank(World):
@@ -182,7 +175,7 @@ def not_known(world: World) -> None:
 
 @modes
 def test_tasks_that_a_child_does_not_know(world: World, mode: str) -> None:
-    assert {"redis set_aside", "redis take"} <= set(everywhere(world, mode, not_known))
+    assert {"redis set_aside", "redis take_set_aside"} <= set(everywhere(world, mode, not_known))
 
 
 def announced(world: World) -> None:

@@ -12,7 +12,7 @@ import pytest
 import redis
 from django.db import DatabaseError, close_old_connections, connections
 
-from queue_app import JobContext, clock, task
+from queue_app import clock
 from queue_app.dispatch import connection, epochs, keys, workers
 from queue_app.domain import ids
 from queue_app.lifecycle import push, redis_breaker, release, settle
@@ -24,21 +24,12 @@ from queue_app.worker.child.child import Child
 from queue_app.worker.child.slots import MainThread
 from queue_app.worker.config import QueueChoice, WorkerConfig
 from queue_app.worker.shared_state import SharedState
+from tests.app.counted_tasks import effect, runs
 from tests.support.epochs import begin_epoch
 from tests.support.faults import Died, Stores
 
-#: (job id, attempt number) of every run.
-runs: list[tuple[str, int]] = []
 #: What its worker serves.
 QUEUES = ("default", "mail")
-
-
-@task(takes_context=True, max_attempts=3, backoff=0.01)
-def effect(context: JobContext, text: str = "", *, failures: int = 0) -> None:
-    """Be noted; fail the first `failures` attempts."""
-    runs.append((context.job_id, context.attempt))
-    if context.attempt <= failures:
-        raise ValueError("on purpose")
 
 
 class _Slots(MainThread):
