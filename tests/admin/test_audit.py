@@ -9,8 +9,8 @@ from django.test import Client
 from django.urls import reverse
 
 from queue_app.models import AuditEvent, DeadLetter, Job, Queue, Schedule
-from tests.admin.test_jobs import url
 from tests.admin.test_rights import FIELDS, everything_but, staff
+from tests.support.admin_pages import url
 from tests.support.factories import AuditEventFactory, JobFactory, QueueFactory, ScheduleFactory
 
 pytestmark = pytest.mark.django_db

@@ -13,7 +13,7 @@ from django.urls import get_resolver, reverse
 from queue_app.domain.rights import Right
 from queue_app.models import AuditEvent, DeadLetter, Job, Queue, Schedule
 from queue_app.queries.payload import MASK
-from tests.admin.test_jobs import one_of_each, url
+from tests.support.admin_pages import one_of_each, url
 from tests.support.factories import JobFactory, QueueFactory, ScheduleFactory
 
 pytestmark = pytest.mark.django_db

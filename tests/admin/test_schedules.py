@@ -11,7 +11,7 @@ from django.test import Client
 
 from queue_app import clock
 from queue_app.models import Job, Schedule
-from tests.admin.test_jobs import act, url
+from tests.support.admin_pages import act, url
 from tests.support.factories import ScheduleFactory
 
 pytestmark = pytest.mark.django_db

@@ -35,6 +35,8 @@ def test_there_are_enough() -> None:
     assert len(re.findall(r"^\| .*\? \|", section, re.MULTILINE)) >= 20
 
 
-@pytest.mark.parametrize("name,found", [("A", True), ("A.b", True), ("c", True), ("A.c", False), ("d", False)])
+@pytest.mark.parametrize(
+    "name,found", [("A", True), ("A.b", True), ("c", True), ("A.c", False), ("d", False)]
+)
 def test_the_check_itself(name: str, found: bool) -> None:
     assert is_defined("class A:\n    def b(self): ...\ndef c(): ...\nd = 1", name) is found

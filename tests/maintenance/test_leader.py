@@ -9,11 +9,8 @@ from typing import Any
 
 import pytest
 import redis
-from django.db import DatabaseError
 
-from bench.runtime.servers import RedisServer
 from bench.runtime.waiting import wait_until
-from queue_app import conf
 from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.exceptions import LeadershipLost
 from queue_app.lifecycle import push, release, tokens
@@ -26,20 +23,10 @@ from queue_app.maintenance.rebuild_redis import Rebuild
 from queue_app.models import Job
 from tests.support.epochs import begin_epoch
 from tests.support.jobs import Child, calls, drain, jobs, term_of
+from tests.support.leading import depose, leader
 from tests.support.marks import committed
 
 pytestmark = committed
-
-
-def leader(name: str = "a", *duties: Duty) -> Leader:
-    return Leader(name, threading.Event(), duties=duties or DUTIES)
-
-
-def depose(by: str = "b") -> int:
-    """Let the leadership lapse, and somebody else take it. Returns its token."""
-    client = connection.client()
-    client.delete(keys.leader())
-    return term_of(client, by).token
 
 
 # one leader at a time
@@ -278,102 +265,6 @@ def test_the_rest_is_done_without_a_pause() -> None:
     stop.set()
     thread.join(10)
     assert ran[-1] - ran[0] < 7 * DUE_CHECK_SECONDS, "seven looks of a leader that has nothing else to do"
-
-
-# what is known of them
-
-
-def test_every_run_is_noted_and_the_next_leader_goes_on_counting() -> None:
-    rebuild.at_once(connection.client())
-    jobs(2)
-    first = leader("a")
-    first.step()
-    client = connection.client()
-    found = history.read(client)
-    assert set(found) == {duty.name for duty in DUTIES}
-    for name, known in found.items():
-        assert (known.runs, known.errors, known.error, known.token) == (1, 0, "", 1), name
-        assert known.at == known.good_at > 0 and known.seconds >= 0
-        assert not known.failing
-    depose("c")
-    client.delete(keys.leader())
-    leader("b").step()
-    assert {(known.runs, known.leader, known.token) for known in history.read(client).values()} == {
-        (2, "b", 3)
-    }
-
-
-def test_a_failing_duty_is_visible_said_once_and_in_nobodys_way(caplog: pytest.LogCaptureFixture) -> None:
-    errors: list[Exception] = [
-        DatabaseError("no such column"),
-        DatabaseError("no such column"),
-        ZeroDivisionError("one by none"),
-    ]
-
-    def bad(term: LeaderTerm) -> int:
-        if errors:
-            raise errors.pop(0)
-        return 7
-
-    one = leader("a", Duty("bad", 0, bad, "fails thrice"), Duty("good", 0, lambda term: 2, "is fine"))
-    client = connection.client()
-    for round_, text in enumerate(("no such column", "no such column", "one by none"), 1):
-        one.step()
-        known = history.read(client)
-        assert known["bad"].failing and text in known["bad"].error
-        assert (known["bad"].runs, known["bad"].errors, known["bad"].good_at) == (round_, round_, 0.0)
-        assert (known["good"].runs, known["good"].total, known["good"].failing) == (round_, 2 * round_, False)
-    assert caplog.text.count("The duty 'bad' failed") == 2, "once for each error that is new"
-    one.step()
-    known = history.read(client)
-    assert not known["bad"].failing and (known["bad"].count, known["bad"].errors) == (7, 3)
-    assert "one by none" in known["bad"].error, "the last error stays to be seen"
-
-
-def test_a_duty_that_left_work_behind_is_due_again_at_once() -> None:
-    def run(term: LeaderTerm) -> int:
-        term.unfinished = len(ran) < 2
-        ran.append(1)
-        return 1
-
-    ran: list[int] = []
-    one = leader("a", Duty("prune", 3_600, run, "has much to do"))
-    for _ in range(5):
-        one.step()
-    assert len(ran) == 3
-
-
-def test_a_duty_is_late_when_it_was_not_done_well_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    from queue_app import clock
-
-    duty = Duty("some", 10, lambda term: 0, "does something")
-    assert history.History().late(duty), "never done"
-    leader("a", duty).step()
-    known = history.read(connection.client())["some"]
-    assert not known.late(duty)
-    monkeypatch.setattr(
-        clock.current, "source", lambda source=clock.current.source: source() + 25 + 2 * conf.get().LEASE + 1
-    )
-    assert known.late(duty)
-
-
-def test_an_outage_of_redis_is_kept_with_the_duty_that_met_it(redis_process: RedisServer) -> None:
-    def meet(term: LeaderTerm) -> int:
-        if not met:
-            met.append(1)
-            redis_process.kill()
-            term.check()
-        return 1
-
-    met: list[int] = []
-    one = leader("a", Duty("some", 0, meet, "meets an outage"))
-    with pytest.raises(connection.Unavailable):
-        one.step()
-    redis_process.start()
-    one.step()
-    known = history.read(connection.client())["some"]
-    assert (known.runs, known.errors, known.failing) == (2, 1, False)
-    assert known.error == "Redis cannot be reached.", "the API shows it, so it names no address"
 
 
 def test_an_idle_round_costs_few_round_trips(clean_redis: redis.Redis) -> None:

@@ -14,7 +14,7 @@ from queue_app.dispatch.holder import Holder
 from queue_app.domain.delivery import Delivery
 from queue_app.domain.outcome import Outcome
 from queue_app.domain.states import AttemptState, DeadReason
-from queue_app.lifecycle import settle, tokens
+from queue_app.lifecycle import operate, settle, tokens
 from queue_app.maintenance.duty import LeaderTerm
 from queue_app.models import Job
 from tests.app import tasks
@@ -134,3 +134,12 @@ def die(count: int = 1) -> list[str]:
     child = Child()
     child.end(*child.claim(count), make=lambda d: failed(d, dead_reason=DeadReason.EXHAUSTED))
     return ids
+
+
+def requested(count: int = 1) -> tuple[Child, list[Delivery]]:
+    """Jobs that a child has claimed, and that were cancelled then."""
+    ids = jobs(count)
+    child = Child()
+    deliveries = child.claim(count)
+    assert operate.cancel(ids).requested == ids
+    return child, deliveries

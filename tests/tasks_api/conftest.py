@@ -1,0 +1,23 @@
+"""Fixtures of all tests of the Tasks API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.app import dtasks
+
+
+@pytest.fixture(autouse=True)
+def nothing_seen() -> Iterator[None]:
+    dtasks.seen.clear()
+    yield
+    dtasks.seen.clear()
+
+
+@pytest.fixture
+def at_once(settings: Any) -> None:
+    """Retries wait for nothing."""
+    settings.QUEUE_APP = settings.QUEUE_APP | {"BACKOFF_BASE": 0.0}
