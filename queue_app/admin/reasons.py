@@ -10,23 +10,25 @@ from django.contrib.admin.helpers import ActionForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from queue_app.operations.audit import REASON
+from queue_app.operations.audit import MAX_REASON_LENGTH
 
 
 class ReasonForm(ActionForm):
     """The form above a list, with a field for why."""
 
     reason = forms.CharField(
-        required=False, max_length=REASON, widget=forms.TextInput(attrs={"placeholder": "Reason (optional)"})
+        required=False,
+        max_length=MAX_REASON_LENGTH,
+        widget=forms.TextInput(attrs={"placeholder": "Reason (optional)"}),
     )
 
 
 def reason_of(request: HttpRequest) -> str:
     """Why something is asked for."""
-    return request.POST.get("reason", "")[:REASON]
+    return request.POST.get("reason", "")[:MAX_REASON_LENGTH]
 
 
-class AsksWhy:
+class ReasonMixin:
     """An admin whose forms, where rows are edited and deleted, have a field for why. What was written there already, in
     a form with a mistake or above a list, stays."""
 
@@ -51,4 +53,4 @@ class AsksWhy:
 
 def _field(request: HttpRequest) -> dict[str, Any]:
     """What the template of the field needs."""
-    return {"reason": reason_of(request), "reason_limit": REASON}
+    return {"reason": reason_of(request), "reason_limit": MAX_REASON_LENGTH}

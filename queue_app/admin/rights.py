@@ -30,7 +30,7 @@ PATTERNS = frozenset(
 )
 
 
-class ByRights:
+class RightsMixin:
     """Permissions of an admin.
 
     Attributes:
@@ -47,7 +47,7 @@ class ByRights:
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         found = super().get_object(request, object_id, from_field)  # type: ignore[misc]
-        return None if found is None else seen_by(request, found)
+        return None if found is None else mark_visible(request, found)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """As always, but no filter in the address may be about a field that is masked: it could be guessed. Nor may it
@@ -85,10 +85,10 @@ class ByRights:
         return right is not None and self.has_view_permission(request) and may(request, right)
 
 
-def seen_by(request: HttpRequest, row: Any) -> Any:
+def mark_visible(request: HttpRequest, row: Any) -> Any:
     """The row, with notes of what may be shown with it to the user of a request."""
-    row.payload_is_seen = may(request, Right.VIEW_PAYLOAD)
-    row.letters_are_seen = may(request, Right.VIEW_DEADLETTER)
+    row.payload_visible = may(request, Right.VIEW_PAYLOAD)
+    row.letters_visible = may(request, Right.VIEW_DEADLETTER)
     return row
 
 
@@ -100,8 +100,8 @@ def payload(row: Any, show: Callable[[], SafeString | str]) -> SafeString | str:
 
 
 def may_see_payload(row: Any) -> bool:
-    """Whether the row's payload may be shown; see `seen_by`."""
-    return bool(getattr(row, "payload_is_seen", False))
+    """Whether the row's payload may be shown; see `mark_visible`."""
+    return bool(getattr(row, "payload_visible", False))
 
 
 def may(request: HttpRequest, right: Right) -> bool:

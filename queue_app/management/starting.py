@@ -30,8 +30,8 @@ def check_stores() -> None:
 
 def warn_of_rights() -> None:
     """Say so if nobody has been given the rights that the faces ask for."""
-    if rights.nobody_has_any():
-        logger.warning("%s %s", rights.NOBODY, rights.HINT)
+    if rights.no_group_has_rights():
+        logger.warning("%s %s", rights.NO_RIGHTS, rights.HINT)
 
 
 def check_redis() -> None:

@@ -10,7 +10,7 @@ from queue_app.exceptions import NotPermitted
 from queue_app.models.audit_event import ActorKind
 
 #: The header that names a request, as proxies set it; and its longest value that is kept.
-REQUEST_ID, LONGEST = "X-Request-ID", 128
+REQUEST_ID_HEADER, MAX_REQUEST_ID_LENGTH = "X-Request-ID", 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,16 @@ class Actor:
     @classmethod
     def of_request(cls, request: Any) -> Actor:
         """The user of a request, of Django or of REST framework."""
-        return cls.of_user(request.user, str(request.headers.get(REQUEST_ID, "")))
+        return cls.of_user(request.user, str(request.headers.get(REQUEST_ID_HEADER, "")))
 
     @classmethod
     def of_user(cls, user: Any, request_id: str = "") -> Actor:
         """A user, who may do what that user's permissions say.
 
         Args:
-            request_id: left out where it is not printable, or longer than LONGEST characters.
+            request_id: left out where it is not printable, or longer than MAX_REQUEST_ID_LENGTH characters.
         """
-        if not request_id.isprintable() or len(request_id) > LONGEST:
+        if not request_id.isprintable() or len(request_id) > MAX_REQUEST_ID_LENGTH:
             request_id = ""
         return cls(ActorKind.USER, str(user.get_username()), str(user.pk or ""), request_id, user)
 
@@ -68,11 +68,11 @@ class Actor:
     @property
     def meta(self) -> dict[str, Any]:
         """What a job carries about who submitted it."""
-        said: dict[str, Any] = {"actor": {"kind": self.kind.value, "id": self.id, "name": self.name}}
-        return said | {"request_id": self.request_id} if self.request_id else said
+        meta: dict[str, Any] = {"actor": {"kind": self.kind.value, "id": self.id, "name": self.name}}
+        return meta | {"request_id": self.request_id} if self.request_id else meta
 
     @property
-    def who(self) -> Any:
+    def signal_user(self) -> Any:
         """For the signal `operated`: the user, or the name."""
         return self.name if self.user is None else self.user
 
@@ -80,7 +80,7 @@ class Actor:
         """Whether the actor has a right."""
         return self.user is None or bool(self.user.has_perm(right.value))
 
-    def demand(self, right: Right) -> None:
+    def require(self, right: Right) -> None:
         """Go on only with a right.
 
         Raises:

@@ -17,7 +17,7 @@ from queue_app.models.sql import write_alias
 from queue_app.operations.actor import Actor
 
 #: Characters of a reason; ids that an event lists of those that were chosen one by one.
-REASON, IDS = 500, 1_000
+MAX_REASON_LENGTH, MAX_IDS_LISTED = 500, 1_000
 
 
 @dataclass(slots=True)
@@ -46,17 +46,17 @@ def write(actor: Actor, verb: str, kind: str, target: Any, *, reason: str = "", 
     return _create(actor, verb, kind, target_id=str(target)[:255], reason=reason, **({"count": 1} | more))
 
 
-def of_ids(
+def for_ids(
     actor: Actor, verb: str, kind: str, ids: Sequence[Any], reason: str = ""
 ) -> AbstractContextManager[Result]:
-    """Around a verb about targets that were chosen one by one: see `one` and `bulk`."""
+    """Around a verb about targets that were chosen one by one: see `single` and `bulk`."""
     if len(ids) == 1:
-        return one(actor, verb, kind, ids[0], reason)
-    return bulk(actor, verb, kind, chosen_ids(ids), reason=reason)
+        return single(actor, verb, kind, ids[0], reason)
+    return bulk(actor, verb, kind, ids_criteria(ids), reason=reason)
 
 
 @contextlib.contextmanager
-def one(actor: Actor, verb: str, kind: str, target: Any, reason: str = "") -> Iterator[Result]:
+def single(actor: Actor, verb: str, kind: str, target: Any, reason: str = "") -> Iterator[Result]:
     """Around a verb about one target: its event, in the transaction of its effect. There is none if the verb says that
     it changed nothing."""
     with transaction.atomic(using=write_alias()):
@@ -72,7 +72,7 @@ def bulk(
     actor: Actor,
     verb: str,
     kind: str,
-    chosen: Mapping[str, Any],
+    criteria: Mapping[str, Any],
     *,
     limit: int | None = None,
     reason: str = "",
@@ -82,16 +82,16 @@ def bulk(
 
     Args:
         kind: what the targets are, such as `job`.
-        chosen: by what they were chosen.
+        criteria: by what they were chosen.
         limit: at most so many of them.
     """
-    chosen = {**chosen, **({"limit": limit} if limit else {})}
-    intent = _create(actor, verb, kind, filter=chosen, reason=reason, phase=Phase.INTENT)
+    criteria = {**criteria, **({"limit": limit} if limit else {})}
+    intent = _create(actor, verb, kind, filter=criteria, reason=reason, phase=Phase.INTENT)
     result = Result()
 
     def conclude() -> None:
         found = {"count": result.count, "after": result.after, "intent_id": intent.pk}
-        _create(actor, verb, kind, filter=chosen, reason=reason, phase=Phase.RESULT, **found)
+        _create(actor, verb, kind, filter=criteria, reason=reason, phase=Phase.RESULT, **found)
 
     try:
         yield result
@@ -105,10 +105,10 @@ def bulk(
     conclude()
 
 
-def chosen_ids(ids: Sequence[Any]) -> dict[str, Any]:
+def ids_criteria(ids: Sequence[Any]) -> dict[str, Any]:
     """Ids that were chosen one by one, for the filter of an event; of very many the first."""
-    listed = {"ids": [str(one)[:64] for one in ids[:IDS]]}
-    return listed | ({"ids_not_listed": len(ids) - IDS} if len(ids) > IDS else {})
+    listed = {"ids": [str(one)[:64] for one in ids[:MAX_IDS_LISTED]]}
+    return listed | ({"ids_not_listed": len(ids) - MAX_IDS_LISTED} if len(ids) > MAX_IDS_LISTED else {})
 
 
 def _create(actor: Actor, verb: str, kind: str, *, reason: str, **fields: Any) -> AuditEvent:
@@ -119,6 +119,6 @@ def _create(actor: Actor, verb: str, kind: str, *, reason: str, **fields: Any) -
         request_id=actor.request_id,
         verb=verb,
         target_kind=kind,
-        reason=reason.replace("\x00", "").strip()[:REASON],
+        reason=reason.replace("\x00", "").strip()[:MAX_REASON_LENGTH],
         **fields,
     )

@@ -44,14 +44,14 @@ def create(actor: Actor, queue: Queue, *, reason: str = "") -> Queue:
         NotPermitted: the actor lacks `operate_queue`.
         IntegrityError: it has one.
     """
-    actor.demand(Right.OPERATE_QUEUE)
+    actor.require(Right.OPERATE_QUEUE)
     using, paused = write_alias(), queue.paused
     with transaction.atomic(using=using):
         audit.write(actor, "create", "queue", queue.pk, after=_values(queue), reason=reason)
         queue.paused = False
         queue.save(using=using, force_insert=True)
         if paused:  # so that Redis hears of it
-            operate.pause(queue.pk, user=actor.who)
+            operate.pause(queue.pk, user=actor.signal_user)
         queue.paused = paused
         _send_operated("create queue", actor, queue.pk)
     return queue
@@ -68,7 +68,7 @@ def edit(actor: Actor, name: str, values: Mapping[str, Any], *, reason: str = ""
         NotPermitted: the actor lacks `operate_queue`.
         Queue.DoesNotExist: it has no row.
     """
-    actor.demand(Right.OPERATE_QUEUE)
+    actor.require(Right.OPERATE_QUEUE)
     using = write_alias()
     with transaction.atomic(using=using):
         row = Queue.objects.using(using).select_for_update().get(pk=name)
@@ -94,7 +94,7 @@ def delete(actor: Actor, name: str, *, reason: str = "") -> None:
     Raises:
         NotPermitted: the actor lacks `operate_queue`.
     """
-    actor.demand(Right.OPERATE_QUEUE)
+    actor.require(Right.OPERATE_QUEUE)
     using = write_alias()
     with transaction.atomic(using=using):
         row = Queue.objects.using(using).select_for_update().filter(pk=name).first()
@@ -102,13 +102,13 @@ def delete(actor: Actor, name: str, *, reason: str = "") -> None:
             return
         audit.write(actor, "delete", "queue", name, before=_values(row), reason=reason)
         if row.paused:  # a queue without a row is not paused, so Redis must not think so either
-            operate.resume(name, user=actor.who)
+            operate.resume(name, user=actor.signal_user)
         row.delete()
         _send_operated("delete queue", actor, name)
 
 
 def _set_paused(actor: Actor, name: str, paused: bool, reason: str) -> Queue:
-    actor.demand(Right.OPERATE_QUEUE)
+    actor.require(Right.OPERATE_QUEUE)
     using = write_alias()
     check_queue(name)
     with transaction.atomic(using=using):
@@ -120,7 +120,7 @@ def _set_paused(actor: Actor, name: str, paused: bool, reason: str) -> Queue:
             verb, before, after = "pause" if paused else "resume", {"paused": was}, {"paused": paused}
             audit.write(actor, verb, "queue", name, before=before, after=after, reason=reason)
         # Also where the row says so already: Redis may have missed it.
-        return (operate.pause if paused else operate.resume)(name, user=actor.who)
+        return (operate.pause if paused else operate.resume)(name, user=actor.signal_user)
 
 
 def _values(row: Queue) -> dict[str, Any]:
@@ -128,4 +128,6 @@ def _values(row: Queue) -> dict[str, Any]:
 
 
 def _send_operated(verb: str, actor: Actor, name: str) -> None:
-    signals.operated.send_robust(sender=None, verb=verb, user=actor.who, count=1, filter={"queue": name})
+    signals.operated.send_robust(
+        sender=None, verb=verb, user=actor.signal_user, count=1, filter={"queue": name}
+    )

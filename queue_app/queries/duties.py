@@ -14,7 +14,7 @@ from queue_app.maintenance.leader import DUTIES
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class DutyStatus:
     """One duty and what is known of it."""
 
     duty: Duty
@@ -69,7 +69,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class DutyReport:
     """How the duties stand.
 
     Attributes:
@@ -80,10 +80,10 @@ class Report:
 
     leader: str | None
     token: int
-    lines: list[Line]
+    lines: list[DutyStatus]
 
 
-def now(timeout: float = 5.0) -> Report:
+def now(timeout: float = 5.0) -> DutyReport:
     """How the duties stand now; two round trips.
 
     Args:
@@ -95,7 +95,7 @@ def now(timeout: float = 5.0) -> Report:
     with connection.asked(timeout) as client:
         leader, token = workers.leader(client) or (None, 0)
         found = history.read(client)
-    return Report(leader, token, [Line(duty, found.get(duty.name, History())) for duty in DUTIES])
+    return DutyReport(leader, token, [DutyStatus(duty, found.get(duty.name, History())) for duty in DUTIES])
 
 
 def _time(seconds: float) -> datetime | None:

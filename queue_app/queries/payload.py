@@ -8,7 +8,7 @@ from typing import Any
 from queue_app.domain.rights import Right
 from queue_app.tasks.sensitive import MASK
 
-__all__ = ["MASK", "MASKED", "without_secrets"]
+__all__ = ["MASK", "MASKED", "masked_meta"]
 
 #: Why `MASK` stands in place of what the viewer may not see.
 MASKED = f"Arguments, results, meta and tracebacks are masked: you need the right {Right.VIEW_PAYLOAD} to see them."
@@ -17,7 +17,7 @@ MASKED = f"Arguments, results, meta and tracebacks are masked: you need the righ
 _PUBLIC = frozenset({"actor", "request_id"})
 
 
-def without_secrets(meta: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def masked_meta(meta: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """A job's meta for somebody without `view_payload`."""
     if meta is None:
         return None

@@ -18,7 +18,7 @@ COUNT_LIMIT = 10_000
 COUNTED = [state.value for state in JobState if state in UNFINISHED or state is JobState.FAILED]
 
 
-class Counts:
+class JobCounts:
     """Jobs of the record by queue and state, each number up to `COUNT_LIMIT`."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Counts:
         """The queues that were met while counting."""
         return {queue for queue, _ in self._now | self._rest}
 
-    def of(self, queue: str) -> tuple[dict[str, int], bool]:
+    def for_queue(self, queue: str) -> tuple[dict[str, int], bool]:
         """The counts of a queue by state, and whether there may be more than they say."""
         now, capped = self._now, self._now_capped
         if capped:  # others have filled the sample; this queue's own part of the index is as quick to read
@@ -53,7 +53,7 @@ def _count(rows: QuerySet[Any], *columns: str) -> tuple[Counter[Any], bool]:
     return Counter(found[:COUNT_LIMIT]), len(found) > COUNT_LIMIT
 
 
-def names(counts: Counts) -> list[str]:
+def known_names(counts: JobCounts) -> list[str]:
     """The known queues, sorted: those with a row, those that Redis has seen, and those met while counting."""
     found = set(Queue.objects.values_list("name", flat=True)) | counts.queues()
     with contextlib.suppress(*connection.Unavailable):
@@ -76,7 +76,7 @@ def depths_of(wanted: list[str]) -> dict[str, dict[str, int]]:
     return {}
 
 
-def of(wanted: list[str], counts: Counts) -> list[dict[str, Any]]:
+def describe(wanted: list[str], counts: JobCounts) -> list[dict[str, Any]]:
     """For each queue: its row's settings, `depth` (what Redis holds; None while it is away) and `counts` (jobs of
     the record by state; with `counts_capped` there may be more)."""
     rows = {row.name: row for row in Queue.objects.filter(name__in=wanted)}
@@ -84,7 +84,7 @@ def of(wanted: list[str], counts: Counts) -> list[dict[str, Any]]:
     found = []
     for name in wanted:
         row = rows.get(name, Queue(name=name))
-        by_state, capped = counts.of(name)
+        by_state, capped = counts.for_queue(name)
         found.append(
             {
                 "name": name,

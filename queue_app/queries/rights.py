@@ -8,11 +8,11 @@ from django.db import Error, router
 from queue_app.domain.rights import Right
 
 #: What is wrong when nobody has, and what to do.
-NOBODY = "No group has any right of queue_app: only superusers can use its pages and its API."
+NO_RIGHTS = "No group has any right of queue_app: only superusers can use its pages and its API."
 HINT = "Give the rights to a group, as docs/rights.md says."
 
 
-def alias() -> str | None:
+def permission_database() -> str | None:
     """The database that says who has rights; None where Django's own permissions are not in use."""
     if not apps.is_installed("django.contrib.auth"):
         return None
@@ -21,9 +21,9 @@ def alias() -> str | None:
     return router.db_for_read(Group)
 
 
-def nobody_has_any() -> bool:
+def no_group_has_rights() -> bool:
     """Whether no group has any of the rights. False also where that cannot be asked: it is no reason to stop."""
-    using = alias()
+    using = permission_database()
     if using is None:
         return False
     from django.contrib.auth.models import Group

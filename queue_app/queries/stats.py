@@ -10,7 +10,7 @@ from queue_app.dispatch.queue_stats import QueueStats, Sample
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class QueueRates:
     """A queue at the end of the span, and over it.
 
     Attributes:
@@ -38,7 +38,7 @@ class Rates:
     """
 
     seconds: float
-    lines: list[Line]
+    lines: list[QueueRates]
     samples: list[Sample]
 
     @property
@@ -67,19 +67,19 @@ def within(samples: list[Sample], seconds: float) -> Rates:
     if not samples:
         return Rates(0.0, [], [])
     begin = samples[-1].at - seconds
-    chosen = [sample for sample in samples[:-1] if sample.at - sample.seconds >= begin] + samples[-1:]
-    span = sum(sample.seconds for sample in chosen)
-    names = sorted({name for sample in chosen for name in sample.queues})
-    return Rates(span, [_line(name, chosen, span) for name in names], chosen)
+    spanned = [sample for sample in samples[:-1] if sample.at - sample.seconds >= begin] + samples[-1:]
+    span = sum(sample.seconds for sample in spanned)
+    names = sorted({name for sample in spanned for name in sample.queues})
+    return Rates(span, [_rates(name, spanned, span) for name in names], spanned)
 
 
-def _line(name: str, samples: list[Sample], span: float) -> Line:
+def _rates(name: str, samples: list[Sample], span: float) -> QueueRates:
     figures = [sample.queues[name] for sample in samples if name in sample.queues]
     ended: Counter[str] = Counter()
     for one in figures:
         ended.update(one.ended)
     total, run_ms = sum(ended.values()), sum(one.run_ms for one in figures)
-    return Line(
+    return QueueRates(
         name=name,
         now=samples[-1].queues.get(name, QueueStats()),
         ended=dict(ended),

@@ -17,7 +17,7 @@ from queue_app.models.audit_event import KINDS
 BY_MANY = ("deadletter", "job")
 
 
-class Trail:
+class AuditLinksMixin:
     """An admin whose pages link to what was done to their row."""
 
     def render_change_form(
