@@ -41,7 +41,7 @@ class AttemptAdmin(RecordAdmin):
     readonly_fields = fields
 
     def row_time(self, pk: Any) -> datetime:
-        """Its key is no time; `finished_at` is about that of the row."""
+        """The key holds no time, so use `finished_at`, which is close to it."""
         row = Attempt.objects.filter(pk__gte=pk).order_by("pk").values_list("finished_at", flat=True)[:1]
         return next(iter(row), clock.now())
 

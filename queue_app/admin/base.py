@@ -36,18 +36,18 @@ else:
 
 logger = logging.getLogger(__name__)
 
-#: Rows that are counted and can be paged through; who wants others narrows the list down.
+#: Most rows that are counted and can be paged through. Filters and searches reach the others.
 COUNT_LIMIT = 10_000
-#: Rows that one action takes: a web request must end, and ten thousand jobs take a few seconds.
+#: Most rows that one action takes: ten thousand jobs take a few seconds, and a web request must end.
 ACTION_LIMIT = 10_000
-#: Rows of another table than the list's that a search for the beginning of an id finds.
+#: Most keys that a search for the start of an id in another field finds.
 MAX_MATCHES = 200
-#: The parameter with which a search goes on below a key.
+#: The query parameter with the key below which a search continues.
 BEFORE_VAR = "below"
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts no further than `COUNT_LIMIT`, so that a page of a huge table costs what one of a small one does."""
+    """Counts up to `COUNT_LIMIT`, so that a page of a huge table costs as little as one of a small table."""
 
     @cached_property
     def _counted(self) -> int:
@@ -74,12 +74,12 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
 
 
 class RecordAdmin(ReasonMixin, AuditLinksMixin, RightsMixin, ModelAdmin):
-    """Rows of the record: read by people, written by `lifecycle` alone.
+    """A read-only admin for rows that only `lifecycle` writes.
 
     Attributes:
-        id_field: the field that a search for an id is about.
-        text_field: the field that a search for anything else is about, by its start.
-        heavy: fields that lists leave in the database.
+        id_field: the field in which an id is searched.
+        text_field: the field whose start is compared with any other search text.
+        heavy: fields that lists do not read.
     """
 
     action_form = ReasonForm
@@ -119,7 +119,7 @@ class RecordAdmin(ReasonMixin, AuditLinksMixin, RightsMixin, ModelAdmin):
         return queryset.filter(**{f"{self.text_field}__startswith": term}), False
 
     def matching(self, request: HttpRequest, condition: Q, field: str) -> list[Any]:
-        """Keys of the rows whose `field`, an id, meets a condition: the newest of them; says so if there are more."""
+        """Keys of the newest rows that meet a condition on the id `field`; warns the user if there are more."""
         rows = self.model._default_manager.filter(condition).order_by(f"-{field}")
         pks = list(rows.values_list("pk", flat=True)[: MAX_MATCHES + 1])
         if len(pks) > MAX_MATCHES:
@@ -128,7 +128,7 @@ class RecordAdmin(ReasonMixin, AuditLinksMixin, RightsMixin, ModelAdmin):
         return pks[:MAX_MATCHES]
 
     def row_time(self, pk: Any) -> datetime:
-        """From when the row with this key is."""
+        """The time at which the row with this key was created."""
         return clock.from_seconds(ids.made_at(pk))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
@@ -161,7 +161,7 @@ class RecordChangeList(ChangeList):
         return found
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        return list(self.model_admin.get_ordering(request))  # the address cannot change it: see `sortable_by`
+        return list(self.model_admin.get_ordering(request))  # the URL cannot change it: see `sortable_by`
 
     def _before(self, request: HttpRequest) -> Any:
         try:
@@ -189,7 +189,7 @@ class RecordChangeList(ChangeList):
 
 
 def selected_pks(request: HttpRequest, queryset: QuerySet[Any]) -> list[UUID]:
-    """The primary keys of the rows that an action is about; says so if there are more than it may take."""
+    """The primary keys of the rows selected for an action; warns the user if there are more than `ACTION_LIMIT`."""
     pks = list(queryset.values_list("pk", flat=True)[: ACTION_LIMIT + 1])
     if len(pks) > ACTION_LIMIT:
         messages.warning(
@@ -201,7 +201,7 @@ def selected_pks(request: HttpRequest, queryset: QuerySet[Any]) -> list[UUID]:
 
 @contextlib.contextmanager
 def show_outages(request: HttpRequest) -> Iterator[None]:
-    """Around an action: a store that cannot do it now is said on the page."""
+    """Show an outage of a store as a message on the page, instead of an error page."""
     try:
         yield
     except StoreUnavailable as error:
@@ -216,7 +216,7 @@ def show_outages(request: HttpRequest) -> Iterator[None]:
 def show_result(
     request: HttpRequest, done: int, did: str, refused: Iterable[str], requested: int = 0
 ) -> None:
-    """Say what an action did.
+    """Show the result of an action as messages.
 
     Args:
         done: how many jobs it changed.

@@ -58,7 +58,7 @@ class ScheduleAdmin(ReasonMixin, AuditLinksMixin, RightsMixin, ModelAdmin):
     sortable_by = ()
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Who may not see the arguments of a schedule may not edit them either, but write those of a new one."""
+        """A user without `view_payload` cannot edit the stored arguments, but can set those of a new schedule."""
         if obj is None or may(request, Right.VIEW_PAYLOAD):
             return self.fieldsets
         return [(None, {"fields": ("name", "task", "masked_arguments")}), *self.fieldsets[1:]]
@@ -89,7 +89,7 @@ class ScheduleAdmin(ReasonMixin, AuditLinksMixin, RightsMixin, ModelAdmin):
         else:
             operations.create(actor, obj, reason=reason)
         if change and "task" not in form.changed_data:
-            return  # its module may be what is wrong, and is not imported without need
+            return  # importing the task's module may fail, so do it only if the task has changed
         try:
             registry.look_up(obj.task)
         except UnknownTask as error:
@@ -150,7 +150,7 @@ class ScheduleAdmin(ReasonMixin, AuditLinksMixin, RightsMixin, ModelAdmin):
     def _each(
         self, request: HttpRequest, rows: QuerySet[Schedule], verb: Callable[..., Any], past_tense: str
     ) -> list[Any]:
-        """Do it to each, and say so; one of which it cannot be done is no reason to leave out the others."""
+        """Apply `verb` to each schedule and show the result. A schedule that fails does not stop the others."""
         done, results = [], []
         with show_outages(request):
             for schedule in rows[:ACTION_LIMIT]:
@@ -167,7 +167,7 @@ class ScheduleAdmin(ReasonMixin, AuditLinksMixin, RightsMixin, ModelAdmin):
 
 
 def _local_time(moment: datetime | None, schedule: Schedule, day: str = "") -> str:
-    """A time by the clocks of the schedule's zone."""
+    """A time in the time zone of the schedule; UTC if that zone is unknown."""
     if moment is None:
         return EMPTY
     try:

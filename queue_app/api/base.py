@@ -1,4 +1,4 @@
-"""What all views of the API share, said here and not left to the project's REST_FRAMEWORK setting."""
+"""The base of all API views. Its options do not depend on the project's REST_FRAMEWORK setting."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from queue_app.queries import search
 
 
 class StrictBasicAuthentication(BasicAuthentication):
-    """Basic authentication. A name with U+0000 is no user's: PostgreSQL cannot even be asked for it."""
+    """Basic authentication that rejects names with U+0000, which PostgreSQL cannot look up."""
 
     def authenticate_credentials(self, userid: str, password: str, request: Any = None) -> Any:
         if "\x00" in userid:
@@ -36,7 +36,7 @@ class StrictBasicAuthentication(BasicAuthentication):
 
 
 class HasRight(BasePermission):
-    """The user has the right that the view's `rights` names for what is asked for."""
+    """Requires the right that the view's `rights` names for the action."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         action = getattr(view, "action", None)
@@ -76,10 +76,10 @@ class StaffView(APIView):
     versioning_class = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Let a request in.
+        """Check a request before its action runs.
 
         Raises:
-            APIException: another site's page sent it, its sender may not, or it is no JSON.
+            APIException: a page of another site sent it, the user lacks a right, or it is not JSON.
         """
         unsafe = request.method not in SAFE_METHODS
         if unsafe:
@@ -89,8 +89,13 @@ class StaffView(APIView):
             origin.require_json(request._request)
 
     def visible_fields(self, data: Mapping[str, Any], right: Right, *names: str) -> dict[str, Any]:
-        """Of what a verb answers: all of it to those who may see such rows, else where it is, and the fields of these
-        names."""
+        """The part of a row that the actor may see in the response to an operation.
+
+        Args:
+            data: the serialized row.
+            right: the right to see all of it.
+            names: fields shown without that right, beside `id`, `name` and `url`.
+        """
         may = self.actor.may(right)
         return {name: data[name] for name in data if may or name in ("id", "name", "url", *names)}
 
@@ -124,7 +129,7 @@ class StaffView(APIView):
 
     @property
     def actor(self) -> Actor:
-        """Who asks."""
+        """The actor of this request."""
         return Actor.of_request(self.request)
 
     def get_exception_handler(self) -> Callable[..., Any]:
@@ -146,7 +151,7 @@ class NewestFirstPagination(CursorPagination):
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
         cursor, size = self.decode_cursor(request), (self.get_page_size(request) or 0) + 1
         position = None if cursor is None else cursor.position
-        #: How far the search went, if that is not to the end: down, or up.
+        #: The last key that was searched, in each direction; None: searched to the end.
         self._searched_down_to = self._searched_up_to = None
         if cursor is not None and cursor.reverse and position is not None:
             found = search.oldest(queryset, position)

@@ -1,5 +1,5 @@
-"""Fields that convert nothing: a value is taken as it was sent, or refused; and shown as it is. By its class each is a
-field of DRF, so that a schema can be made of the declaration alone."""
+"""Fields that convert nothing: a value is accepted as it was sent, or refused. Each is a subclass of a DRF field, so
+that a schema can be generated from the declaration alone."""
 
 from __future__ import annotations
 

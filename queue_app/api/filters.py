@@ -1,4 +1,4 @@
-"""Filters of the lists. A parameter that does not exist is answered: ignored, it would give the whole list."""
+"""Filters of the lists. An unknown parameter is an error: ignoring it would return the whole list."""
 
 from __future__ import annotations
 

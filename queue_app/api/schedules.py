@@ -132,8 +132,15 @@ class ScheduleViewSet(RecordView[Schedule]):
 
 @contextlib.contextmanager
 def _validated(schedule: Schedule, names: list[str] | None) -> Iterator[None]:
-    """Check a schedule, all of a new one (None) or the fields of these names, and answer what is wrong when it is
-    written in the block."""
+    """Validate a schedule, and turn errors of the block that saves it into API errors.
+
+    Args:
+        names: the changed fields; None: a new schedule, all of whose fields are checked.
+
+    Raises:
+        ValidationError: names the fields that are wrong.
+        Conflict: the name is taken, or an unchanged field is wrong.
+    """
     unchanged = set() if names is None else {f.name for f in Schedule._meta.concrete_fields} - set(names)
     try:
         schedule.full_clean(exclude=unchanged)

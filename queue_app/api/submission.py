@@ -1,4 +1,4 @@
-"""A job as machines submit it: every field checked by the rule that Python callers get, every fault named."""
+"""The body that submits a job. Each field has the same rule as in Python, and the response names all errors."""
 
 from __future__ import annotations
 

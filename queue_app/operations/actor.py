@@ -1,4 +1,4 @@
-"""Who asks: a user with the id of the request, a command, or the system."""
+"""The actor of an operation: a user (with the id of the request), a command, or code of the project."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from queue_app.domain.rights import Right
 from queue_app.exceptions import NotPermitted
 from queue_app.models.audit_event import ActorKind
 
-#: The header that names a request, as proxies set it; and its longest value that is kept.
+#: The header with the id of a request, as proxies set it; and the most characters of it that are kept.
 REQUEST_ID_HEADER, MAX_REQUEST_ID_LENGTH = "X-Request-ID", 128
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks for a verb.
+    """The actor of an operation.
 
     Attributes:
-        kind: what sort of actor.
-        id: of a user: the primary key, as text.
-        name: what people read in the audit.
-        request_id: of the request, if it came with one.
-        user: who is asked for rights; None: all is allowed.
+        kind: user, command or system.
+        id: the primary key of a user, as text; else empty.
+        name: shown in the audit.
+        request_id: the id of the HTTP request; empty if it had none.
+        user: the user whose rights are checked; None: everything is allowed.
     """
 
     kind: ActorKind
@@ -49,7 +49,7 @@ class Actor:
 
     @classmethod
     def command(cls, name: str) -> Actor:
-        """Somebody at the command line, who may do everything.
+        """A person at the command line, who may do everything.
 
         Args:
             name: says who and which command.
@@ -67,13 +67,13 @@ class Actor:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What a job carries about who submitted it."""
+        """The meta of a job that this actor submits: the actor, and the id of the request."""
         meta: dict[str, Any] = {"actor": {"kind": self.kind.value, "id": self.id, "name": self.name}}
         return meta | {"request_id": self.request_id} if self.request_id else meta
 
     @property
     def signal_user(self) -> Any:
-        """For the signal `operated`: the user, or the name."""
+        """The `user` argument of the signal `operated`: the user, or the name."""
         return self.name if self.user is None else self.user
 
     def may(self, right: Right) -> bool:
@@ -81,7 +81,7 @@ class Actor:
         return self.user is None or bool(self.user.has_perm(right.value))
 
     def require(self, right: Right) -> None:
-        """Go on only with a right.
+        """Require a right.
 
         Raises:
             NotPermitted: names the right that is missing.

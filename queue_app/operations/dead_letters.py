@@ -56,8 +56,8 @@ def replay_matching(
     """Run the jobs of open dead letters again, oldest first.
 
     Args:
-        criteria: in words what `letters` is in SQL, for the audit.
-        limit: at most so many.
+        criteria: field → value by which `letters` were selected; stored in the audit event.
+        limit: most that are changed; None: no limit.
 
     Raises:
         NotPermitted: the actor lacks `replay_deadletter`.

@@ -19,7 +19,7 @@ from queue_app.tasks import producer
 
 
 def submit(actor: Actor, task: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> str:
-    """Enqueue a call of a task for an actor. The job's `meta` tells who that was, so that there is no audit event.
+    """Enqueue a call of a task for an actor. The job's `meta` names the actor, so no audit event is written.
 
     Returns:
         The job's id.
@@ -54,8 +54,8 @@ def cancel_matching(
     """Cancel the unfinished ones of some jobs, oldest first.
 
     Args:
-        criteria: in words what `jobs` is in SQL, for the audit.
-        limit: at most so many.
+        criteria: field → value by which `jobs` were selected; stored in the audit event.
+        limit: most that are changed; None: no limit.
 
     Raises:
         NotPermitted: the actor lacks `operate_job`.

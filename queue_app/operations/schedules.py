@@ -15,11 +15,11 @@ from queue_app.operations.actor import Actor
 from queue_app.scheduling import schedules
 from queue_app.scheduling.task_options import remember_options
 
-#: What operators decide of a schedule; the rest follows.
+#: Fields that operators set and that audit events record; the other fields are computed.
 AUDITED_FIELDS = ("name", "task", "cron", "zone", "queue", "priority", "jitter", "missed", "paused")
-#: In place of arguments: whoever may read the audit need not be one who may read them.
+#: Stands for arguments in audit events: readers of the audit may lack the right `view_payload`.
 HIDDEN_ARGUMENTS = "(arguments)"
-#: What `Schedule.arguments` says of a call without any.
+#: The value of `Schedule.arguments` for a call without arguments.
 EMPTY_ARGUMENTS = "[[],{}]"
 
 
@@ -45,14 +45,14 @@ def create(actor: Actor, schedule: Schedule, *, reason: str = "") -> Schedule:
 def change(
     actor: Actor, schedule: Schedule, fields: Iterable[str], *, keeps_arguments: bool = True, reason: str = ""
 ) -> Schedule:
-    """Write some fields of a schedule, which were checked, and nothing else; `paused` is done by `pause` or `resume`.
-    Values that are there already leave no event.
+    """Save only the named fields of a schedule, which were checked. A change of `paused` pauses or resumes it.
+    If no value differs, no event is written.
 
     Args:
         schedule: has the new values.
         fields: their names.
-        keeps_arguments: whether some of the stored arguments stay. Another task would get them, and could show them in
-            an error: so it takes the right to see them.
+        keeps_arguments: whether some of the stored arguments stay. A new task would receive them and could show them in
+            an error, so this needs the right to see them.
 
     Raises:
         NotPermitted: the actor lacks `manage_schedule`; or `view_payload`, to give stored arguments to another task.
@@ -104,7 +104,7 @@ def delete(actor: Actor, schedule: Schedule, *, reason: str = "") -> None:
 
 
 def pause(actor: Actor, schedule: Schedule, *, reason: str = "") -> Schedule:
-    """Let it be due no more; see `scheduling.schedules.pause`.
+    """Pause a schedule: it is not due any more; see `scheduling.schedules.pause`.
 
     Raises:
         NotPermitted: the actor lacks `manage_schedule`.
@@ -113,7 +113,7 @@ def pause(actor: Actor, schedule: Schedule, *, reason: str = "") -> Schedule:
 
 
 def resume(actor: Actor, schedule: Schedule, *, reason: str = "") -> Schedule:
-    """Let it be due again, from now on.
+    """Resume a schedule: it is due again, from now on.
 
     Raises:
         NotPermitted: the actor lacks `manage_schedule`.
@@ -167,7 +167,7 @@ def _locked(schedule: Schedule) -> Schedule | None:
 
 
 def _named(schedule: Schedule, **more: Any) -> dict[str, Any]:
-    """The name, by which people know a schedule, with some more."""
+    """The name of a schedule, for people who read the audit, with more values."""
     return {"name": schedule.name, **more}
 
 

@@ -1,11 +1,11 @@
 """Bounded searches: the newest rows that meet some conditions, without reading the history.
 
 * An index may give just these rows in the order of their ids. Then the search is complete.
-* Else rows are looked at one by one, the newest first, but no more than `MAX_DENSE_ROWS` of them.
+* Otherwise rows are looked at one by one, the newest first, but no more than `MAX_DENSE_ROWS` of them.
 * If that does not fill a page, PostgreSQL is asked for older ones through an index that finds a few rows quickly, in
   windows of time that grow. This ends when the page is full, the history ends, or a window holds more than a few.
 
-Where a search ended is said (`Found.searched_to`), and the next one goes on from there.
+`Found.searched_to` says where a search ended. The next search continues from there.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from queue_app.domain import ids
 from queue_app.models.conditions import Conditions, conditions_of, replaced
 from queue_app.models.indexes import EVERYTHING, INDEXES, Ordered, Quick
 
-#: Most rows that one search looks at: of a table in its own order, where dozens lie on a page; and of those that an
-#: index gives, each of which may lie on a page of its own.
+#: Most rows that one search looks at. Dense: the table in key order, dozens of rows on a disk page. Scattered: rows
+#: from an index, each perhaps on a page of its own.
 MAX_DENSE_ROWS = 20_000
 MAX_SCATTERED_ROWS = 1_500
 #: Most rows that are taken from one window.
 MAX_WINDOW_ROWS = 200
-#: Most time between the id of a job and its `enqueued_at`.
+#: Most difference between the time in the id of a job and its `enqueued_at`.
 SKEW = timedelta(minutes=1)
 #: How many times longer each window is than what was searched before.
 WINDOW_GROWTH = 8
@@ -42,13 +42,13 @@ _LATEST_SECOND = datetime(9999, 12, 30, tzinfo=UTC).timestamp()
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search came to.
+    """The result of a search.
 
     Attributes:
-        rows: those that were found, newest first; to be read by the page.
-        searched_to: everything with this key or a higher one was searched; None: everything.
-        pks: keys of the first of them, as many as were asked for if there are so many; None: they were not read.
-        is_plain: whether the primary key is all that is needed to read them.
+        rows: the rows found, newest first; to be read page by page.
+        searched_to: the last key that was searched; None: the search is complete.
+        pks: keys of the first rows, up to the limit of the search; None: they were not read.
+        is_plain: whether the primary key's own order is enough to read them.
     """
 
     rows: QuerySet[Any]
@@ -57,7 +57,7 @@ class Found:
     is_plain: bool = False
 
     def first(self, limit: int) -> list[Any]:
-        """Keys of the first of them."""
+        """Keys of the first `limit` rows."""
         return list(self.rows.values_list("pk", flat=True)[:limit]) if self.pks is None else self.pks[:limit]
 
 
@@ -65,9 +65,9 @@ def newest(rows: QuerySet[Any], limit: int, before: Any = None) -> Found:
     """Search for the newest rows.
 
     Args:
-        rows: what is looked for.
-        limit: rows of a page, for which it is worth while to look further back.
-        before: go on under this key, such as the searched_to of the search before.
+        rows: the rows to search.
+        limit: rows of a page; the search looks further back until it has so many.
+        before: search only below this key, such as `searched_to` of the previous search.
     """
     if before is not None:
         rows = rows.filter(pk__lt=before)
