@@ -107,9 +107,9 @@ def check_rights(app_configs: Any, databases: Any = None, **_: Any) -> list[Chec
     """Warn while no group has any right. Runs only with --database, as it reads that database."""
     from queue_app.queries import rights
 
-    if rights.alias() not in (databases or ()) or not rights.nobody_has_any():
+    if rights.permission_database() not in (databases or ()) or not rights.no_group_has_rights():
         return []
-    return [Warning(rights.NOBODY, hint=rights.HINT, id="queue_app.W008")]
+    return [Warning(rights.NO_RIGHTS, hint=rights.HINT, id="queue_app.W008")]
 
 
 def load_tasks_api() -> None:

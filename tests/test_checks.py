@@ -46,7 +46,7 @@ def test_the_command_says_what_to_do() -> None:
 def test_workers_say_so_at_their_start(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         warn_of_rights()
-    assert rights.NOBODY in caplog.text
+    assert rights.NO_RIGHTS in caplog.text
     Group.objects.create(name="Operators").permissions.add(Permission.objects.get(codename="view_job"))
     caplog.clear()
     warn_of_rights()
@@ -58,4 +58,4 @@ def test_a_database_that_cannot_be_asked_stops_nobody(monkeypatch: pytest.Monkey
         raise DatabaseError
 
     monkeypatch.setattr(Group.objects, "using", fail)
-    assert not rights.nobody_has_any() and found() == []
+    assert not rights.no_group_has_rights() and found() == []

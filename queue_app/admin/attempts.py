@@ -33,15 +33,15 @@ class AttemptAdmin(RecordAdmin):
         "worker",
         "started_at",
         "finished_at",
-        "ran",
+        "run_time",
         "error_class",
         "error",
         "traceback_text",
     )
     readonly_fields = fields
 
-    def made_at(self, pk: Any) -> datetime:
-        """Its key is no time; `finished_at` is about that of the row."""
+    def row_time(self, pk: Any) -> datetime:
+        """The key holds no time, so use `finished_at`, which is close to it."""
         row = Attempt.objects.filter(pk__gte=pk).order_by("pk").values_list("finished_at", flat=True)[:1]
         return next(iter(row), clock.now())
 
@@ -54,7 +54,7 @@ class AttemptAdmin(RecordAdmin):
         return link(Worker, attempt.worker_id)
 
     @admin.display(description="Ran for")
-    def ran(self, attempt: Attempt) -> str:
+    def run_time(self, attempt: Attempt) -> str:
         return seconds_between(attempt.started_at, attempt.finished_at)
 
     @admin.display(description="Traceback")

@@ -12,8 +12,8 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
 from queue_app.admin.base import RecordAdmin
-from queue_app.admin.display import NOTHING, json_block, link
-from queue_app.admin.filters import InputFilter, MadeFilter
+from queue_app.admin.display import EMPTY, json_block, link
+from queue_app.admin.filters import AgeFilter, InputFilter
 from queue_app.models import AuditEvent, DeadLetter, Job, Queue, Schedule
 from queue_app.models.audit_event import KINDS, VERBS, Phase
 from queue_app.queries import selection
@@ -47,7 +47,7 @@ class TargetFilter(admin.SimpleListFilter):
         return [*kinds, (value, words)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        condition = selection.about(self.value() or "")
+        condition = selection.targets(self.value() or "")
         return queryset if condition is None else queryset.filter(condition)
 
 
@@ -60,9 +60,9 @@ class AuditEventAdmin(RecordAdmin):
     """What people and machines have done through the verbs of `operations`."""
 
     heavy = ("before", "after")
-    list_display = ("at", "actor", "did", "target", "count", "reason", "phase")
+    list_display = ("at", "actor", "verb_label", "target", "count", "reason", "phase")
     list_display_links = ("at",)
-    list_filter = (VerbFilter, TargetFilter, "actor_kind", ActorFilter, "phase", MadeFilter)
+    list_filter = (VerbFilter, TargetFilter, "actor_kind", ActorFilter, "phase", AgeFilter)
     search_help_text = "The id of an event, or the beginning of an actor's name."
     text_field = "actor"
     fields = (
@@ -70,21 +70,21 @@ class AuditEventAdmin(RecordAdmin):
         "actor",
         "actor_kind",
         "actor_id",
-        "did",
+        "verb_label",
         "target",
-        "chosen_by",
+        "filter_json",
         "count",
         "reason",
-        "was",
-        "became",
+        "before_json",
+        "after_json",
         "request_id",
         "phase",
-        "other",
+        "paired_event",
     )
     readonly_fields = fields
 
     @admin.display(description="Verb")
-    def did(self, event: AuditEvent) -> str:
+    def verb_label(self, event: AuditEvent) -> str:
         return event.verb.capitalize()
 
     @admin.display(description="Target")
@@ -98,24 +98,24 @@ class AuditEventAdmin(RecordAdmin):
         return link(model, event.target_id, f"{model._meta.verbose_name} {event.target_id}")
 
     @admin.display(description="Chosen by")
-    def chosen_by(self, event: AuditEvent) -> SafeString | str:
+    def filter_json(self, event: AuditEvent) -> SafeString | str:
         return _block(event.filter)
 
     @admin.display(description="Before")
-    def was(self, event: AuditEvent) -> SafeString | str:
+    def before_json(self, event: AuditEvent) -> SafeString | str:
         return _block(event.before)
 
     @admin.display(description="After")
-    def became(self, event: AuditEvent) -> SafeString | str:
+    def after_json(self, event: AuditEvent) -> SafeString | str:
         return _block(event.after)
 
     @admin.display(description="Intent and result")
-    def other(self, event: AuditEvent) -> SafeString | str:
+    def paired_event(self, event: AuditEvent) -> SafeString | str:
         """The other event of a verb for many."""
         if event.phase == Phase.RESULT:
             return link(AuditEvent, event.intent_id, "Its intent")
         if event.phase != Phase.INTENT:
-            return NOTHING
+            return EMPTY
         result = AuditEvent.objects.filter(intent_id=event.pk).values_list("pk", flat=True).first()
         if result is None:
             return "There is no result: it is under way, or its process died."
@@ -123,4 +123,4 @@ class AuditEventAdmin(RecordAdmin):
 
 
 def _block(value: Any) -> SafeString | str:
-    return NOTHING if value is None else json_block(json.dumps(value, ensure_ascii=False))
+    return EMPTY if value is None else json_block(json.dumps(value, ensure_ascii=False))

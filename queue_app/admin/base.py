@@ -21,9 +21,9 @@ from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from queue_app import clock
-from queue_app.admin.reasons import AsksWhy, ReasonForm
-from queue_app.admin.rights import ByRights
-from queue_app.admin.trail import Trail
+from queue_app.admin.audit_links import AuditLinksMixin
+from queue_app.admin.reasons import ReasonForm, ReasonMixin
+from queue_app.admin.rights import RightsMixin
 from queue_app.domain import ids
 from queue_app.exceptions import StoreUnavailable
 from queue_app.models.indexes import INDEXES
@@ -36,18 +36,18 @@ else:
 
 logger = logging.getLogger(__name__)
 
-#: Rows that are counted and can be paged through; who wants others narrows the list down.
+#: Most rows that are counted and can be paged through. Filters and searches reach the others.
 COUNT_LIMIT = 10_000
-#: Rows that one action takes: a web request must end, and ten thousand jobs take a few seconds.
+#: Most rows that one action takes: ten thousand jobs take a few seconds, and a web request must end.
 ACTION_LIMIT = 10_000
-#: Rows of another table than the list's that a search for the beginning of an id finds.
-MATCHES = 200
-#: The parameter with which a search goes on below a key.
-BELOW = "below"
+#: Most keys that a search for the start of an id in another field finds.
+MAX_MATCHES = 200
+#: The query parameter with the key below which a search continues.
+BEFORE_VAR = "below"
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts no further than `COUNT_LIMIT`, so that a page of a huge table costs what one of a small one does."""
+    """Counts up to `COUNT_LIMIT`, so that a page of a huge table costs as little as one of a small table."""
 
     @cached_property
     def _counted(self) -> int:
@@ -73,13 +73,13 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
         return Page(rows.filter(pk__in=pks), number, self)
 
 
-class RecordAdmin(AsksWhy, Trail, ByRights, ModelAdmin):
-    """Rows of the record: read by people, written by `lifecycle` alone.
+class RecordAdmin(ReasonMixin, AuditLinksMixin, RightsMixin, ModelAdmin):
+    """A read-only admin for rows that only `lifecycle` writes.
 
     Attributes:
-        id_field: the field that a search for an id is about.
-        text_field: the field that a search for anything else is about, by its start.
-        heavy: fields that lists leave in the database.
+        id_field: the field in which an id is searched.
+        text_field: the field whose start is compared with any other search text.
+        heavy: fields that lists do not read.
     """
 
     action_form = ReasonForm
@@ -110,25 +110,25 @@ class RecordAdmin(AsksWhy, Trail, ByRights, ModelAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        if (condition := selection.id_starts(term)) is not None and self.id_field == "pk":
+        if (condition := selection.id_starts_with(term)) is not None and self.id_field == "pk":
             return queryset.filter(condition), False
-        if (condition := selection.id_starts(term, self.id_field)) is not None:
+        if (condition := selection.id_starts_with(term, self.id_field)) is not None:
             return queryset.filter(pk__in=self.matching(request, condition, self.id_field)), False
         if not self.text_field:
             return queryset.none(), False
         return queryset.filter(**{f"{self.text_field}__startswith": term}), False
 
     def matching(self, request: HttpRequest, condition: Q, field: str) -> list[Any]:
-        """Keys of the rows whose `field`, an id, meets a condition: the newest of them; says so if there are more."""
+        """Keys of the newest rows that meet a condition on the id `field`; warns the user if there are more."""
         rows = self.model._default_manager.filter(condition).order_by(f"-{field}")
-        pks = list(rows.values_list("pk", flat=True)[: MATCHES + 1])
-        if len(pks) > MATCHES:
-            text = f"Only the newest {MATCHES} matches are listed; give more digits of the id."
+        pks = list(rows.values_list("pk", flat=True)[: MAX_MATCHES + 1])
+        if len(pks) > MAX_MATCHES:
+            text = f"Only the newest {MAX_MATCHES} matches are listed; give more digits of the id."
             messages.warning(request, text)
-        return pks[:MATCHES]
+        return pks[:MAX_MATCHES]
 
-    def made_at(self, pk: Any) -> datetime:
-        """From when the row with this key is."""
+    def row_time(self, pk: Any) -> datetime:
+        """The time at which the row with this key was created."""
         return clock.from_seconds(ids.made_at(pk))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
@@ -139,33 +139,33 @@ class RecordChangeList(ChangeList):
     """A list that reads neither the heavy fields nor the history: see `queries.search`.
 
     Attributes:
-        floor: the key down to which the history was searched; None: all of it.
-        below: the key under which the search began; None: with the newest row.
+        searched_to: the key down to which the history was searched; None: all of it.
+        before: the key under which the search began; None: with the newest row.
     """
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         if any("\x00" in value for values in request.GET.lists() for value in values[1]):
             raise IncorrectLookupParameters  # PostgreSQL takes no such text; this leads to the whole list
         rows = super().get_queryset(request, exclude_parameters)
-        self.below = self.floor = None
+        self.before = self.searched_to = None
         if self.model in INDEXES:
-            self.below = self._below(request)
-            found = search.newest(rows, self.list_per_page, self.below)
-            rows, self.floor = found.rows, found.floor
+            self.before = self._before(request)
+            found = search.newest(rows, self.list_per_page, self.before)
+            rows, self.searched_to = found.rows, found.searched_to
         heavy = getattr(self.model_admin, "heavy", ())
         return rows.defer(*heavy) if heavy else rows
 
     def get_filters_params(self, params: Any = None) -> Any:
         found = super().get_filters_params(params)
-        found.pop(BELOW, None)
+        found.pop(BEFORE_VAR, None)
         return found
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        return list(self.model_admin.get_ordering(request))  # the address cannot change it: see `sortable_by`
+        return list(self.model_admin.get_ordering(request))  # the URL cannot change it: see `sortable_by`
 
-    def _below(self, request: HttpRequest) -> Any:
+    def _before(self, request: HttpRequest) -> Any:
         try:
-            return self.model._meta.pk.to_python(request.GET.get(BELOW))
+            return self.model._meta.pk.to_python(request.GET.get(BEFORE_VAR))
         except ValidationError:
             raise IncorrectLookupParameters from None
 
@@ -175,21 +175,21 @@ class RecordChangeList(ChangeList):
     def searched_since(self) -> datetime | None:
         """Back to when the rows were searched; None: all of them."""
         own: Any = self.model_admin
-        return None if self.floor is None else own.made_at(self.floor)
+        return None if self.searched_to is None else own.row_time(self.searched_to)
 
     @property
     def further_back(self) -> str:
         """The address that goes on from there."""
-        return self.get_query_string({BELOW: self.floor})
+        return self.get_query_string({BEFORE_VAR: self.searched_to})
 
     @property
     def from_the_newest(self) -> str:
         """The address that begins with the newest row again."""
-        return self.get_query_string(remove=[BELOW])
+        return self.get_query_string(remove=[BEFORE_VAR])
 
 
-def chosen(request: HttpRequest, queryset: QuerySet[Any]) -> list[UUID]:
-    """The primary keys of the rows that an action is about; says so if there are more than it may take."""
+def selected_pks(request: HttpRequest, queryset: QuerySet[Any]) -> list[UUID]:
+    """The primary keys of the rows selected for an action; warns the user if there are more than `ACTION_LIMIT`."""
     pks = list(queryset.values_list("pk", flat=True)[: ACTION_LIMIT + 1])
     if len(pks) > ACTION_LIMIT:
         messages.warning(
@@ -200,8 +200,8 @@ def chosen(request: HttpRequest, queryset: QuerySet[Any]) -> list[UUID]:
 
 
 @contextlib.contextmanager
-def outages_told(request: HttpRequest) -> Iterator[None]:
-    """Around an action: a store that cannot do it now is said on the page."""
+def show_outages(request: HttpRequest) -> Iterator[None]:
+    """Show an outage of a store as a message on the page, instead of an error page."""
     try:
         yield
     except StoreUnavailable as error:
@@ -213,8 +213,10 @@ def outages_told(request: HttpRequest) -> Iterator[None]:
         messages.error(request, "The database cannot do this now; what was not done is unchanged.")
 
 
-def tell(request: HttpRequest, done: int, did: str, refused: Iterable[str], requested: int = 0) -> None:
-    """Say what an action did.
+def show_result(
+    request: HttpRequest, done: int, did: str, refused: Iterable[str], requested: int = 0
+) -> None:
+    """Show the result of an action as messages.
 
     Args:
         done: how many jobs it changed.

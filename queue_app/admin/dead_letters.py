@@ -8,9 +8,9 @@ from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 
-from queue_app.admin.base import RecordAdmin, chosen, outages_told, tell
+from queue_app.admin.base import RecordAdmin, selected_pks, show_outages, show_result
 from queue_app.admin.display import error_line, link, link_to_list
-from queue_app.admin.filters import FingerprintFilter, MadeFilter, QueueFilter, ReplayedFilter, TaskFilter
+from queue_app.admin.filters import AgeFilter, FingerprintFilter, QueueFilter, ReplayedFilter, TaskFilter
 from queue_app.admin.reasons import reason_of
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.operations import dead_letters
@@ -33,11 +33,11 @@ class DeadLetterAdmin(RecordAdmin):
         "reason",
         "attempts",
         error_line,
-        "alike",
+        "fingerprint_link",
         "created_at",
         "replayed_at",
     )
-    list_filter = (ReplayedFilter, "reason", QueueFilter, TaskFilter, FingerprintFilter, MadeFilter)
+    list_filter = (ReplayedFilter, "reason", QueueFilter, TaskFilter, FingerprintFilter, AgeFilter)
     search_help_text = "The id of the dead letter or of its job, or the beginning of a task's name."
     text_field = "task"
     fields = (
@@ -49,7 +49,7 @@ class DeadLetterAdmin(RecordAdmin):
         "error_class",
         "error",
         "deaths",
-        "alike",
+        "fingerprint_link",
         "attempts",
         "attempts_link",
         "created_at",
@@ -61,10 +61,10 @@ class DeadLetterAdmin(RecordAdmin):
         self, request: HttpRequest, queryset: QuerySet[DeadLetter], search_term: str
     ) -> tuple[QuerySet[DeadLetter], bool]:
         """Also by the job's id."""
-        if (own := selection.id_starts(search_term)) is None:
+        if (own := selection.id_starts_with(search_term)) is None:
             return super().get_search_results(request, queryset, search_term)
         pks = self.matching(request, own, "pk")
-        if (of_job := selection.id_starts(search_term, "job_id")) is not None:
+        if (of_job := selection.id_starts_with(search_term, "job_id")) is not None:
             pks += self.matching(request, of_job, "job_id")
         return queryset.filter(pk__in=pks), False
 
@@ -73,7 +73,7 @@ class DeadLetterAdmin(RecordAdmin):
         return link(Job, letter.job_id)
 
     @admin.display(description="Fingerprint")
-    def alike(self, letter: DeadLetter) -> str:
+    def fingerprint_link(self, letter: DeadLetter) -> str:
         """All that died of the same."""
         if not letter.fingerprint:
             return ""
@@ -93,10 +93,10 @@ class DeadLetterAdmin(RecordAdmin):
 
     @admin.action(description="Replay selected dead letters", permissions=["replay"])
     def replay_letters(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
-        with outages_told(request):
-            pks = chosen(request, queryset)
+        with show_outages(request):
+            pks = selected_pks(request, queryset)
             answer = dead_letters.replay(Actor.of_request(request), pks, reason=reason_of(request))
             missed = ["They were replayed before, or their job is no longer failed."] * (
                 len(pks) - len(answer.done)
             )
-            tell(request, len(answer.done), "replayed", missed)
+            show_result(request, len(answer.done), "replayed", missed)

@@ -16,14 +16,14 @@ from django.utils.safestring import SafeString
 from queue_app.admin.base import admin_name
 
 #: Characters of a JSON value or text that a page shows; the API has the whole.
-SHOWN = 20_000
-NOTHING = "–"
+MAX_CHARACTERS = 20_000
+EMPTY = "–"
 
 
 def link(model: type[Model], pk: Any, text: Any = None) -> SafeString | str:
     """A link to a row's page; the row need not exist any more."""
     if pk is None:
-        return NOTHING
+        return EMPTY
     try:
         url = reverse(admin_name(model, "change"), args=[pk])
     except NoReverseMatch:  # the project has taken the model out of its admin
@@ -42,34 +42,34 @@ def link_to_list(model: type[Model], query: str, text: str) -> SafeString | str:
 def json_block(text: str | None) -> SafeString | str:
     """JSON text, indented unless that makes it long; the beginning of it where it is long anyway."""
     if text is None:
-        return NOTHING
-    if len(text) <= SHOWN:
+        return EMPTY
+    if len(text) <= MAX_CHARACTERS:
         with contextlib.suppress(RecursionError):  # nested more deeply than Python indents
             indented = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-            text = indented if len(indented) <= SHOWN else text
+            text = indented if len(indented) <= MAX_CHARACTERS else text
     return text_block(text)
 
 
 def text_block(text: str) -> SafeString | str:
     """Text with its line breaks; the beginning of it where it is long."""
     if not text:
-        return NOTHING
-    rest = len(text) - SHOWN
+        return EMPTY
+    rest = len(text) - MAX_CHARACTERS
     note = f"\n… and {rest:,} characters more" if rest > 0 else ""
-    return format_html("<pre>{}{}</pre>", text[:SHOWN], note)
+    return format_html("<pre>{}{}</pre>", text[:MAX_CHARACTERS], note)
 
 
 def folded(summary: str, text: str) -> SafeString | str:
     """Text behind its first line, which opens it."""
     if not text:
-        return summary or NOTHING
+        return summary or EMPTY
     return format_html("<details><summary>{}</summary>{}</details>", summary, text_block(text))
 
 
 def progress_bar(text: str | None) -> SafeString | str:
     """A bar from the JSON text `[done, total, note]`."""
     if not text:
-        return NOTHING
+        return EMPTY
     done, total, note = json.loads(text)
     if not total:
         return format_html("{} {}", _plain(done), note)
@@ -90,7 +90,7 @@ def _plain(number: float) -> str:
 def seconds_between(start: datetime | None, end: datetime | None) -> str:
     """How long from `start` to `end`."""
     if start is None or end is None:
-        return NOTHING
+        return EMPTY
     return f"{max(0.0, (end - start).total_seconds()):,.3f} s"
 
 

@@ -16,10 +16,10 @@ from queue_app.queries import duties
 
 
 def page(request: HttpRequest, model_admin: Any) -> TemplateResponse:
-    """Who leads, and how each duty stands.
+    """The page with the leader and the status of each duty.
 
     Args:
-        model_admin: that of workers; who may see those may see this.
+        model_admin: the admin of workers, whose view permission this page needs.
 
     Raises:
         PermissionDenied: the user may not see workers.

@@ -70,7 +70,7 @@ class FingerprintFilter(InputFilter):
     lookup = "fingerprint"
 
 
-class MadeFilter(admin.SimpleListFilter):
+class AgeFilter(admin.SimpleListFilter):
     """By age, through the primary key."""
 
     title = "age"
@@ -84,7 +84,7 @@ class MadeFilter(admin.SimpleListFilter):
         hours = self._hours.get(self.value() or "")
         if hours is None:
             return queryset
-        return queryset.filter(selection.made_at(after=clock.now() - timedelta(hours=hours)))
+        return queryset.filter(selection.created_between(after=clock.now() - timedelta(hours=hours)))
 
 
 class ReplayedFilter(admin.SimpleListFilter):

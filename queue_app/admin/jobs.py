@@ -16,12 +16,12 @@ from queue_app.admin.base import (
     RecordAdmin,
     RecordChangeList,
     admin_name,
-    chosen,
-    outages_told,
-    tell,
+    selected_pks,
+    show_outages,
+    show_result,
 )
 from queue_app.admin.display import (
-    NOTHING,
+    EMPTY,
     error_line,
     folded,
     json_block,
@@ -29,9 +29,9 @@ from queue_app.admin.display import (
     progress_bar,
     seconds_between,
 )
-from queue_app.admin.filters import MadeFilter, QueueFilter, TaskFilter
+from queue_app.admin.filters import AgeFilter, QueueFilter, TaskFilter
 from queue_app.admin.reasons import reason_of
-from queue_app.admin.rights import ByRights, may, may_see_payload, payload
+from queue_app.admin.rights import RightsMixin, may, may_see_payload, payload
 from queue_app.domain import serialization
 from queue_app.domain.rights import Right
 from queue_app.domain.states import UNFINISHED, JobState
@@ -39,7 +39,7 @@ from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.operations import dead_letters, jobs
 from queue_app.operations.actor import Actor
 from queue_app.queries.jobs import states_now, waiting_for_task
-from queue_app.queries.payload import MASK, MASKED, without_secrets
+from queue_app.queries.payload import MASK, MASKED, masked_meta
 
 if TYPE_CHECKING:
     AttemptInlineBase = admin.TabularInline[Attempt, Job]
@@ -50,7 +50,7 @@ else:
 MAX_ATTEMPTS_SHOWN = 50
 
 #: Added to the state of a job whose task no worker has known that met it.
-STRANGER = ", for a worker that knows its task"
+WAITING_FOR_TASK = ", for a worker that knows its task"
 
 TIMES = (
     "enqueued_at",
@@ -69,33 +69,33 @@ class LiveChangeList(RecordChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         rows = list(self.result_list)
-        states, strangers = states_now(rows), waiting_for_task(rows)
+        states, waiting = states_now(rows), waiting_for_task(rows)
         for job in rows:
             job.live_state = states[job.pk]
-            job.is_stranger = job.pk in strangers
+            job.waits_for_task = job.pk in waiting
         self.result_list = rows
 
 
-class AttemptInline(ByRights, AttemptInlineBase):
+class AttemptInline(RightsMixin, AttemptInlineBase):
     """The attempts of a job that have ended."""
 
     model = Attempt
     can_delete = False
     extra = 0
-    fields = ("number", "state", "started_at", "ran", "worker", "what_happened")
+    fields = ("number", "state", "started_at", "run_time", "worker", "error_detail")
     ordering = ("number",)
     readonly_fields = fields
     show_change_link = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
         rows = super().get_queryset(request).filter(number__gt=F("job__attempt") - MAX_ATTEMPTS_SHOWN)
-        return rows.annotate(payload_is_seen=Value(may(request, Right.VIEW_PAYLOAD)))
+        return rows.annotate(payload_visible=Value(may(request, Right.VIEW_PAYLOAD)))
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may(request, Right.VIEW_JOB)  # they are a part of its page
 
     @admin.display(description="Ran for")
-    def ran(self, attempt: Attempt) -> str:
+    def run_time(self, attempt: Attempt) -> str:
         return seconds_between(attempt.started_at, attempt.finished_at)
 
     @admin.display(description="Worker")
@@ -103,11 +103,11 @@ class AttemptInline(ByRights, AttemptInlineBase):
         return link(Worker, attempt.worker_id)
 
     @admin.display(description="Error")
-    def what_happened(self, attempt: Attempt) -> str:
+    def error_detail(self, attempt: Attempt) -> str:
         line = error_line(attempt)
         if not attempt.traceback:
-            return line or NOTHING
-        if attempt.payload_is_seen:  # type: ignore[attr-defined]
+            return line or EMPTY
+        if attempt.payload_visible:  # type: ignore[attr-defined]
             return folded(line, attempt.traceback)
         return format_html('{} <span title="{}">{}</span>', line, MASKED, MASK)
 
@@ -131,16 +131,16 @@ class JobAdmin(RecordAdmin):
         "enqueued_at",
         "finished_at",
     )
-    list_filter = ("state", QueueFilter, TaskFilter, MadeFilter)
+    list_filter = ("state", QueueFilter, TaskFilter, AgeFilter)
     search_help_text = (
         "A job's id, or the beginning of it (8 digits or more), or the beginning of a task's name."
     )
     text_field = "task"
     fieldsets = (
         (None, {"fields": ("id", "task", "queue", "priority", "state_now", "progress_bar")}),
-        ("Arguments and result", {"fields": ("arguments", "returned", "about")}),
-        ("Times", {"fields": (*TIMES, "waited")}),
-        ("Attempts", {"fields": (*COUNTS, "timeout", "worker", "letters", "backend")}),
+        ("Arguments and result", {"fields": ("arguments", "result_json", "meta_json")}),
+        ("Times", {"fields": (*TIMES, "wait_time")}),
+        ("Attempts", {"fields": (*COUNTS, "timeout", "worker", "dead_letter_links", "backend")}),
     )
     readonly_fields = flatten_fieldsets(fieldsets)
 
@@ -165,10 +165,10 @@ class JobAdmin(RecordAdmin):
     @admin.display(description="State")
     def state_now(self, job: Job) -> str:
         known: JobState | None = getattr(job, "live_state", None)  # from the list
-        stranger: bool = getattr(job, "is_stranger", False)
+        waits: bool = getattr(job, "waits_for_task", False)
         if known is None:
-            known, stranger = states_now([job])[job.pk], bool(waiting_for_task([job]))
-        return f"{known.label}{STRANGER if stranger else ''}"
+            known, waits = states_now([job])[job.pk], bool(waiting_for_task([job]))
+        return f"{known.label}{WAITING_FOR_TASK if waits else ''}"
 
     @admin.display(description="Progress")
     def progress_bar(self, job: Job) -> str:
@@ -179,18 +179,18 @@ class JobAdmin(RecordAdmin):
         return payload(job, lambda: json_block(job.payload))
 
     @admin.display(description="Result")
-    def returned(self, job: Job) -> str:
+    def result_json(self, job: Job) -> str:
         return payload(job, lambda: json_block(job.result))
 
     @admin.display(description="Meta")
-    def about(self, job: Job) -> str:
+    def meta_json(self, job: Job) -> str:
         """What it carries about itself, such as who submitted it."""
         if may_see_payload(job) or job.meta is None:
             return json_block(job.meta)
-        return json_block(serialization.dump(without_secrets(serialization.load(job.meta))))
+        return json_block(serialization.dump(masked_meta(serialization.load(job.meta))))
 
     @admin.display(description="Waited before its first attempt")
-    def waited(self, job: Job) -> str:
+    def wait_time(self, job: Job) -> str:
         return seconds_between(job.due_at, job.started_at)
 
     @admin.display(description="Worker")
@@ -198,27 +198,29 @@ class JobAdmin(RecordAdmin):
         return link(Worker, job.worker_id)
 
     @admin.display(description="Dead letters")
-    def letters(self, job: Job) -> SafeString | str:
-        if not getattr(job, "letters_are_seen", False):
-            return NOTHING
+    def dead_letter_links(self, job: Job) -> SafeString | str:
+        if not getattr(job, "letters_visible", False):
+            return EMPTY
         letters = job.dead_letters.order_by("-pk")[:MAX_ATTEMPTS_SHOWN]
         lines = ((link(DeadLetter, letter.pk, _summary(letter)),) for letter in letters)
-        return format_html_join("\n", "<div>{}</div>", lines) or NOTHING
+        return format_html_join("\n", "<div>{}</div>", lines) or EMPTY
 
     @admin.action(description="Cancel selected jobs", permissions=["cancel"])
     def cancel_jobs(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
-        with outages_told(request):
-            pks = chosen(request, queryset)
+        with show_outages(request):
+            pks = selected_pks(request, queryset)
             answer = jobs.cancel(Actor.of_request(request), pks, reason=reason_of(request))
-            tell(request, len(answer.done), "cancelled", answer.refused.values(), len(answer.requested))
+            show_result(
+                request, len(answer.done), "cancelled", answer.refused.values(), len(answer.requested)
+            )
         return self._back(request)
 
     @admin.action(description="Replay selected jobs from the dead letters", permissions=["replay"])
     def replay_jobs(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
-        with outages_told(request):
-            pks = chosen(request, queryset)
+        with show_outages(request):
+            pks = selected_pks(request, queryset)
             answer = dead_letters.replay_jobs(Actor.of_request(request), pks, reason=reason_of(request))
-            tell(request, len(answer.done), "replayed", answer.refused.values())
+            show_result(request, len(answer.done), "replayed", answer.refused.values())
         return self._back(request)
 
     def _back(self, request: HttpRequest) -> HttpResponse | None:

@@ -10,11 +10,11 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from queue_app.admin.base import ACTION_LIMIT, CappedPaginator, ModelAdmin, RecordChangeList, outages_told
-from queue_app.admin.display import NOTHING
-from queue_app.admin.reasons import AsksWhy, ReasonForm, reason_of
-from queue_app.admin.rights import ByRights
-from queue_app.admin.trail import Trail
+from queue_app.admin.audit_links import AuditLinksMixin
+from queue_app.admin.base import ACTION_LIMIT, CappedPaginator, ModelAdmin, RecordChangeList, show_outages
+from queue_app.admin.display import EMPTY
+from queue_app.admin.reasons import ReasonForm, ReasonMixin, reason_of
+from queue_app.admin.rights import RightsMixin
 from queue_app.domain.rights import Right
 from queue_app.models import Queue
 from queue_app.operations import queues as operations
@@ -35,7 +35,7 @@ class QueueChangeList(RecordChangeList):
 
 
 @admin.register(Queue)
-class QueueAdmin(AsksWhy, Trail, ByRights, ModelAdmin):
+class QueueAdmin(ReasonMixin, AuditLinksMixin, RightsMixin, ModelAdmin):
     """Edited by hand. A queue without a row has the defaults of the settings and is not paused."""
 
     edit_right = Right.OPERATE_QUEUE
@@ -85,7 +85,7 @@ class QueueAdmin(AsksWhy, Trail, ByRights, ModelAdmin):
     @staticmethod
     def _depth(queue: Queue, what: str) -> str:
         depth: dict[str, int] | None = getattr(queue, "depth", None)
-        return NOTHING if depth is None else f"{depth[what]:,}"
+        return EMPTY if depth is None else f"{depth[what]:,}"
 
     @admin.action(description="Pause selected queues", permissions=["change"])
     def pause_queues(self, request: HttpRequest, queryset: QuerySet[Queue]) -> None:
@@ -96,13 +96,13 @@ class QueueAdmin(AsksWhy, Trail, ByRights, ModelAdmin):
         self._each(request, queryset.filter(paused=True), operations.resume, "resumed")
 
     def _each(
-        self, request: HttpRequest, rows: QuerySet[Queue], verb: Callable[..., Queue], did: str
+        self, request: HttpRequest, rows: QuerySet[Queue], verb: Callable[..., Queue], past_tense: str
     ) -> None:
-        with outages_told(request):
+        with show_outages(request):
             names = list(rows.values_list("name", flat=True)[:ACTION_LIMIT])
             for name in names:
                 verb(Actor.of_request(request), name, reason=reason_of(request))
             level = messages.SUCCESS if names else messages.WARNING
             self.message_user(
-                request, f"{did.capitalize()}: {', '.join(names) or 'none, they were already'}.", level
+                request, f"{past_tense.capitalize()}: {', '.join(names) or 'none, they were already'}.", level
             )

@@ -1,5 +1,4 @@
-"""Why something is asked for: a field beside the actions of a list, in the forms that edit a row, and where deleting is
-confirmed."""
+"""The reason field: beside the actions of a list, in the forms that edit a row, and where deleting is confirmed."""
 
 from __future__ import annotations
 
@@ -10,25 +9,27 @@ from django.contrib.admin.helpers import ActionForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from queue_app.operations.audit import REASON
+from queue_app.operations.audit import MAX_REASON_LENGTH
 
 
 class ReasonForm(ActionForm):
-    """The form above a list, with a field for why."""
+    """The action form above a list, with a reason field."""
 
     reason = forms.CharField(
-        required=False, max_length=REASON, widget=forms.TextInput(attrs={"placeholder": "Reason (optional)"})
+        required=False,
+        max_length=MAX_REASON_LENGTH,
+        widget=forms.TextInput(attrs={"placeholder": "Reason (optional)"}),
     )
 
 
 def reason_of(request: HttpRequest) -> str:
-    """Why something is asked for."""
-    return request.POST.get("reason", "")[:REASON]
+    """The reason that was sent with a request; empty without one."""
+    return request.POST.get("reason", "")[:MAX_REASON_LENGTH]
 
 
-class AsksWhy:
-    """An admin whose forms, where rows are edited and deleted, have a field for why. What was written there already, in
-    a form with a mistake or above a list, stays."""
+class ReasonMixin:
+    """An admin with a reason field in the forms that edit and delete rows. Text that was typed before, in a form with
+    an error or above a list, is kept."""
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -51,4 +52,4 @@ class AsksWhy:
 
 def _field(request: HttpRequest) -> dict[str, Any]:
     """What the template of the field needs."""
-    return {"reason": reason_of(request), "reason_limit": REASON}
+    return {"reason": reason_of(request), "reason_limit": MAX_REASON_LENGTH}

@@ -1,4 +1,4 @@
-"""Who may look at what in the admin, and change it: by the rights of `operations`, not by Django's own of a model."""
+"""Admin permissions from the rights of `operations`, in place of Django's model permissions."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ PATTERNS = frozenset(
 )
 
 
-class ByRights:
-    """Permissions of an admin.
+class RightsMixin:
+    """Permissions of an admin, from the rights of `operations`.
 
     Attributes:
         edit_right: the right to add, change and delete rows by hand; None: no user may.
-        payload_fields: fields of the model that only those may see, or look for, who have `view_payload`.
+        payload_fields: fields that need `view_payload` to see them or to filter by them.
     """
 
     edit_right: Right | None = None
@@ -47,11 +47,14 @@ class ByRights:
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         found = super().get_object(request, object_id, from_field)  # type: ignore[misc]
-        return None if found is None else seen_by(request, found)
+        return None if found is None else mark_visible(request, found)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        """As always, but no filter in the address may be about a field that is masked: it could be guessed. Nor may it
-        match patterns, which no index serves, and which a database may refuse."""
+        """Like Django, with two more limits.
+
+        A filter must not name a masked field, because its value could be guessed. It must not match patterns, because
+        no index serves these and a database may refuse them.
+        """
         field, _, kind = lookup.partition("__")
         if field in self.payload_fields and not (request and may(request, Right.VIEW_PAYLOAD)):
             return False
@@ -85,23 +88,23 @@ class ByRights:
         return right is not None and self.has_view_permission(request) and may(request, right)
 
 
-def seen_by(request: HttpRequest, row: Any) -> Any:
-    """The row, with notes of what may be shown with it to the user of a request."""
-    row.payload_is_seen = may(request, Right.VIEW_PAYLOAD)
-    row.letters_are_seen = may(request, Right.VIEW_DEADLETTER)
+def mark_visible(request: HttpRequest, row: Any) -> Any:
+    """Mark on the row which parts of it the user of a request may see, and return it."""
+    row.payload_visible = may(request, Right.VIEW_PAYLOAD)
+    row.letters_visible = may(request, Right.VIEW_DEADLETTER)
     return row
 
 
 def payload(row: Any, show: Callable[[], SafeString | str]) -> SafeString | str:
-    """A part of a row's payload, or why it is not shown."""
+    """A part of a row's payload, or the mask and its explanation."""
     if may_see_payload(row):
         return show()
     return format_html('{} <span class="help">{}</span>', MASK, MASKED)
 
 
 def may_see_payload(row: Any) -> bool:
-    """Whether the row's payload may be shown; see `seen_by`."""
-    return bool(getattr(row, "payload_is_seen", False))
+    """Whether the row's payload may be shown; see `mark_visible`."""
+    return bool(getattr(row, "payload_visible", False))
 
 
 def may(request: HttpRequest, right: Right) -> bool:

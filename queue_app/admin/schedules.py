@@ -12,12 +12,12 @@ from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from queue_app.admin.base import ACTION_LIMIT, CappedPaginator, ModelAdmin, RecordChangeList, outages_told
-from queue_app.admin.display import NOTHING, link
+from queue_app.admin.audit_links import AuditLinksMixin
+from queue_app.admin.base import ACTION_LIMIT, CappedPaginator, ModelAdmin, RecordChangeList, show_outages
+from queue_app.admin.display import EMPTY, link
 from queue_app.admin.filters import TaskFilter
-from queue_app.admin.reasons import AsksWhy, ReasonForm, reason_of
-from queue_app.admin.rights import ByRights, may, payload
-from queue_app.admin.trail import Trail
+from queue_app.admin.reasons import ReasonForm, ReasonMixin, reason_of
+from queue_app.admin.rights import RightsMixin, may, payload
 from queue_app.domain import cron
 from queue_app.domain.rights import Right
 from queue_app.exceptions import QueueAppError, UnknownTask
@@ -27,13 +27,13 @@ from queue_app.operations.actor import Actor
 from queue_app.tasks import registry
 
 #: Runs that a schedule's page shows ahead.
-PREVIEW = 5
+UPCOMING_RUNS = 5
 #: Jobs that an action's answer links to.
-LINKS = 10
+MAX_JOB_LINKS = 10
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(AsksWhy, Trail, ByRights, ModelAdmin):
+class ScheduleAdmin(ReasonMixin, AuditLinksMixin, RightsMixin, ModelAdmin):
     """Edited by hand by those who may manage schedules: they decide what workers run."""
 
     edit_right = Right.MANAGE_SCHEDULE
@@ -46,7 +46,7 @@ class ScheduleAdmin(AsksWhy, Trail, ByRights, ModelAdmin):
         ("Instead of the task's own", {"fields": ("queue", "priority")}),
         ("Until now", {"fields": ("last", "last_job", "error", "created_at")}),
     )
-    list_display = ("name", "task", "cron", "zone", "next", "last", "standing")
+    list_display = ("name", "task", "cron", "zone", "next", "last", "state")
     list_filter = ("paused", TaskFilter)
     list_per_page = 100
     ordering = ("name",)
@@ -58,14 +58,18 @@ class ScheduleAdmin(AsksWhy, Trail, ByRights, ModelAdmin):
     sortable_by = ()
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Who may not see the arguments of a schedule may not edit them either, but write those of a new one."""
+        """A user without `view_payload` cannot edit the stored arguments, but can set those of a new schedule."""
         if obj is None or may(request, Right.VIEW_PAYLOAD):
             return self.fieldsets
         return [(None, {"fields": ("name", "task", "masked_arguments")}), *self.fieldsets[1:]]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # With another task, arguments that this user may not see could be shown by an error.
-        hides = obj is not None and not may(request, Right.VIEW_PAYLOAD) and obj.arguments != operations.NONE
+        hides = (
+            obj is not None
+            and not may(request, Right.VIEW_PAYLOAD)
+            and obj.arguments != operations.EMPTY_ARGUMENTS
+        )
         return (*self.readonly_fields, "masked_arguments", *(("task",) if hides else ()))
 
     @admin.display(description="Arguments")
@@ -85,7 +89,7 @@ class ScheduleAdmin(AsksWhy, Trail, ByRights, ModelAdmin):
         else:
             operations.create(actor, obj, reason=reason)
         if change and "task" not in form.changed_data:
-            return  # its module may be what is wrong, and is not imported without need
+            return  # importing the task's module may fail, so do it only if the task has changed
         try:
             registry.look_up(obj.task)
         except UnknownTask as error:
@@ -101,30 +105,30 @@ class ScheduleAdmin(AsksWhy, Trail, ByRights, ModelAdmin):
     @admin.display(description="Next runs")
     def upcoming(self, schedule: Schedule) -> SafeString | str:
         if not schedule.cron:
-            return NOTHING  # the page of a new one
+            return EMPTY  # the page of a new one
         try:
-            times = schedule.upcoming(PREVIEW)
+            times = schedule.upcoming(UPCOMING_RUNS)
         except QueueAppError as error:
             return str(error)
-        lines = format_html_join("\n", "<div>{}</div>", ((_when(at, schedule, "%a "),) for at in times))
+        lines = format_html_join("\n", "<div>{}</div>", ((_local_time(at, schedule, "%a "),) for at in times))
         return format_html("{}{}", "if it were not paused:" if schedule.paused else "", lines)
 
     @admin.display(description="Next")
     def next(self, schedule: Schedule) -> str:
-        return _when(schedule.next_at, schedule)
+        return _local_time(schedule.next_at, schedule)
 
     @admin.display(description="Last")
     def last(self, schedule: Schedule) -> str:
-        return _when(schedule.last_at, schedule)
+        return _local_time(schedule.last_at, schedule)
 
     @admin.display(description="Last job")
     def last_job(self, schedule: Schedule) -> SafeString | str:
         return link(Job, schedule.last_job_id)
 
     @admin.display(description="State")
-    def standing(self, schedule: Schedule) -> str:
-        state = "Paused" if schedule.paused else "Active"
-        return f"{state}. {schedule.error[:120]}" if schedule.error else state
+    def state(self, schedule: Schedule) -> str:
+        text = "Paused" if schedule.paused else "Active"
+        return f"{text}. {schedule.error[:120]}" if schedule.error else text
 
     @admin.action(description="Pause selected schedules", permissions=["change"])
     def pause_schedules(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
@@ -136,34 +140,36 @@ class ScheduleAdmin(AsksWhy, Trail, ByRights, ModelAdmin):
 
     @admin.action(description="Run selected schedules now", permissions=["change"])
     def run_schedules(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
-        made = self._each(request, queryset, operations.run_now, "Enqueued a run of")
-        if made:
-            links = format_html_join(", ", "{}", ((link(Job, job_id),) for job_id in made[:LINKS]))
-            messages.info(request, format_html("Jobs: {}{}", links, " …" if len(made) > LINKS else ""))
+        results = self._each(request, queryset, operations.run_now, "Enqueued a run of")
+        if results:
+            links = format_html_join(", ", "{}", ((link(Job, job_id),) for job_id in results[:MAX_JOB_LINKS]))
+            messages.info(
+                request, format_html("Jobs: {}{}", links, " …" if len(results) > MAX_JOB_LINKS else "")
+            )
 
     def _each(
-        self, request: HttpRequest, rows: QuerySet[Schedule], verb: Callable[..., Any], did: str
+        self, request: HttpRequest, rows: QuerySet[Schedule], verb: Callable[..., Any], past_tense: str
     ) -> list[Any]:
-        """Do it to each, and say so; one of which it cannot be done is no reason to leave out the others."""
-        done, made = [], []
-        with outages_told(request):
+        """Apply `verb` to each schedule and show the result. A schedule that fails does not stop the others."""
+        done, results = [], []
+        with show_outages(request):
             for schedule in rows[:ACTION_LIMIT]:
                 try:
-                    made.append(verb(Actor.of_request(request), schedule, reason=reason_of(request)))
+                    results.append(verb(Actor.of_request(request), schedule, reason=reason_of(request)))
                     done.append(schedule.name)
                 except QueueAppError as error:
                     messages.error(request, f"{schedule.name}: {error}")
         if done:
-            messages.success(request, f"{did}: {', '.join(done)}.")
+            messages.success(request, f"{past_tense}: {', '.join(done)}.")
         else:
-            messages.warning(request, f"{did}: none.")
-        return made
+            messages.warning(request, f"{past_tense}: none.")
+        return results
 
 
-def _when(moment: datetime | None, schedule: Schedule, day: str = "") -> str:
-    """A time by the clocks of the schedule's zone."""
+def _local_time(moment: datetime | None, schedule: Schedule, day: str = "") -> str:
+    """A time in the time zone of the schedule; UTC if that zone is unknown."""
     if moment is None:
-        return NOTHING
+        return EMPTY
     try:
         return f"{moment.astimezone(cron.zone_of(schedule.zone)):{day}%Y-%m-%d %H:%M %Z}"
     except QueueAppError:

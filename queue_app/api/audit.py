@@ -61,7 +61,7 @@ class AuditEventFilter(django_filters.FilterSet):  # type: ignore[misc]
         fields: list[str] = []
 
     def by_target(self, rows: QuerySet[AuditEvent], name: str, value: str) -> QuerySet[AuditEvent]:
-        if (condition := selection.about(value)) is None:
+        if (condition := selection.targets(value)) is None:
             kinds = ", ".join(KINDS)
             raise ValidationError(
                 {name: [f"Use one of {kinds}, or one of them and an id, such as queue:mail."]}
@@ -70,7 +70,7 @@ class AuditEventFilter(django_filters.FilterSet):  # type: ignore[misc]
 
     def by_time(self, rows: QuerySet[AuditEvent], name: str, value: str) -> QuerySet[AuditEvent]:
         try:
-            return rows.filter(selection.made_at(after=selection.since(value)))
+            return rows.filter(selection.created_between(after=selection.parse_since(value)))
         except InvalidOption as error:
             raise ValidationError({name: [str(error)]}) from None
 
@@ -80,6 +80,6 @@ class AuditEventViewSet(RecordView[AuditEvent]):
 
     queryset = AuditEvent.objects.all()
     serializer_class = AuditEventSerializer
-    page_serializer_class: type[serializers.BaseSerializer[Any]] = AuditEventSerializer
+    detail_serializer_class: type[serializers.BaseSerializer[Any]] = AuditEventSerializer
     filterset_class = AuditEventFilter
     rights = {"list": Right.VIEW_AUDITEVENT, "retrieve": Right.VIEW_AUDITEVENT}

@@ -1,4 +1,4 @@
-"""What all views of the API share, said here and not left to the project's REST_FRAMEWORK setting."""
+"""The base of all API views. Its options do not depend on the project's REST_FRAMEWORK setting."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from queue_app.operations.actor import Actor
 from queue_app.queries import search
 
 
-class Basic(BasicAuthentication):
-    """Basic authentication. A name with U+0000 is no user's: PostgreSQL cannot even be asked for it."""
+class StrictBasicAuthentication(BasicAuthentication):
+    """Basic authentication that rejects names with U+0000, which PostgreSQL cannot look up."""
 
     def authenticate_credentials(self, userid: str, password: str, request: Any = None) -> Any:
         if "\x00" in userid:
@@ -36,7 +36,7 @@ class Basic(BasicAuthentication):
 
 
 class HasRight(BasePermission):
-    """The user has the right that the view's `rights` names for what is asked for."""
+    """Requires the right that the view's `rights` names for the action."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         action = getattr(view, "action", None)
@@ -63,7 +63,7 @@ class StaffView(APIView):
         queries: action → the serializer of the query parameters that it takes.
     """
 
-    authentication_classes = [Basic, SessionAuthentication]
+    authentication_classes = [StrictBasicAuthentication, SessionAuthentication]
     permission_classes = [IsAdminUser, HasRight]
     action: str
     rights: Mapping[str, Right] = {}
@@ -76,21 +76,26 @@ class StaffView(APIView):
     versioning_class = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Let a request in.
+        """Check a request before its action runs.
 
         Raises:
-            APIException: another site's page sent it, its sender may not, or it is no JSON.
+            APIException: a page of another site sent it, the user lacks a right, or it is not JSON.
         """
         unsafe = request.method not in SAFE_METHODS
         if unsafe:
-            origin.refuse_foreign(request._request)
+            origin.refuse_cross_site(request._request)
         super().initial(request, *args, **kwargs)
         if unsafe:
-            origin.demand_json(request._request)
+            origin.require_json(request._request)
 
-    def as_far_as_seen(self, data: Mapping[str, Any], right: Right, *names: str) -> dict[str, Any]:
-        """Of what a verb answers: all of it to those who may see such rows, else where it is, and the fields of these
-        names."""
+    def visible_fields(self, data: Mapping[str, Any], right: Right, *names: str) -> dict[str, Any]:
+        """The part of a row that the actor may see in the response to an operation.
+
+        Args:
+            data: the serialized row.
+            right: the right to see all of it.
+            names: fields shown without that right, beside `id`, `name` and `url`.
+        """
         may = self.actor.may(right)
         return {name: data[name] for name in data if may or name in ("id", "name", "url", *names)}
 
@@ -124,14 +129,14 @@ class StaffView(APIView):
 
     @property
     def actor(self) -> Actor:
-        """Who asks."""
+        """The actor of this request."""
         return Actor.of_request(self.request)
 
     def get_exception_handler(self) -> Callable[..., Any]:
         return errors.handle
 
 
-class NewestFirst(CursorPagination):
+class NewestFirstPagination(CursorPagination):
     """Pages by id, newest first: a page costs the same however deep it lies, and nothing is counted.
 
     A filter that no index serves is looked for in a part of the history (`queries.search`). If that ends before the
@@ -146,30 +151,30 @@ class NewestFirst(CursorPagination):
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
         cursor, size = self.decode_cursor(request), (self.get_page_size(request) or 0) + 1
         position = None if cursor is None else cursor.position
-        #: How far the search went, if that is not to the end: down, or up.
-        self._floor = self._ceiling = None
+        #: The last key that was searched, in each direction; None: searched to the end.
+        self._searched_down_to = self._searched_up_to = None
         if cursor is not None and cursor.reverse and position is not None:
             found = search.oldest(queryset, position)
-            self._ceiling = found.floor
+            self._searched_up_to = found.searched_to
         else:
             found = search.newest(queryset, size, position)
-            self._floor = found.floor
+            self._searched_down_to = found.searched_to
         if not found.is_plain:
             queryset = queryset.filter(pk__in=found.first(size))
         return super().paginate_queryset(queryset, request, view)
 
     def get_next_link(self) -> str | None:
-        if not self.has_next and self._floor is not None:
-            return self._link(False, self._floor)
+        if not self.has_next and self._searched_down_to is not None:
+            return self._link(False, self._searched_down_to)
         if self.has_next and not self.page:  # the row at which the search began may be one of the next page
-            return self._link(False, _beside(self.next_position, 1))
+            return self._link(False, _adjacent(self.next_position, 1))
         return super().get_next_link()
 
     def get_previous_link(self) -> str | None:
-        if not self.has_previous and self._ceiling is not None:
-            return self._link(True, self._ceiling)
+        if not self.has_previous and self._searched_up_to is not None:
+            return self._link(True, self._searched_up_to)
         if self.has_previous and not self.page:
-            return self._link(True, _beside(self.previous_position, -1))
+            return self._link(True, _adjacent(self.previous_position, -1))
         return super().get_previous_link()
 
     def _link(self, reverse: bool, position: Any) -> str:
@@ -178,7 +183,7 @@ class NewestFirst(CursorPagination):
 
     def get_paginated_response(self, data: Any) -> Response:
         answer = super().get_paginated_response(data)
-        ended = self._floor if not self.has_next else None
+        ended = self._searched_down_to if not self.has_next else None
         answer.data["searched_since"] = None if ended is None else clock.from_seconds(ids.made_at(ended))
         return answer
 
@@ -192,7 +197,7 @@ class NewestFirst(CursorPagination):
         return cursor
 
 
-def _beside(position: Any, step: int) -> UUID | None:
+def _adjacent(position: Any, step: int) -> UUID | None:
     """The next higher or lower key."""
     return position and UUID(int=min(max(UUID(str(position)).int + step, 0), (1 << 128) - 1))
 

@@ -1,4 +1,4 @@
-"""What serializers of requests share, and those of answers that are no rows."""
+"""Base classes of request serializers, and of responses that are not rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from queue_app.api.parsers import refuse_unknown
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """A body, or the parameters of a query. Names that there are not are answered, instead of ignored."""
+    """A body, or the parameters of a query. Unknown names are errors."""
 
     def run_validation(self, data: Any = empty) -> Any:
         if isinstance(data, Mapping):
@@ -28,7 +28,7 @@ class ReasonSerializer(StrictSerializer):
 
 
 class ReadOnlySerializer(serializers.Serializer[Any]):
-    """An answer: nothing of it can be sent."""
+    """A response: all fields are read-only."""
 
     def get_fields(self) -> dict[str, Any]:
         fields = super().get_fields()

@@ -15,7 +15,7 @@ from queue_app.api.fields import ReasonField, StrictBooleanField, StrictCharFiel
 from queue_app.api.filters import DeadLetterFilter
 from queue_app.api.parsers import DEFAULT_JOBS, MAX_JOBS
 from queue_app.api.records import RecordView
-from queue_app.api.serializers import DeadLetterPageSerializer, DeadLetterSerializer
+from queue_app.api.serializers import DeadLetterDetailSerializer, DeadLetterSerializer
 from queue_app.domain.names import check_queue
 from queue_app.domain.rights import Right
 from queue_app.exceptions import InvalidOption
@@ -43,7 +43,7 @@ def _fingerprint(value: Any) -> str:
 
 
 def _since(value: Any) -> Any:
-    return selection.since(value if isinstance(value, str) else repr(value))
+    return selection.parse_since(value if isinstance(value, str) else repr(value))
 
 
 class DeadLetterSelection(StrictSerializer):
@@ -84,7 +84,7 @@ class DeadLetterSelection(StrictSerializer):
     reason = ReasonField()
     dry_run = StrictBooleanField(default=False, help_text="Only count them.")
 
-    def chosen_by(self) -> dict[str, Any]:
+    def criteria(self) -> dict[str, Any]:
         """What was given to choose by."""
         given = self.validated_data
         by = ("task", "queue", "fingerprint", "since")
@@ -96,7 +96,7 @@ class DeadLetterViewSet(RecordView[DeadLetter]):
 
     queryset = DeadLetter.objects.all()
     serializer_class = DeadLetterSerializer
-    page_serializer_class = DeadLetterPageSerializer
+    detail_serializer_class = DeadLetterDetailSerializer
     filterset_class = DeadLetterFilter
     rights = {
         "list": Right.VIEW_DEADLETTER,
@@ -114,13 +114,13 @@ class DeadLetterViewSet(RecordView[DeadLetter]):
         if not answer.done:
             raise Conflict("Not requeued: it was replayed before, or its job is no longer failed.")
         data = self.get_serializer(self.get_object()).data
-        return Response(self.as_far_as_seen(data, Right.VIEW_DEADLETTER, "replayed_at"))
+        return Response(self.visible_fields(data, Right.VIEW_DEADLETTER, "replayed_at"))
 
     @action(detail=False, methods=["post"])
     def replay(self, request: Request) -> Response:
         """Run many again, oldest first: `{task, queue, fingerprint, since, limit, reason, dry_run}`."""
         body: DeadLetterSelection = self.body()
-        given, chosen = body.validated_data, body.chosen_by()
+        given, chosen = body.validated_data, body.criteria()
         limit, dry_run, letters = (
             given["limit"] or DEFAULT_JOBS,
             given["dry_run"],

@@ -20,7 +20,7 @@ from queue_app.api.fields import (
 from queue_app.api.parsers import refuse_unknown
 from queue_app.domain.rights import Right
 from queue_app.queries import duties
-from queue_app.queries.duties import Report
+from queue_app.queries.duties import DutyReport
 
 
 class LeaderSerializer(ReadOnlySerializer):
@@ -58,7 +58,7 @@ class DutiesSerializer(ReadOnlySerializer):
     leader = LeaderSerializer(source="*", allow_null=True)
     duties = DutySerializer(source="lines", many=True)
 
-    def to_representation(self, instance: Report) -> dict[str, Any]:
+    def to_representation(self, instance: DutyReport) -> dict[str, Any]:
         data = super().to_representation(instance)
         return data if instance.leader is not None else {**data, "leader": None}
 

@@ -19,7 +19,7 @@ from queue_app.queries import stores
 
 logger = logging.getLogger(__name__)
 
-#: The address and the remedy are for who runs the site, not for every client.
+#: Clients do not see the address of a store or the remedy: these are for the operators of the site.
 SEE_LOG = "The log of the web server says more."
 
 
@@ -49,7 +49,7 @@ class Unavailable(APIException):
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
-    """The answer to an error; None leaves it to Django, as a fault of ours."""
+    """The response to an error; None: Django handles it as a server error."""
     return exception_handler(_as_api_error(error), context)
 
 

@@ -1,5 +1,5 @@
-"""Fields that convert nothing: a value is taken as it was sent, or refused; and shown as it is. By its class each is a
-field of DRF, so that a schema can be made of the declaration alone."""
+"""Fields that convert nothing: a value is accepted as it was sent, or refused. Each is a subclass of a DRF field, so
+that a schema can be generated from the declaration alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rest_framework.fields import empty
 
 from queue_app.domain.names import priority_of
 from queue_app.exceptions import InvalidOption
-from queue_app.operations.audit import REASON
+from queue_app.operations.audit import MAX_REASON_LENGTH
 
 
 class Strict(serializers.Field[Any, Any, Any, Any]):
@@ -22,20 +22,23 @@ class Strict(serializers.Field[Any, Any, Any, Any]):
 
     Args:
         rule: takes the value as it was sent, and returns what it stands for; raises InvalidOption or ValidationError.
-        words: what the field takes, for the answer to other JSON; with a rule and without words, the rule answers that.
+        expected: what the field takes, for the error on JSON of another type. With a rule and without `expected`, the
+            rule checks the type too.
     """
 
     #: Python types of the JSON that is taken; bool is no int here.
-    kinds: tuple[type, ...] = (str,)
-    words = "text"
+    json_types: tuple[type, ...] = (str,)
+    expected = "text"
 
     def __init__(
-        self, *, rule: Callable[[Any], Any] | None = None, words: str | None = None, **options: Any
+        self, *, rule: Callable[[Any], Any] | None = None, expected: str | None = None, **options: Any
     ) -> None:
-        self.rule, self.asks_kind = rule, rule is None or words is not None
-        if self.asks_kind:
-            said = f"Use {words or self.words}.".replace("{", "{{").replace("}", "}}")  # DRF formats it
-            options["error_messages"] = {"invalid": said, "null": said}
+        self.rule, self.checks_type = rule, rule is None or expected is not None
+        if self.checks_type:
+            message = f"Use {expected or self.expected}.".replace("{", "{{").replace(
+                "}", "}}"
+            )  # DRF formats it
+            options["error_messages"] = {"invalid": message, "null": message}
         super().__init__(**options)
 
     def run_validation(self, data: Any = empty) -> Any:
@@ -43,8 +46,8 @@ class Strict(serializers.Field[Any, Any, Any, Any]):
         return value if is_empty else self.to_internal_value(value)
 
     def to_internal_value(self, data: Any) -> Any:
-        if self.asks_kind and (
-            not isinstance(data, self.kinds) or (isinstance(data, bool) and bool not in self.kinds)
+        if self.checks_type and (
+            not isinstance(data, self.json_types) or (isinstance(data, bool) and bool not in self.json_types)
         ):
             self.fail("invalid")
         try:
@@ -71,46 +74,46 @@ class StrictDateTimeField(Strict, serializers.DateTimeField):
 class StrictIntegerField(Strict, serializers.IntegerField):
     """A number without a fraction: neither text nor 1.0."""
 
-    kinds: tuple[type, ...] = (int,)
-    words = "a whole number"
+    json_types: tuple[type, ...] = (int,)
+    expected = "a whole number"
 
 
 class StrictFloatField(Strict, serializers.FloatField):
     """A number: no text."""
 
-    kinds = (int, float)
-    words = "a number"
+    json_types = (int, float)
+    expected = "a number"
 
 
 class StrictBooleanField(Strict, serializers.BooleanField):
     """True or false: neither text nor a number."""
 
-    kinds = (bool,)
-    words = "true or false"
+    json_types = (bool,)
+    expected = "true or false"
 
 
 class StrictListField(Strict, serializers.ListField):
     """A list of anything."""
 
-    kinds = (list,)
-    words = "a list, such as [1, 2]"
+    json_types = (list,)
+    expected = "a list, such as [1, 2]"
 
 
 class StrictDictField(Strict, serializers.DictField):
     """An object with anything in it."""
 
-    kinds = (dict,)
-    words = 'an object, such as {"x": 1}'
+    json_types = (dict,)
+    expected = 'an object, such as {"x": 1}'
 
 
 class PriorityField(StrictIntegerField):
     """A priority as a number, or by its name."""
 
-    kinds = (int, str)
+    json_types = (int, str)
 
     def __init__(self, **options: Any) -> None:
-        said = "-100 to 100, or critical, high, normal or low; higher runs first. Null: the task's own."
-        own: dict[str, Any] = {"rule": priority_of, "min_value": -100, "max_value": 100, "help_text": said}
+        message = "-100 to 100, or critical, high, normal or low; higher runs first. Null: the task's own."
+        own: dict[str, Any] = {"rule": priority_of, "min_value": -100, "max_value": 100, "help_text": message}
         super().__init__(**own | {"required": False, "allow_null": True} | options)
 
 
@@ -118,8 +121,8 @@ class ReasonField(StrictCharField):
     """Why something is done, for the audit. Left out or null, it is empty."""
 
     def __init__(self, **options: Any) -> None:
-        said = f"Why, for the audit: text of at most {REASON} characters."
-        own: dict[str, Any] = {"rule": _reason, "max_length": REASON, "help_text": said}
+        message = f"Why, for the audit: text of at most {MAX_REASON_LENGTH} characters."
+        own: dict[str, Any] = {"rule": _reason, "max_length": MAX_REASON_LENGTH, "help_text": message}
         super().__init__(**own | {"default": "", "allow_null": True} | options)
 
     def run_validation(self, data: Any = empty) -> str:
@@ -127,6 +130,6 @@ class ReasonField(StrictCharField):
 
 
 def _reason(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > REASON or "\x00" in value:
-        raise InvalidOption(f"Use text of at most {REASON} characters.")
+    if not isinstance(value, str) or len(value) > MAX_REASON_LENGTH or "\x00" in value:
+        raise InvalidOption(f"Use text of at most {MAX_REASON_LENGTH} characters.")
     return value

@@ -1,4 +1,4 @@
-"""Filters of the lists. A parameter that does not exist is answered: ignored, it would give the whole list."""
+"""Filters of the lists. An unknown parameter is an error: ignoring it would return the whole list."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ class StrictFilterBackend(DjangoFilterBackend):  # type: ignore[misc]
         return super().filter_queryset(request, queryset, view)
 
 
-class _Made(django_filters.FilterSet):  # type: ignore[misc]
+class _CreatedFilterSet(django_filters.FilterSet):  # type: ignore[misc]
     """By the time that an id holds: ranges of the primary key."""
 
-    created_after = django_filters.IsoDateTimeFilter(method="made_after")
-    created_before = django_filters.IsoDateTimeFilter(method="made_before")
+    created_after = django_filters.IsoDateTimeFilter(method="by_created_after")
+    created_before = django_filters.IsoDateTimeFilter(method="by_created_before")
 
-    def made_after(self, rows: QuerySet[Any], name: str, value: datetime) -> QuerySet[Any]:
-        return rows.filter(selection.made_at(after=value))
+    def by_created_after(self, rows: QuerySet[Any], name: str, value: datetime) -> QuerySet[Any]:
+        return rows.filter(selection.created_between(after=value))
 
-    def made_before(self, rows: QuerySet[Any], name: str, value: datetime) -> QuerySet[Any]:
-        return rows.filter(selection.made_at(before=value))
+    def by_created_before(self, rows: QuerySet[Any], name: str, value: datetime) -> QuerySet[Any]:
+        return rows.filter(selection.created_between(before=value))
 
 
-class JobFilter(_Made):
+class JobFilter(_CreatedFilterSet):
     """`state` may be given several times."""
 
     state = django_filters.MultipleChoiceFilter(choices=JobState.choices, method="by_state")
@@ -56,7 +56,7 @@ class JobFilter(_Made):
         return rows.filter(state__in=value)
 
 
-class DeadLetterFilter(_Made):
+class DeadLetterFilter(_CreatedFilterSet):
     """The open ones, unless `replayed` says otherwise."""
 
     task = django_filters.CharFilter(max_length=255)

@@ -44,7 +44,7 @@ class JobViewSet(RecordList[Job], mixins.CreateModelMixin, mixins.ListModelMixin
         """Enqueue a job. 201, with its address in `Location`."""
         submission = JobSubmission(data=request.data)
         submission.is_valid(raise_exception=True)
-        data = self._page_of(get_job(operations.submit(self.actor, **submission.validated_data)))
+        data = self._detail(get_job(operations.submit(self.actor, **submission.validated_data)))
         return Response(data, status=status.HTTP_201_CREATED, headers={"Location": data["url"]})
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -56,7 +56,7 @@ class JobViewSet(RecordList[Job], mixins.CreateModelMixin, mixins.ListModelMixin
 
     def retrieve(self, request: Request, pk: str) -> Response:
         """A job, with its attempts, result and progress."""
-        return Response(self._page_of(get_job(pk)))
+        return Response(self._detail(get_job(pk)))
 
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
@@ -67,7 +67,7 @@ class JobViewSet(RecordList[Job], mixins.CreateModelMixin, mixins.ListModelMixin
         if answer.refused:
             raise Conflict(f"Not cancelled: {answer.refused[str(job.pk)]}")
         code = status.HTTP_202_ACCEPTED if answer.requested else status.HTTP_200_OK
-        return Response(self._page_of(get_job(pk)), status=code)
+        return Response(self._detail(get_job(pk)), status=code)
 
     @action(detail=False, methods=["post"], url_path="cancel", url_name="cancel-many")
     def cancel_many(self, request: Request) -> Response:
@@ -77,20 +77,20 @@ class JobViewSet(RecordList[Job], mixins.CreateModelMixin, mixins.ListModelMixin
         if chosen.validated_data["dry_run"]:
             count = operations.count_matching(self.actor, rows, limit=limit)
             return Response({"dry_run": True, "would_cancel": count})
-        answer = operations.cancel_matching(self.actor, rows, chosen.in_words(), limit=limit, reason=reason)
+        answer = operations.cancel_matching(self.actor, rows, chosen.criteria(), limit=limit, reason=reason)
         return Response(
             {"dry_run": False, "cancelled": len(answer.done), "interrupting": len(answer.requested)}
         )
 
-    def _page_of(self, job: Job) -> dict[str, Any]:
+    def _detail(self, job: Job) -> dict[str, Any]:
         data = JobSerializer(job, context=self._context([job])).data
-        return self.as_far_as_seen(data, Right.VIEW_JOB, "state", "status")
+        return self.visible_fields(data, Right.VIEW_JOB, "state", "status")
 
     def _context(self, jobs: Sequence[Job]) -> dict[str, Any]:
         """What the serializers need to know of these jobs, asked once for all."""
         live = {
             "states": states_now(jobs),
-            "strangers": waiting_for_task(jobs),
+            "waiting_for_task": waiting_for_task(jobs),
             "may_see_payload": self.actor.may(Right.VIEW_PAYLOAD),
         }
         return {**self.get_serializer_context(), **live}

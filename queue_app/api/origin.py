@@ -11,22 +11,22 @@ from django.middleware.csrf import CsrfViewMiddleware
 from rest_framework.exceptions import PermissionDenied, UnsupportedMediaType
 
 #: Values of Sec-Fetch-Site: a page of this very site; the person, by typing an address.
-_NOT_FOREIGN = ("same-origin", "none")
+_SAME_SITE = ("same-origin", "none")
 
 
-def refuse_foreign(request: HttpRequest) -> None:
+def refuse_cross_site(request: HttpRequest) -> None:
     """Refuse a request of another site's page, unless CSRF_TRUSTED_ORIGINS names that site.
 
     Raises:
         PermissionDenied: `Origin` or `Sec-Fetch-Site` says that it is one.
     """
     origin, site = request.META.get("HTTP_ORIGIN"), request.META.get("HTTP_SEC_FETCH_SITE")
-    if origin is not None and not _Check().is_ours_or_trusted(request):
+    if origin is not None and not _OriginCheck().is_ours_or_trusted(request):
         raise PermissionDenied(
             f"This request was sent by a page of {origin[:200]!r}. If that is this site, behind a proxy, set"
             " SECURE_PROXY_SSL_HEADER; if you trust that site, add it to CSRF_TRUSTED_ORIGINS."
         )
-    if site is None or site in _NOT_FOREIGN:
+    if site is None or site in _SAME_SITE:
         return
     if origin is None or origin == f"{request.scheme}://{request.get_host()}":
         raise PermissionDenied(
@@ -35,7 +35,7 @@ def refuse_foreign(request: HttpRequest) -> None:
         )
 
 
-def demand_json(request: HttpRequest) -> None:
+def require_json(request: HttpRequest) -> None:
     """Refuse a request that is not said to be JSON, also one without a body.
 
     Raises:
@@ -48,7 +48,7 @@ def demand_json(request: HttpRequest) -> None:
         )
 
 
-class _Check(CsrfViewMiddleware):
+class _OriginCheck(CsrfViewMiddleware):
     """Django's own comparison of `Origin` with the host and CSRF_TRUSTED_ORIGINS."""
 
     def __init__(self) -> None:

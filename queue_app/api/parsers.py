@@ -14,8 +14,8 @@ from queue_app import conf
 from queue_app.api.errors import TooLarge
 
 #: An escaped character has six bytes for one; beside the arguments there is little to say.
-ESCAPED = 6
-ENVELOPE = 65_536
+BYTES_PER_ESCAPE = 6
+ENVELOPE_BYTES = 65_536
 #: Jobs or dead letters that one request changes unless it says otherwise, and at most: it must end before a proxy
 #: loses patience.
 DEFAULT_JOBS, MAX_JOBS = 1_000, 10_000
@@ -38,7 +38,7 @@ class StrictJSONParser(BaseParser):
             ValidationError: names the fields with text that no store could hold.
             TooLarge: more bytes than a job with PAYLOAD_LIMIT could need.
         """
-        limit = conf.get().PAYLOAD_LIMIT * ESCAPED + ENVELOPE
+        limit = conf.get().PAYLOAD_LIMIT * BYTES_PER_ESCAPE + ENVELOPE_BYTES
         body = stream.read(limit + 1)
         if len(body) > limit:
             raise TooLarge(f"The request is larger than {limit:,} bytes. Store the data and pass its id.")

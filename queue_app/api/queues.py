@@ -25,10 +25,10 @@ from queue_app.domain.names import check_queue
 from queue_app.domain.rights import Right
 from queue_app.exceptions import InvalidOption
 from queue_app.operations import queues as operations
-from queue_app.queries import queues as figures
+from queue_app.queries import queues as queries
 
 
-class ByName(PageNumberPagination):
+class NamePagination(PageNumberPagination):
     page_size = 50
     page_size_query_param = "page_size"
     max_page_size = 200
@@ -71,32 +71,34 @@ class QueueViewSet(StaffView, viewsets.ViewSet):
     def list(self, request: Request) -> Response:
         """A page of queues by name, with depth and counts."""
         refuse_unknown(request.query_params, ("page", "page_size"))
-        pages = ByName()
-        counts = figures.Counts()
-        page: Any = pages.paginate_queryset(figures.names(counts), request, view=self)
-        return pages.get_paginated_response(QueueSerializer(figures.of(page or [], counts), many=True).data)
+        pages = NamePagination()
+        counts = queries.JobCounts()
+        page: Any = pages.paginate_queryset(queries.known_names(counts), request, view=self)
+        return pages.get_paginated_response(
+            QueueSerializer(queries.describe(page or [], counts), many=True).data
+        )
 
     def retrieve(self, request: Request, name: str) -> Response:
         """One queue; any name that may be one: a queue needs no row."""
-        return self._page_of(_name(name))
+        return self._detail(_name(name))
 
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, name: str) -> Response:
         """Let nothing of it start; enqueueing goes on."""
         reason = self.body().validated_data["reason"]
         operations.pause(self.actor, _name(name), reason=reason)
-        return self._page_of(name)
+        return self._detail(name)
 
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, name: str) -> Response:
         """Let it start jobs again."""
         reason = self.body().validated_data["reason"]
         operations.resume(self.actor, _name(name), reason=reason)
-        return self._page_of(name)
+        return self._detail(name)
 
-    def _page_of(self, name: str) -> Response:
-        data = QueueSerializer(figures.of([name], figures.Counts())[0]).data
-        return Response(self.as_far_as_seen(data, Right.VIEW_QUEUE, "paused"))
+    def _detail(self, name: str) -> Response:
+        data = QueueSerializer(queries.describe([name], queries.JobCounts())[0]).data
+        return Response(self.visible_fields(data, Right.VIEW_QUEUE, "paused"))
 
 
 def _name(text: str) -> str:

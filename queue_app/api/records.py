@@ -9,7 +9,7 @@ from rest_framework import mixins, viewsets
 from rest_framework.exceptions import NotFound
 from rest_framework.serializers import BaseSerializer
 
-from queue_app.api.base import NewestFirst, StaffView, uuid_or_404
+from queue_app.api.base import NewestFirstPagination, StaffView, uuid_or_404
 from queue_app.api.filters import StrictFilterBackend
 from queue_app.models.sql import write_alias
 
@@ -19,7 +19,7 @@ M = TypeVar("M", bound=Model)
 class RecordList(StaffView, viewsets.GenericViewSet[M]):
     """A list of rows, newest first. A view says its `filterset_class`."""
 
-    pagination_class = NewestFirst
+    pagination_class = NewestFirstPagination
     filter_backends = [StrictFilterBackend]
     lookup_value_regex = "[^/]+"
 
@@ -28,13 +28,13 @@ class RecordView(RecordList[M], mixins.RetrieveModelMixin, mixins.ListModelMixin
     """Rows to look at, in a list and one by one.
 
     Attributes:
-        page_serializer_class: of the page of one.
+        detail_serializer_class: of the page of one.
     """
 
-    page_serializer_class: type[BaseSerializer[Any]]
+    detail_serializer_class: type[BaseSerializer[Any]]
 
     def get_serializer_class(self) -> type[BaseSerializer[Any]]:
-        return self.page_serializer_class if self.detail else super().get_serializer_class()
+        return self.detail_serializer_class if self.detail else super().get_serializer_class()
 
     def get_object(self) -> M:
         """The row of this address, as it is now: from the database that is written to.

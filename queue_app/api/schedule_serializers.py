@@ -57,7 +57,7 @@ class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
         read_only_fields = fields
 
 
-class SchedulePageSerializer(ScheduleSerializer):
+class ScheduleDetailSerializer(ScheduleSerializer):
     """One schedule, with what its task is called with, and whether this process knows the task."""
 
     args = serializers.SerializerMethodField()
@@ -70,10 +70,10 @@ class SchedulePageSerializer(ScheduleSerializer):
         read_only_fields = fields
 
     def get_args(self, schedule: Schedule) -> Any:
-        return MASK if self.get_masked(schedule) else call_of(schedule)[0]
+        return MASK if self.get_masked(schedule) else arguments_of(schedule)[0]
 
     def get_kwargs(self, schedule: Schedule) -> Any:
-        return MASK if self.get_masked(schedule) else call_of(schedule)[1]
+        return MASK if self.get_masked(schedule) else arguments_of(schedule)[1]
 
     def get_masked(self, schedule: Schedule) -> str | None:
         """Why something is masked."""
@@ -92,26 +92,26 @@ class ScheduleDefinition(StrictSerializer):
     args = StrictListField(required=False, help_text="Positional arguments of the task.")
     kwargs = StrictDictField(required=False, help_text="Keyword arguments of the task.")
     cron = StrictCharField(
-        words="text, such as '30 6 * * MON-FRI'",
+        expected="text, such as '30 6 * * MON-FRI'",
         max_length=100,
         help_text="Minute, hour, day of month, month, day of week; or @hourly, @daily and the like.",
     )
     zone = StrictCharField(
-        words="text, such as 'Europe/Berlin'",
+        expected="text, such as 'Europe/Berlin'",
         max_length=64,
         required=False,
         help_text="Time zone by whose clocks it is due; the project's, unless given.",
     )
     queue = StrictCharField(
-        words="text, or null for the task's own",
+        expected="text, or null for the task's own",
         max_length=64,
         required=False,
         allow_null=True,
         help_text="Null: the task's own.",
     )
-    priority = PriorityField(words="a number or a name, or null for the task's own")
+    priority = PriorityField(expected="a number or a name, or null for the task's own")
     jitter = StrictIntegerField(
-        words="a whole number of seconds",
+        expected="a whole number of seconds",
         min_value=0,
         max_value=86_400,
         required=False,
@@ -119,7 +119,7 @@ class ScheduleDefinition(StrictSerializer):
     )
     missed = StrictChoiceField(
         choices=Missed.choices,
-        words="'skip', 'once' or 'all'",
+        expected="'skip', 'once' or 'all'",
         required=False,
         help_text="What becomes of runs whose time passed while nobody could start them.",
     )
@@ -145,7 +145,7 @@ class ScheduleDefinition(StrictSerializer):
         return {name: value for name, value in values.items() if name not in call}
 
     def _arguments(self, args: Any = None, kwargs: Any = None) -> str:
-        old: Any = (None, None) if self.instance is None else call_of(self.instance)
+        old: Any = (None, None) if self.instance is None else arguments_of(self.instance)
         args, kwargs = (old[0] if args is None else args), (old[1] if kwargs is None else kwargs)
         return serialization.dump_arguments(args or [], kwargs or {}, conf.get().PAYLOAD_LIMIT)
 
@@ -164,7 +164,7 @@ class UpcomingQuery(StrictSerializer):
     )
 
 
-def call_of(schedule: Schedule) -> tuple[Any, Any]:
+def arguments_of(schedule: Schedule) -> tuple[Any, Any]:
     """The arguments of a schedule; (None, None) if they are broken, as its `error` says."""
     try:
         return schedule.call

@@ -20,7 +20,7 @@ from queue_app.api.filters import ScheduleFilter
 from queue_app.api.records import RecordView
 from queue_app.api.schedule_serializers import (
     ScheduleDefinition,
-    SchedulePageSerializer,
+    ScheduleDetailSerializer,
     ScheduleSerializer,
     UpcomingQuery,
 )
@@ -36,7 +36,7 @@ class ScheduleViewSet(RecordView[Schedule]):
 
     queryset = Schedule.objects.all()
     serializer_class = ScheduleSerializer
-    page_serializer_class = SchedulePageSerializer
+    detail_serializer_class = ScheduleDetailSerializer
     filterset_class = ScheduleFilter
     rights = {
         "list": Right.VIEW_SCHEDULE,
@@ -57,9 +57,9 @@ class ScheduleViewSet(RecordView[Schedule]):
         given = self.body().validated_data
         reason = given.pop("reason")
         schedule = Schedule(**given)
-        with _faults_named(schedule, None):
+        with _validated(schedule, None):
             operations.create(self.actor, schedule, reason=reason)
-        page = self._page_of(schedule)
+        page = self._detail(schedule)
         headers = {"Location": page.data["url"]}
         return Response(page.data, status=status.HTTP_201_CREATED, headers=headers)
 
@@ -70,10 +70,12 @@ class ScheduleViewSet(RecordView[Schedule]):
         reason = given.pop("reason", "")
         for name, value in given.items():
             setattr(schedule, name, value)
-        with _faults_named(schedule, list(given)):
-            keeps = not {"args", "kwargs"}.issubset(self.request.data)
-            operations.change(self.actor, schedule, list(given), keeps_arguments=keeps, reason=reason)
-        return self._page_of(schedule)
+        with _validated(schedule, list(given)):
+            keeps_arguments = not {"args", "kwargs"}.issubset(self.request.data)
+            operations.change(
+                self.actor, schedule, list(given), keeps_arguments=keeps_arguments, reason=reason
+            )
+        return self._detail(schedule)
 
     def destroy(self, request: Request, pk: str) -> Response:
         """Delete it; jobs that it has enqueued stay."""
@@ -84,17 +86,17 @@ class ScheduleViewSet(RecordView[Schedule]):
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, pk: str) -> Response:
         """Let it be due no more."""
-        return self._page_of(self._do(operations.pause))
+        return self._detail(self._apply(operations.pause))
 
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, pk: str) -> Response:
         """Let it be due again, from now on."""
-        return self._page_of(self._do(operations.resume))
+        return self._detail(self._apply(operations.resume))
 
     @action(detail=True, methods=["post"])
     def run(self, request: Request, pk: str) -> Response:
         """Enqueue a run now. 201, with the job's address in `Location`."""
-        job_id = self._do(operations.run_now)
+        job_id = self._apply(operations.run_now)
         place = self.reverse_action("list").removesuffix("schedules/") + f"jobs/{job_id}/"
         return Response(
             {"job": job_id, "job_url": place}, status.HTTP_201_CREATED, headers={"Location": place}
@@ -110,7 +112,7 @@ class ScheduleViewSet(RecordView[Schedule]):
             raise Conflict(str(error)) from None
         return Response({"paused": schedule.paused, "upcoming": [at.isoformat() for at in times]})
 
-    def _do(self, verb: Any) -> Any:
+    def _apply(self, verb: Any) -> Any:
         reason = self.body().validated_data["reason"]
         try:
             return verb(self.actor, self.get_object(), reason=reason)
@@ -119,9 +121,9 @@ class ScheduleViewSet(RecordView[Schedule]):
         except QueueAppError as error:
             raise Conflict(str(error)) from None
 
-    def _page_of(self, schedule: Schedule) -> Response:
-        data = SchedulePageSerializer(schedule, context=self.get_serializer_context()).data
-        return Response(self.as_far_as_seen(data, Right.VIEW_SCHEDULE))
+    def _detail(self, schedule: Schedule) -> Response:
+        data = ScheduleDetailSerializer(schedule, context=self.get_serializer_context()).data
+        return Response(self.visible_fields(data, Right.VIEW_SCHEDULE))
 
     def get_serializer_context(self) -> dict[str, Any]:
         may_see = self.actor.may(Right.VIEW_PAYLOAD)
@@ -129,9 +131,16 @@ class ScheduleViewSet(RecordView[Schedule]):
 
 
 @contextlib.contextmanager
-def _faults_named(schedule: Schedule, names: list[str] | None) -> Iterator[None]:
-    """Check a schedule, all of a new one (None) or the fields of these names, and answer what is wrong when it is
-    written in the block."""
+def _validated(schedule: Schedule, names: list[str] | None) -> Iterator[None]:
+    """Validate a schedule, and turn errors of the block that saves it into API errors.
+
+    Args:
+        names: the changed fields; None: a new schedule, all of whose fields are checked.
+
+    Raises:
+        ValidationError: names the fields that are wrong.
+        Conflict: the name is taken, or an unchanged field is wrong.
+    """
     unchanged = set() if names is None else {f.name for f in Schedule._meta.concrete_fields} - set(names)
     try:
         schedule.full_clean(exclude=unchanged)

@@ -1,4 +1,4 @@
-"""Which jobs a request for many is about: the fields of `POST /jobs/cancel/`, checked."""
+"""The jobs that a bulk request selects: the checked fields of `POST /jobs/cancel/`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from queue_app.api.fields import ReasonField
 from queue_app.api.parsers import DEFAULT_JOBS, MAX_JOBS
 from queue_app.domain.states import UNFINISHED, JobState
 from queue_app.models import Job
-from queue_app.operations.audit import chosen_ids
+from queue_app.operations.audit import ids_criteria
 
-#: By which fields jobs may be chosen; at least one must be given, as an empty body is never meant to say all jobs.
-CHOOSING = ("ids", "task", "queue", "state")
+#: Fields that select jobs. At least one must be given: an empty body must not mean all jobs.
+CRITERIA = ("ids", "task", "queue", "state")
 
 
 class JobSelection(StrictSerializer):
-    """Unfinished jobs, by their ids or by what they are."""
+    """Selects unfinished jobs: by id, or by task, queue and state."""
 
     ids = serializers.ListField(
         child=serializers.UUIDField(), required=False, max_length=MAX_JOBS, help_text="Ids of jobs."
@@ -37,23 +37,23 @@ class JobSelection(StrictSerializer):
     reason = ReasonField()
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if not any(name in attrs for name in CHOOSING):
-            raise ParseError(f"Say which jobs: give one or more of {', '.join(CHOOSING)}.")
+        if not any(name in attrs for name in CRITERIA):
+            raise ParseError(f"Say which jobs: give one or more of {', '.join(CRITERIA)}.")
         return attrs
 
-    def in_words(self) -> dict[str, Any]:
-        """What was chosen by, for the audit."""
+    def criteria(self) -> dict[str, Any]:
+        """The given fields and their values, for the audit event."""
         given = self.validated_data
-        chosen = {name: str(given[name]) for name in ("task", "queue", "state") if name in given}
-        return chosen | (chosen_ids(given["ids"]) if "ids" in given else {})
+        criteria = {name: str(given[name]) for name in ("task", "queue", "state") if name in given}
+        return criteria | (ids_criteria(given["ids"]) if "ids" in given else {})
 
     def rows(self) -> QuerySet[Job]:
-        """The jobs chosen, those that are finished among them: no verb takes these."""
+        """The selected jobs. Finished ones may be among them; the verbs skip these."""
         given = self.validated_data
         rows = Job.objects.all()
         if "ids" in given:
             rows = rows.filter(pk__in=given["ids"])
-        chosen = {name: given[name] for name in ("task", "queue") if name in given}
+        criteria = {name: given[name] for name in ("task", "queue") if name in given}
         if "state" in given:
-            chosen["state"] = JobState(given["state"])
-        return rows.filter(**chosen)
+            criteria["state"] = JobState(given["state"])
+        return rows.filter(**criteria)

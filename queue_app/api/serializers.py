@@ -10,7 +10,7 @@ from rest_framework.reverse import reverse
 from queue_app.domain import serialization
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.models.worker import WORKER_STATUSES
-from queue_app.queries.payload import MASK, MASKED, without_secrets
+from queue_app.queries.payload import MASK, MASKED, masked_meta
 
 #: Attempts of one job that its page shows, the latest of them.
 MAX_ATTEMPTS_SHOWN = 100
@@ -37,8 +37,8 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
 class JobSummarySerializer(serializers.ModelSerializer[Job]):
     """A job in a list: without its arguments and result, which may be large.
 
-    The view hands in `states`: id → the state as everyone should see it now; and `strangers`: the ids of those that
-    wait for a worker that knows their task.
+    The view passes two values in the context. `states` maps each id to the job's current state, with what Redis knows.
+    `waiting_for_task` is the set of ids of jobs that wait for a worker that knows their task.
     """
 
     url = serializers.HyperlinkedIdentityField(view_name="queue_app_api:job-detail")
@@ -79,7 +79,7 @@ class JobSummarySerializer(serializers.ModelSerializer[Job]):
         return str(self.context["states"][job.pk].value)
 
     def get_waiting_for_task(self, job: Job) -> bool:
-        return job.pk in self.context["strangers"]
+        return job.pk in self.context["waiting_for_task"]
 
     def get_progress(self, job: Job) -> dict[str, Any] | None:
         if not job.progress:
@@ -118,7 +118,7 @@ class JobSerializer(JobSummarySerializer):
         data = super().to_representation(instance)
         if not self.context["may_see_payload"]:
             data |= dict.fromkeys(("args", "kwargs", "result"), MASK)
-            data["meta"] = without_secrets(data["meta"])
+            data["meta"] = masked_meta(data["meta"])
             data["attempts"] = [one | {"traceback": one["traceback"] and MASK} for one in data["attempts"]]
         return data
 
@@ -178,7 +178,7 @@ class DeadLetterSerializer(serializers.ModelSerializer[DeadLetter]):
         return str(reverse("queue_app_api:job-detail", [letter.job_id], request=self.context["request"]))
 
 
-class DeadLetterPageSerializer(DeadLetterSerializer):
+class DeadLetterDetailSerializer(DeadLetterSerializer):
     """One dead letter, with the deaths of its job's processes: attempt and cause, the latest first."""
 
     deaths = serializers.SerializerMethodField()
@@ -218,7 +218,7 @@ class WorkerSerializer(serializers.ModelSerializer[Worker]):
         read_only_fields = fields
 
 
-class WorkerPageSerializer(WorkerSerializer):
+class WorkerDetailSerializer(WorkerSerializer):
     """One worker, with the tasks that it knows."""
 
     class Meta(WorkerSerializer.Meta):

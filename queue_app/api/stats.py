@@ -89,7 +89,7 @@ class QueueRateSerializer(ReadOnlySerializer):
     mean_run_seconds = StrictFloatField(source="mean_run", allow_null=True)
 
 
-class FiguresSerializer(ReadOnlySerializer):
+class QueueStatsSerializer(ReadOnlySerializer):
     """A queue in a sample."""
 
     waiting = StrictIntegerField()
@@ -106,7 +106,7 @@ class SampleSerializer(ReadOnlySerializer):
 
     at = EpochField()
     seconds = StrictFloatField(help_text="The time before it that `ended` and `run_ms` are of.")
-    queues = serializers.DictField(child=FiguresSerializer(), help_text="By name.")
+    queues = serializers.DictField(child=QueueStatsSerializer(), help_text="By name.")
 
 
 class StatsSerializer(ReadOnlySerializer):

@@ -1,4 +1,4 @@
-"""A job as machines submit it: every field checked by the rule that Python callers get, every fault named."""
+"""The body that submits a job. Each field has the same rule as in Python, and the response names all errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OPTIONS = {
 }
 
 
-def moment(value: Any) -> datetime | None:
+def parse_run_after(value: Any) -> datetime | None:
     """A time of the API: ISO 8601 with a time zone, or a delay in seconds.
 
     Raises:
@@ -44,18 +44,18 @@ def moment(value: Any) -> datetime | None:
     if not isinstance(value, str):
         return options.run_after(value)
     try:
-        found = parse_datetime(value)
+        parsed = parse_datetime(value)
     except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
+        parsed = None
+    if parsed is None or parsed.tzinfo is None:
         raise serializers.ValidationError(
             "Use an ISO 8601 time with its zone, such as 2030-01-31T08:00:00Z, or a delay in seconds."
         )
-    options.run_after(found)
-    return found.astimezone(UTC)
+    options.run_after(parsed)
+    return parsed.astimezone(UTC)
 
 
-def task_named(name: Any) -> Any:
+def find_task(name: Any) -> Any:
     """The task object of a dotted path.
 
     Raises:
@@ -102,7 +102,7 @@ def _timeout(value: Any) -> Any:
 class JobSubmission(StrictSerializer):
     """A job to enqueue; options that are left out or null are the task's."""
 
-    task = StrictCharField(rule=task_named, max_length=255, help_text="Dotted path of a task.")
+    task = StrictCharField(rule=find_task, max_length=255, help_text="Dotted path of a task.")
     args = StrictListField(rule=_positional, required=False, help_text="Positional arguments.")
     kwargs = StrictDictField(rule=_keyword, required=False, help_text="Keyword arguments.")
     queue = StrictCharField(
@@ -114,7 +114,7 @@ class JobSubmission(StrictSerializer):
     )
     priority = PriorityField()
     run_after = StrictDateTimeField(
-        rule=moment,
+        rule=parse_run_after,
         required=False,
         allow_null=True,
         help_text="An ISO 8601 time with its zone; or a number: a delay in seconds.",
@@ -138,24 +138,24 @@ class JobSubmission(StrictSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """The task with its options, and arguments that fit it."""
-        task, found = attrs["task"], {}
+        task, errors = attrs["task"], {}
         for name, option in OPTIONS.items():
             if (value := attrs.get(name)) is None:
                 continue
             try:
                 task = task.using(**{option: value})
             except TypeError:  # a Task of the standard, without our options
-                found[name] = ["Tasks that were declared for another backend do not take this."]
+                errors[name] = ["Tasks that were declared for another backend do not take this."]
             except Exception as error:  # the backend's word: InvalidTask, or a rule of its own
-                found[name] = [str(error)]
+                errors[name] = [str(error)]
         args, kwargs = attrs.get("args", []), attrs.get("kwargs", {})
-        found |= _wrong_arguments(task, args, kwargs)
-        if found:
-            raise serializers.ValidationError(found)
+        errors |= _argument_errors(task, args, kwargs)
+        if errors:
+            raise serializers.ValidationError(errors)
         return {"task": task, "args": args, "kwargs": kwargs}
 
 
-def _wrong_arguments(task: Any, args: list[Any], kwargs: dict[str, Any]) -> dict[str, list[str]]:
+def _argument_errors(task: Any, args: list[Any], kwargs: dict[str, Any]) -> dict[str, list[str]]:
     """What is wrong with the arguments, by field: a job that the function cannot take would only fail later."""
     limit = conf.get().PAYLOAD_LIMIT
     for name, call in (("args", (args, {})), ("kwargs", ([], kwargs)), ("kwargs", (args, kwargs))):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from queue_app.api.filters import WorkerFilter
 from queue_app.api.records import RecordView
-from queue_app.api.serializers import WorkerPageSerializer, WorkerSerializer
+from queue_app.api.serializers import WorkerDetailSerializer, WorkerSerializer
 from queue_app.domain.rights import Right
 from queue_app.models import Worker
 
@@ -14,6 +14,6 @@ class WorkerViewSet(RecordView[Worker]):
 
     queryset = Worker.objects.defer("tasks")
     serializer_class = WorkerSerializer
-    page_serializer_class = WorkerPageSerializer
+    detail_serializer_class = WorkerDetailSerializer
     filterset_class = WorkerFilter
     rights = {"list": Right.VIEW_WORKER, "retrieve": Right.VIEW_WORKER}

@@ -1,4 +1,4 @@
-"""What commands that run for long check before they begin: one line each says what is wrong, no traceback."""
+"""Checks before a long-running command starts. Each failure is one line that says what to do, without a traceback."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 def check_stores() -> None:
-    """Both stores must be there.
+    """Check that both stores answer.
 
     Raises:
-        CommandError: names the one that is not, and what to do.
+        CommandError: names the store that does not, and what to do.
     """
     check_redis()
     check_database()
@@ -29,13 +29,13 @@ def check_stores() -> None:
 
 
 def warn_of_rights() -> None:
-    """Say so if nobody has been given the rights that the faces ask for."""
-    if rights.nobody_has_any():
-        logger.warning("%s %s", rights.NOBODY, rights.HINT)
+    """Log a warning if no group has rights of queue_app."""
+    if rights.no_group_has_rights():
+        logger.warning("%s %s", rights.NO_RIGHTS, rights.HINT)
 
 
 def check_redis() -> None:
-    """Redis must answer.
+    """Check that Redis answers.
 
     Raises:
         CommandError: says what is wrong, and what to do.
@@ -49,7 +49,7 @@ def check_redis() -> None:
 
 
 def check_database() -> None:
-    """The database that holds the jobs must answer, and have their tables.
+    """Check that the database of the jobs answers and has their tables.
 
     Raises:
         CommandError: says what is wrong, and what to do.

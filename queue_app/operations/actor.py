@@ -1,4 +1,4 @@
-"""Who asks: a user with the id of the request, a command, or the system."""
+"""The actor of an operation: a user (with the id of the request), a command, or code of the project."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from queue_app.domain.rights import Right
 from queue_app.exceptions import NotPermitted
 from queue_app.models.audit_event import ActorKind
 
-#: The header that names a request, as proxies set it; and its longest value that is kept.
-REQUEST_ID, LONGEST = "X-Request-ID", 128
+#: The header with the id of a request, as proxies set it; and the most characters of it that are kept.
+REQUEST_ID_HEADER, MAX_REQUEST_ID_LENGTH = "X-Request-ID", 128
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks for a verb.
+    """The actor of an operation.
 
     Attributes:
-        kind: what sort of actor.
-        id: of a user: the primary key, as text.
-        name: what people read in the audit.
-        request_id: of the request, if it came with one.
-        user: who is asked for rights; None: all is allowed.
+        kind: user, command or system.
+        id: the primary key of a user, as text; else empty.
+        name: shown in the audit.
+        request_id: the id of the HTTP request; empty if it had none.
+        user: the user whose rights are checked; None: everything is allowed.
     """
 
     kind: ActorKind
@@ -34,22 +34,22 @@ class Actor:
     @classmethod
     def of_request(cls, request: Any) -> Actor:
         """The user of a request, of Django or of REST framework."""
-        return cls.of_user(request.user, str(request.headers.get(REQUEST_ID, "")))
+        return cls.of_user(request.user, str(request.headers.get(REQUEST_ID_HEADER, "")))
 
     @classmethod
     def of_user(cls, user: Any, request_id: str = "") -> Actor:
         """A user, who may do what that user's permissions say.
 
         Args:
-            request_id: left out where it is not printable, or longer than LONGEST characters.
+            request_id: left out where it is not printable, or longer than MAX_REQUEST_ID_LENGTH characters.
         """
-        if not request_id.isprintable() or len(request_id) > LONGEST:
+        if not request_id.isprintable() or len(request_id) > MAX_REQUEST_ID_LENGTH:
             request_id = ""
         return cls(ActorKind.USER, str(user.get_username()), str(user.pk or ""), request_id, user)
 
     @classmethod
     def command(cls, name: str) -> Actor:
-        """Somebody at the command line, who may do everything.
+        """A person at the command line, who may do everything.
 
         Args:
             name: says who and which command.
@@ -67,21 +67,21 @@ class Actor:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What a job carries about who submitted it."""
-        said: dict[str, Any] = {"actor": {"kind": self.kind.value, "id": self.id, "name": self.name}}
-        return said | {"request_id": self.request_id} if self.request_id else said
+        """The meta of a job that this actor submits: the actor, and the id of the request."""
+        meta: dict[str, Any] = {"actor": {"kind": self.kind.value, "id": self.id, "name": self.name}}
+        return meta | {"request_id": self.request_id} if self.request_id else meta
 
     @property
-    def who(self) -> Any:
-        """For the signal `operated`: the user, or the name."""
+    def signal_user(self) -> Any:
+        """The `user` argument of the signal `operated`: the user, or the name."""
         return self.name if self.user is None else self.user
 
     def may(self, right: Right) -> bool:
         """Whether the actor has a right."""
         return self.user is None or bool(self.user.has_perm(right.value))
 
-    def demand(self, right: Right) -> None:
-        """Go on only with a right.
+    def require(self, right: Right) -> None:
+        """Require a right.
 
         Raises:
             NotPermitted: names the right that is missing.

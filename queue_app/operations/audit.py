@@ -16,18 +16,18 @@ from queue_app.models.audit_event import Phase
 from queue_app.models.sql import write_alias
 from queue_app.operations.actor import Actor
 
-#: Characters of a reason; ids that an event lists of those that were chosen one by one.
-REASON, IDS = 500, 1_000
+#: Most characters of a reason; most ids that one event lists.
+MAX_REASON_LENGTH, MAX_IDS_LISTED = 500, 1_000
 
 
 @dataclass(slots=True)
 class Result:
-    """What a verb came to; the verb fills it in.
+    """The result of an operation, which the operation fills in.
 
     Attributes:
-        count: how many it was carried out on.
-        changed: whether it changed something else: a dead letter was closed whose job was no longer failed.
-        after: more about them; kept of a verb for many.
+        count: how many targets it changed.
+        changed: whether it changed something else, such as closing a dead letter whose job was no longer failed.
+        after: details, stored in the result event of a bulk operation.
     """
 
     count: int | None = None
@@ -46,19 +46,19 @@ def write(actor: Actor, verb: str, kind: str, target: Any, *, reason: str = "", 
     return _create(actor, verb, kind, target_id=str(target)[:255], reason=reason, **({"count": 1} | more))
 
 
-def of_ids(
+def for_ids(
     actor: Actor, verb: str, kind: str, ids: Sequence[Any], reason: str = ""
 ) -> AbstractContextManager[Result]:
-    """Around a verb about targets that were chosen one by one: see `one` and `bulk`."""
+    """Audit an operation on targets given by id: `single` for one target, `bulk` for several."""
     if len(ids) == 1:
-        return one(actor, verb, kind, ids[0], reason)
-    return bulk(actor, verb, kind, chosen_ids(ids), reason=reason)
+        return single(actor, verb, kind, ids[0], reason)
+    return bulk(actor, verb, kind, ids_criteria(ids), reason=reason)
 
 
 @contextlib.contextmanager
-def one(actor: Actor, verb: str, kind: str, target: Any, reason: str = "") -> Iterator[Result]:
-    """Around a verb about one target: its event, in the transaction of its effect. There is none if the verb says that
-    it changed nothing."""
+def single(actor: Actor, verb: str, kind: str, target: Any, reason: str = "") -> Iterator[Result]:
+    """Audit an operation on one target. The event is written in the transaction of the effect; both are rolled back if
+    nothing was changed."""
     with transaction.atomic(using=write_alias()):
         write(actor, verb, kind, target, reason=reason)
         result = Result()
@@ -72,26 +72,28 @@ def bulk(
     actor: Actor,
     verb: str,
     kind: str,
-    chosen: Mapping[str, Any],
+    criteria: Mapping[str, Any],
     *,
     limit: int | None = None,
     reason: str = "",
 ) -> Iterator[Result]:
-    """Around a verb about many: an event for the intent, committed before anything is done unless the caller has a
-    transaction open, and one for the result. If the process dies between, the intent alone remains.
+    """Audit an operation on many targets, with an intent event and a result event.
+
+    The intent is committed before anything is done, unless the caller has a transaction open. If the process dies in
+    between, only the intent remains.
 
     Args:
         kind: what the targets are, such as `job`.
-        chosen: by what they were chosen.
-        limit: at most so many of them.
+        criteria: field → value by which the targets were selected.
+        limit: most targets that are changed; None: no limit.
     """
-    chosen = {**chosen, **({"limit": limit} if limit else {})}
-    intent = _create(actor, verb, kind, filter=chosen, reason=reason, phase=Phase.INTENT)
+    criteria = {**criteria, **({"limit": limit} if limit else {})}
+    intent = _create(actor, verb, kind, filter=criteria, reason=reason, phase=Phase.INTENT)
     result = Result()
 
     def conclude() -> None:
         found = {"count": result.count, "after": result.after, "intent_id": intent.pk}
-        _create(actor, verb, kind, filter=chosen, reason=reason, phase=Phase.RESULT, **found)
+        _create(actor, verb, kind, filter=criteria, reason=reason, phase=Phase.RESULT, **found)
 
     try:
         yield result
@@ -99,16 +101,16 @@ def bulk(
         result.after = {
             "stopped": error.public if isinstance(error, StoreUnavailable) else type(error).__name__
         }
-        with contextlib.suppress(Error):  # the database may be why it stopped
+        with contextlib.suppress(Error):  # the database may be the cause
             conclude()
         raise
     conclude()
 
 
-def chosen_ids(ids: Sequence[Any]) -> dict[str, Any]:
-    """Ids that were chosen one by one, for the filter of an event; of very many the first."""
-    listed = {"ids": [str(one)[:64] for one in ids[:IDS]]}
-    return listed | ({"ids_not_listed": len(ids) - IDS} if len(ids) > IDS else {})
+def ids_criteria(ids: Sequence[Any]) -> dict[str, Any]:
+    """The `filter` of an event for targets given by id; lists the first `MAX_IDS_LISTED`."""
+    listed = {"ids": [str(one)[:64] for one in ids[:MAX_IDS_LISTED]]}
+    return listed | ({"ids_not_listed": len(ids) - MAX_IDS_LISTED} if len(ids) > MAX_IDS_LISTED else {})
 
 
 def _create(actor: Actor, verb: str, kind: str, *, reason: str, **fields: Any) -> AuditEvent:
@@ -119,6 +121,6 @@ def _create(actor: Actor, verb: str, kind: str, *, reason: str, **fields: Any) -
         request_id=actor.request_id,
         verb=verb,
         target_kind=kind,
-        reason=reason.replace("\x00", "").strip()[:REASON],
+        reason=reason.replace("\x00", "").strip()[:MAX_REASON_LENGTH],
         **fields,
     )

@@ -25,10 +25,10 @@ def replay(actor: Actor, letters: Sequence[Any], *, reason: str = "") -> Answer:
     Raises:
         NotPermitted: the actor lacks `replay_deadletter`.
     """
-    actor.demand(Right.REPLAY_DEADLETTER)
+    actor.require(Right.REPLAY_DEADLETTER)
     rows = DeadLetter.objects.filter(pk__in=letters)
-    with audit.of_ids(actor, "replay", "deadletter", letters, reason) as result:
-        return _told(result, operate.replay(rows, user=actor.who))
+    with audit.for_ids(actor, "replay", "deadletter", letters, reason) as result:
+        return _fill_result(result, operate.replay(rows, user=actor.signal_user))
 
 
 def replay_jobs(actor: Actor, ids: Sequence[Any], *, reason: str = "") -> Answer:
@@ -40,15 +40,15 @@ def replay_jobs(actor: Actor, ids: Sequence[Any], *, reason: str = "") -> Answer
     Raises:
         NotPermitted: the actor lacks `replay_deadletter`.
     """
-    actor.demand(Right.REPLAY_DEADLETTER)
-    with audit.of_ids(actor, "replay", "job", ids, reason) as result:
-        return _told(result, operate.replay(jobs=ids, user=actor.who))
+    actor.require(Right.REPLAY_DEADLETTER)
+    with audit.for_ids(actor, "replay", "job", ids, reason) as result:
+        return _fill_result(result, operate.replay(jobs=ids, user=actor.signal_user))
 
 
 def replay_matching(
     actor: Actor,
     letters: QuerySet[DeadLetter],
-    chosen: Mapping[str, Any],
+    criteria: Mapping[str, Any],
     *,
     limit: int | None = None,
     reason: str = "",
@@ -56,15 +56,15 @@ def replay_matching(
     """Run the jobs of open dead letters again, oldest first.
 
     Args:
-        chosen: in words what `letters` is in SQL, for the audit.
-        limit: at most so many.
+        criteria: field → value by which `letters` were selected; stored in the audit event.
+        limit: most that are changed; None: no limit.
 
     Raises:
         NotPermitted: the actor lacks `replay_deadletter`.
     """
-    actor.demand(Right.REPLAY_DEADLETTER)
-    with audit.bulk(actor, "replay", "deadletter", chosen, limit=limit, reason=reason) as result:
-        return _told(result, operate.replay(letters, limit=limit, user=actor.who))
+    actor.require(Right.REPLAY_DEADLETTER)
+    with audit.bulk(actor, "replay", "deadletter", criteria, limit=limit, reason=reason) as result:
+        return _fill_result(result, operate.replay(letters, limit=limit, user=actor.signal_user))
 
 
 def count_matching(actor: Actor, letters: QuerySet[DeadLetter], *, limit: int | None = None) -> int:
@@ -73,10 +73,10 @@ def count_matching(actor: Actor, letters: QuerySet[DeadLetter], *, limit: int | 
     Raises:
         NotPermitted: the actor lacks `replay_deadletter`.
     """
-    actor.demand(Right.REPLAY_DEADLETTER)
+    actor.require(Right.REPLAY_DEADLETTER)
     return letters.using(write_alias())[:limit].count()
 
 
-def _told(result: audit.Result, answer: Answer) -> Answer:
+def _fill_result(result: audit.Result, answer: Answer) -> Answer:
     result.count, result.changed = len(answer.done), answer.closed > 0
     return answer

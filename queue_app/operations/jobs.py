@@ -19,7 +19,7 @@ from queue_app.tasks import producer
 
 
 def submit(actor: Actor, task: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> str:
-    """Enqueue a call of a task for an actor. The job's `meta` tells who that was, so that there is no audit event.
+    """Enqueue a call of a task for an actor. The job's `meta` names the actor, so no audit event is written.
 
     Returns:
         The job's id.
@@ -27,7 +27,7 @@ def submit(actor: Actor, task: Any, args: Sequence[Any] = (), kwargs: Mapping[st
     Raises:
         NotPermitted: the actor lacks `submit_job`.
     """
-    actor.demand(Right.SUBMIT_JOB)
+    actor.require(Right.SUBMIT_JOB)
     return producer.submit(task, [(list(args), dict(kwargs or {}))], actor.meta)[0]
 
 
@@ -38,15 +38,15 @@ def cancel(actor: Actor, ids: Sequence[Any], *, reason: str = "") -> Answer:
         NotPermitted: the actor lacks `operate_job`.
         StoreUnavailable: Redis cannot be reached.
     """
-    actor.demand(Right.OPERATE_JOB)
-    with audit.of_ids(actor, "cancel", "job", ids, reason) as result:
-        return _told(result, operate.cancel(ids, user=actor.who))
+    actor.require(Right.OPERATE_JOB)
+    with audit.for_ids(actor, "cancel", "job", ids, reason) as result:
+        return _fill_result(result, operate.cancel(ids, user=actor.signal_user))
 
 
 def cancel_matching(
     actor: Actor,
     jobs: QuerySet[Job],
-    chosen: Mapping[str, Any],
+    criteria: Mapping[str, Any],
     *,
     limit: int | None = None,
     reason: str = "",
@@ -54,16 +54,16 @@ def cancel_matching(
     """Cancel the unfinished ones of some jobs, oldest first.
 
     Args:
-        chosen: in words what `jobs` is in SQL, for the audit.
-        limit: at most so many.
+        criteria: field → value by which `jobs` were selected; stored in the audit event.
+        limit: most that are changed; None: no limit.
 
     Raises:
         NotPermitted: the actor lacks `operate_job`.
         StoreUnavailable: Redis cannot be reached.
     """
-    actor.demand(Right.OPERATE_JOB)
-    with audit.bulk(actor, "cancel", "job", chosen, limit=limit, reason=reason) as result:
-        return _told(result, operate.cancel(jobs, limit=limit, user=actor.who))
+    actor.require(Right.OPERATE_JOB)
+    with audit.bulk(actor, "cancel", "job", criteria, limit=limit, reason=reason) as result:
+        return _fill_result(result, operate.cancel(jobs, limit=limit, user=actor.signal_user))
 
 
 def count_matching(actor: Actor, jobs: QuerySet[Job], *, limit: int | None = None) -> int:
@@ -72,11 +72,11 @@ def count_matching(actor: Actor, jobs: QuerySet[Job], *, limit: int | None = Non
     Raises:
         NotPermitted: the actor lacks `operate_job`.
     """
-    actor.demand(Right.OPERATE_JOB)
+    actor.require(Right.OPERATE_JOB)
     return len(unfinished(jobs.using(write_alias()), limit))
 
 
-def _told(result: audit.Result, answer: Answer) -> Answer:
+def _fill_result(result: audit.Result, answer: Answer) -> Answer:
     result.count = len(answer.done) + len(answer.requested)
     result.after = {
         "cancelled": len(answer.done),

@@ -18,21 +18,21 @@ from queue_app.operations.actor import Actor
 
 
 def pause(actor: Actor, name: str, *, reason: str = "") -> Queue:
-    """Let nothing of a queue start; what runs goes on, and enqueueing too. A queue without a row gets one.
+    """Pause a queue: no job of it starts. Running jobs and enqueueing continue. A queue without a row gets one.
 
     Raises:
         NotPermitted: the actor lacks `operate_queue`.
-        InvalidOption: no queue can have this name.
+        InvalidOption: the name is not a valid queue name.
     """
     return _set_paused(actor, name, True, reason)
 
 
 def resume(actor: Actor, name: str, *, reason: str = "") -> Queue:
-    """Let a queue start jobs again.
+    """Resume a queue: its jobs start again.
 
     Raises:
         NotPermitted: the actor lacks `operate_queue`.
-        InvalidOption: no queue can have this name.
+        InvalidOption: the name is not a valid queue name.
     """
     return _set_paused(actor, name, False, reason)
 
@@ -42,24 +42,24 @@ def create(actor: Actor, queue: Queue, *, reason: str = "") -> Queue:
 
     Raises:
         NotPermitted: the actor lacks `operate_queue`.
-        IntegrityError: it has one.
+        IntegrityError: the queue has a row already.
     """
-    actor.demand(Right.OPERATE_QUEUE)
+    actor.require(Right.OPERATE_QUEUE)
     using, paused = write_alias(), queue.paused
     with transaction.atomic(using=using):
         audit.write(actor, "create", "queue", queue.pk, after=_values(queue), reason=reason)
         queue.paused = False
         queue.save(using=using, force_insert=True)
-        if paused:  # so that Redis hears of it
-            operate.pause(queue.pk, user=actor.who)
+        if paused:  # so that Redis is told too
+            operate.pause(queue.pk, user=actor.signal_user)
         queue.paused = paused
         _send_operated("create queue", actor, queue.pk)
     return queue
 
 
 def edit(actor: Actor, name: str, values: Mapping[str, Any], *, reason: str = "") -> None:
-    """Change what is given of a queue's row, and nothing else: another operator may have changed the rest meanwhile.
-    Values that are there already leave no event.
+    """Change only the given fields of a queue's row: another operator may have changed the others meanwhile.
+    If no value differs, no event is written.
 
     Args:
         values: field → value, already checked.
@@ -68,7 +68,7 @@ def edit(actor: Actor, name: str, values: Mapping[str, Any], *, reason: str = ""
         NotPermitted: the actor lacks `operate_queue`.
         Queue.DoesNotExist: it has no row.
     """
-    actor.demand(Right.OPERATE_QUEUE)
+    actor.require(Right.OPERATE_QUEUE)
     using = write_alias()
     with transaction.atomic(using=using):
         row = Queue.objects.using(using).select_for_update().get(pk=name)
@@ -94,7 +94,7 @@ def delete(actor: Actor, name: str, *, reason: str = "") -> None:
     Raises:
         NotPermitted: the actor lacks `operate_queue`.
     """
-    actor.demand(Right.OPERATE_QUEUE)
+    actor.require(Right.OPERATE_QUEUE)
     using = write_alias()
     with transaction.atomic(using=using):
         row = Queue.objects.using(using).select_for_update().filter(pk=name).first()
@@ -102,13 +102,13 @@ def delete(actor: Actor, name: str, *, reason: str = "") -> None:
             return
         audit.write(actor, "delete", "queue", name, before=_values(row), reason=reason)
         if row.paused:  # a queue without a row is not paused, so Redis must not think so either
-            operate.resume(name, user=actor.who)
+            operate.resume(name, user=actor.signal_user)
         row.delete()
         _send_operated("delete queue", actor, name)
 
 
 def _set_paused(actor: Actor, name: str, paused: bool, reason: str) -> Queue:
-    actor.demand(Right.OPERATE_QUEUE)
+    actor.require(Right.OPERATE_QUEUE)
     using = write_alias()
     check_queue(name)
     with transaction.atomic(using=using):
@@ -119,8 +119,8 @@ def _set_paused(actor: Actor, name: str, paused: bool, reason: str) -> Queue:
         if was != paused:
             verb, before, after = "pause" if paused else "resume", {"paused": was}, {"paused": paused}
             audit.write(actor, verb, "queue", name, before=before, after=after, reason=reason)
-        # Also where the row says so already: Redis may have missed it.
-        return (operate.pause if paused else operate.resume)(name, user=actor.who)
+        # Also if the row is in this state already: Redis may have missed the change.
+        return (operate.pause if paused else operate.resume)(name, user=actor.signal_user)
 
 
 def _values(row: Queue) -> dict[str, Any]:
@@ -128,4 +128,6 @@ def _values(row: Queue) -> dict[str, Any]:
 
 
 def _send_operated(verb: str, actor: Actor, name: str) -> None:
-    signals.operated.send_robust(sender=None, verb=verb, user=actor.who, count=1, filter={"queue": name})
+    signals.operated.send_robust(
+        sender=None, verb=verb, user=actor.signal_user, count=1, filter={"queue": name}
+    )

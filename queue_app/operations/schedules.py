@@ -15,12 +15,12 @@ from queue_app.operations.actor import Actor
 from queue_app.scheduling import schedules
 from queue_app.scheduling.task_options import remember_options
 
-#: What operators decide of a schedule; the rest follows.
-FIELDS = ("name", "task", "cron", "zone", "queue", "priority", "jitter", "missed", "paused")
-#: In place of arguments: whoever may read the audit need not be one who may read them.
-ARGUMENTS = "(arguments)"
-#: What `Schedule.arguments` says of a call without any.
-NONE = "[[],{}]"
+#: Fields that operators set and that audit events record; the other fields are computed.
+AUDITED_FIELDS = ("name", "task", "cron", "zone", "queue", "priority", "jitter", "missed", "paused")
+#: Stands for arguments in audit events: readers of the audit may lack the right `view_payload`.
+HIDDEN_ARGUMENTS = "(arguments)"
+#: The value of `Schedule.arguments` for a call without arguments.
+EMPTY_ARGUMENTS = "[[],{}]"
 
 
 def create(actor: Actor, schedule: Schedule, *, reason: str = "") -> Schedule:
@@ -31,32 +31,34 @@ def create(actor: Actor, schedule: Schedule, *, reason: str = "") -> Schedule:
         IntegrityError: there is one of this name.
         InvalidOption: the cron expression or the zone is wrong.
     """
-    actor.demand(Right.MANAGE_SCHEDULE)
+    actor.require(Right.MANAGE_SCHEDULE)
     remember_options(schedule)  # may import the task's module, so not in the transaction
     with transaction.atomic(using=write_alias()):
-        audit.write(actor, "create", "schedule", schedule.pk, after=_values(schedule, FIELDS), reason=reason)
+        audit.write(
+            actor, "create", "schedule", schedule.pk, after=_values(schedule, AUDITED_FIELDS), reason=reason
+        )
         schedule.save(using=write_alias(), force_insert=True)
-        schedules.tell("create schedule", schedule, actor.who)
+        schedules.tell("create schedule", schedule, actor.signal_user)
     return schedule
 
 
 def change(
     actor: Actor, schedule: Schedule, fields: Iterable[str], *, keeps_arguments: bool = True, reason: str = ""
 ) -> Schedule:
-    """Write some fields of a schedule, which were checked, and nothing else; `paused` is done by `pause` or `resume`.
-    Values that are there already leave no event.
+    """Save only the named fields of a schedule, which were checked. A change of `paused` pauses or resumes it.
+    If no value differs, no event is written.
 
     Args:
         schedule: has the new values.
         fields: their names.
-        keeps_arguments: whether some of the stored arguments stay. Another task would get them, and could show them in
-            an error: so it takes the right to see them.
+        keeps_arguments: whether some of the stored arguments stay. A new task would receive them and could show them in
+            an error, so this needs the right to see them.
 
     Raises:
         NotPermitted: the actor lacks `manage_schedule`; or `view_payload`, to give stored arguments to another task.
         InvalidOption: the cron expression or the zone is wrong.
     """
-    actor.demand(Right.MANAGE_SCHEDULE)
+    actor.require(Right.MANAGE_SCHEDULE)
     wanted, paused = [name for name in fields if name != "paused"], schedule.paused
     if "task" in wanted:
         remember_options(schedule)  # as in `create`
@@ -64,13 +66,18 @@ def change(
         row = _locked(schedule)
         if row is None:
             return schedule  # deleted meanwhile
-        if schedule.task != row.task and "task" in wanted and keeps_arguments and row.arguments != NONE:
-            actor.demand(Right.VIEW_PAYLOAD)
+        if (
+            schedule.task != row.task
+            and "task" in wanted
+            and keeps_arguments
+            and row.arguments != EMPTY_ARGUMENTS
+        ):
+            actor.require(Right.VIEW_PAYLOAD)
         changed = [name for name in wanted if getattr(schedule, name) != getattr(row, name)]
         if changed:
             before, after = _values(row, changed), _values(schedule, changed)
             audit.write(actor, "change", "schedule", schedule.pk, before=before, after=after, reason=reason)
-            schedules.tell("change schedule", schedule, actor.who)
+            schedules.tell("change schedule", schedule, actor.signal_user)
         if wanted:  # also what is the same: what the task says of its jobs may have changed
             schedule.save(using=write_alias(), update_fields=wanted)
         if "paused" in fields and row.paused != paused:
@@ -85,19 +92,19 @@ def delete(actor: Actor, schedule: Schedule, *, reason: str = "") -> None:
     Raises:
         NotPermitted: the actor lacks `manage_schedule`.
     """
-    actor.demand(Right.MANAGE_SCHEDULE)
+    actor.require(Right.MANAGE_SCHEDULE)
     with transaction.atomic(using=write_alias()):
         row = _locked(schedule)
         if row is None:
             return
-        before = _values(row, FIELDS)
+        before = _values(row, AUDITED_FIELDS)
         audit.write(actor, "delete", "schedule", schedule.pk, before=before, reason=reason)
         schedule.delete(using=write_alias())
-        schedules.tell("delete schedule", schedule, actor.who)
+        schedules.tell("delete schedule", schedule, actor.signal_user)
 
 
 def pause(actor: Actor, schedule: Schedule, *, reason: str = "") -> Schedule:
-    """Let it be due no more; see `scheduling.schedules.pause`.
+    """Pause a schedule: it is not due any more; see `scheduling.schedules.pause`.
 
     Raises:
         NotPermitted: the actor lacks `manage_schedule`.
@@ -106,7 +113,7 @@ def pause(actor: Actor, schedule: Schedule, *, reason: str = "") -> Schedule:
 
 
 def resume(actor: Actor, schedule: Schedule, *, reason: str = "") -> Schedule:
-    """Let it be due again, from now on.
+    """Resume a schedule: it is due again, from now on.
 
     Raises:
         NotPermitted: the actor lacks `manage_schedule`.
@@ -125,17 +132,17 @@ def run_now(actor: Actor, schedule: Schedule, *, reason: str = "") -> str:
         NotPermitted: the actor lacks `manage_schedule`.
         InvalidJob: it cannot be enqueued; says why.
     """
-    actor.demand(Right.MANAGE_SCHEDULE)
+    actor.require(Right.MANAGE_SCHEDULE)
     if not schedule.task_options:
         remember_options(schedule)  # as in `create`
     with transaction.atomic(using=write_alias()):
-        job_id = schedules.run_now(schedule, user=actor.who, meta=actor.meta)
+        job_id = schedules.run_now(schedule, user=actor.signal_user, meta=actor.meta)
         audit.write(actor, "run", "schedule", schedule.pk, after=_named(schedule, job=job_id), reason=reason)
     return job_id
 
 
 def _set_paused(actor: Actor, schedule: Schedule, paused: bool, reason: str) -> Schedule:
-    actor.demand(Right.MANAGE_SCHEDULE)
+    actor.require(Right.MANAGE_SCHEDULE)
     with transaction.atomic(using=write_alias()):
         row = _locked(schedule)
         if row is None or row.paused == paused:
@@ -151,7 +158,7 @@ def _set_paused(actor: Actor, schedule: Schedule, paused: bool, reason: str) -> 
             after=_named(row, **after),
             reason=reason,
         )
-        return (schedules.pause if paused else schedules.resume)(schedule, user=actor.who)
+        return (schedules.pause if paused else schedules.resume)(schedule, user=actor.signal_user)
 
 
 def _locked(schedule: Schedule) -> Schedule | None:
@@ -160,10 +167,10 @@ def _locked(schedule: Schedule) -> Schedule | None:
 
 
 def _named(schedule: Schedule, **more: Any) -> dict[str, Any]:
-    """The name, by which people know a schedule, with some more."""
+    """The name of a schedule, for people who read the audit, with more values."""
     return {"name": schedule.name, **more}
 
 
 def _values(schedule: Schedule, names: Iterable[str]) -> dict[str, Any]:
-    values = {name: getattr(schedule, name) for name in names if name in FIELDS}
-    return _named(schedule, **values) | ({"arguments": ARGUMENTS} if "arguments" in names else {})
+    values = {name: getattr(schedule, name) for name in names if name in AUDITED_FIELDS}
+    return _named(schedule, **values) | ({"arguments": HIDDEN_ARGUMENTS} if "arguments" in names else {})

@@ -1,3 +1,3 @@
-"""Reads for people: what the faces show, worded once for all of them. Changes nothing.
+"""Read-only queries behind the API, the admin, commands and pages, so that all of them show the same.
 
 The API, the admin, commands and pages call it. It may import maintenance and all that this may."""

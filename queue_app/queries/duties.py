@@ -1,4 +1,4 @@
-"""How the maintenance duties stand."""
+"""The status of the maintenance duties."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from queue_app.maintenance.leader import DUTIES
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One duty and what is known of it."""
+class DutyStatus:
+    """One duty and the history of its runs."""
 
     duty: Duty
     history: History
 
     @property
     def status(self) -> str:
-        """`ok`; `failing`: the last run ended in an error; `late`: it has not been done well for too long."""
+        """`ok`; `failing`: the last run ended in an error; `late`: the last run without an error is too long ago."""
         if self.history.late(self.duty):
             return "late"
         return "failing" if self.history.failing else "ok"
@@ -34,7 +34,7 @@ class Line:
 
     @property
     def seconds(self) -> float | None:
-        """How long the last run took; None before the first."""
+        """Seconds that the last run took; None before the first run."""
         return self.history.seconds if self.history.at else None
 
     @property
@@ -44,7 +44,7 @@ class Line:
 
     @property
     def leader(self) -> str | None:
-        """Who did the last run."""
+        """The id of the leader that did the last run."""
         return self.history.leader or None
 
     @property
@@ -69,22 +69,22 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """How the duties stand.
+class DutyReport:
+    """The status of all duties.
 
     Attributes:
-        leader: who leads; None when no process leads just now.
-        token: of the leadership.
-        lines: one for each duty, in the order in which they are done.
+        leader: the id of the leader; None while no process leads.
+        token: the fencing token of this leadership.
+        lines: one status for each duty, in the order in which they run.
     """
 
     leader: str | None
     token: int
-    lines: list[Line]
+    lines: list[DutyStatus]
 
 
-def now(timeout: float = 5.0) -> Report:
-    """How the duties stand now; two round trips.
+def now(timeout: float = 5.0) -> DutyReport:
+    """Read the current status of the duties; two round trips to Redis.
 
     Args:
         timeout: seconds that Redis may take to answer.
@@ -95,7 +95,7 @@ def now(timeout: float = 5.0) -> Report:
     with connection.asked(timeout) as client:
         leader, token = workers.leader(client) or (None, 0)
         found = history.read(client)
-    return Report(leader, token, [Line(duty, found.get(duty.name, History())) for duty in DUTIES])
+    return DutyReport(leader, token, [DutyStatus(duty, found.get(duty.name, History())) for duty in DUTIES])
 
 
 def _time(seconds: float) -> datetime | None:

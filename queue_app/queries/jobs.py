@@ -1,4 +1,4 @@
-"""Jobs as everyone should see them now: by the record, and by what Redis knows that rows do not say yet."""
+"""The current state of jobs: from their rows, and from what Redis knows that the rows do not show yet."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ __all__ = ["get_job", "states_now", "waiting_for_task"]
 
 
 def waiting_for_task(jobs: Iterable[Job]) -> set[UUID]:
-    """Those of the jobs that wait for a worker that knows their task: each one that could have run them did not. Nobody
-    can say while Redis is away: then none."""
+    """The ids of the jobs that wait for a worker that knows their task.
+
+    Every worker that could have run them lacked the task. Empty while Redis is away, because only Redis knows.
+    """
     wanted: dict[str, dict[str, str]] = {}
     for job in jobs:
         if job.state in WAITING:

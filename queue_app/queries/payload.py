@@ -1,4 +1,4 @@
-"""What is shown of a job's payload, its arguments, result, meta and tracebacks, to those who may see it."""
+"""Masking of a job's payload: arguments, result, meta and tracebacks need the right `view_payload`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 from queue_app.domain.rights import Right
 from queue_app.tasks.sensitive import MASK
 
-__all__ = ["MASK", "MASKED", "without_secrets"]
+__all__ = ["MASK", "MASKED", "masked_meta"]
 
-#: Why `MASK` stands in place of what the viewer may not see.
+#: The explanation shown beside `MASK`.
 MASKED = f"Arguments, results, meta and tracebacks are masked: you need the right {Right.VIEW_PAYLOAD} to see them."
 
-#: What of a job's meta may be seen with the job: who submitted it, and in which request.
+#: Keys of a job's meta that need no `view_payload`: who submitted the job, and in which request.
 _PUBLIC = frozenset({"actor", "request_id"})
 
 
-def without_secrets(meta: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """A job's meta for somebody without `view_payload`."""
+def masked_meta(meta: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A job's meta as a user without `view_payload` sees it: all values masked but the public ones."""
     if meta is None:
         return None
     return {name: value if name in _PUBLIC else MASK for name, value in meta.items()}

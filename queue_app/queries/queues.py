@@ -1,4 +1,4 @@
-"""The figures of queues, from queries whose cost does not grow with the tables."""
+"""Settings, depths and job counts of queues. The cost of the queries does not grow with the tables."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from queue_app.dispatch import connection, listing, queue_stats, queues
 from queue_app.domain.states import UNFINISHED, JobState
 from queue_app.models import DeadLetter, Job, Queue, indexes
 
-#: Rows that a query of this file reads at most.
+#: Most rows that one query of this file reads.
 COUNT_LIMIT = 10_000
-#: States that are counted: what is still to do, and what lies in the dead letters. History has no such end.
+#: States that are counted: unfinished jobs and open dead letters. The rest of the history has no bound.
 COUNTED = [state.value for state in JobState if state in UNFINISHED or state is JobState.FAILED]
 
 
-class Counts:
-    """Jobs of the record by queue and state, each number up to `COUNT_LIMIT`."""
+class JobCounts:
+    """Number of job rows by queue and state, each up to `COUNT_LIMIT`."""
 
     def __init__(self) -> None:
         self._now, self._now_capped = _count(
@@ -33,13 +33,13 @@ class Counts:
         self._rest_capped = timed_capped or dead_capped
 
     def queues(self) -> set[str]:
-        """The queues that were met while counting."""
+        """The queues of the counted rows."""
         return {queue for queue, _ in self._now | self._rest}
 
-    def of(self, queue: str) -> tuple[dict[str, int], bool]:
-        """The counts of a queue by state, and whether there may be more than they say."""
+    def for_queue(self, queue: str) -> tuple[dict[str, int], bool]:
+        """The counts of a queue by state, and whether the real numbers may be higher."""
         now, capped = self._now, self._now_capped
-        if capped:  # others have filled the sample; this queue's own part of the index is as quick to read
+        if capped:  # other queues filled the sample; reading this queue's part of the index is as fast
             mine = indexes.QUEUED.newest_first(Job.objects.waiting_now().filter(queue=queue))
             now, capped = _count(mine, "queue", "state")
         return {
@@ -48,13 +48,13 @@ class Counts:
 
 
 def _count(rows: QuerySet[Any], *columns: str) -> tuple[Counter[Any], bool]:
-    # In the order of an index. In none the planner may read the history until it has met enough.
+    # In an index order: without one the planner may read the history until it has enough rows.
     found = list(rows.values_list(*columns)[: COUNT_LIMIT + 1])
     return Counter(found[:COUNT_LIMIT]), len(found) > COUNT_LIMIT
 
 
-def names(counts: Counts) -> list[str]:
-    """The known queues, sorted: those with a row, those that Redis has seen, and those met while counting."""
+def known_names(counts: JobCounts) -> list[str]:
+    """The known queues, sorted: those with a row, those known to Redis, and those of the counted rows."""
     found = set(Queue.objects.values_list("name", flat=True)) | counts.queues()
     with contextlib.suppress(*connection.Unavailable):
         found |= queues.known(connection.client())
@@ -62,10 +62,10 @@ def names(counts: Counts) -> list[str]:
 
 
 def depths_of(wanted: list[str]) -> dict[str, dict[str, int]]:
-    """What Redis holds of each of these queues; empty while it is away.
+    """The number of jobs in Redis for each of these queues; empty while Redis is away.
 
-    Waiting is what may start: neither what waits for its time, nor what is set aside for a worker that knows its task.
-    The samples of `stats` mean the same by it.
+    `waiting` counts jobs that may start now. Jobs that are due later, and jobs set aside for a worker that knows their
+    task, are counted apart. The samples of `stats` count in the same way.
     """
     found: dict[str, dict[str, int]] = {}
     with contextlib.suppress(*connection.Unavailable):
@@ -76,15 +76,18 @@ def depths_of(wanted: list[str]) -> dict[str, dict[str, int]]:
     return {}
 
 
-def of(wanted: list[str], counts: Counts) -> list[dict[str, Any]]:
-    """For each queue: its row's settings, `depth` (what Redis holds; None while it is away) and `counts` (jobs of
-    the record by state; with `counts_capped` there may be more)."""
+def describe(wanted: list[str], counts: JobCounts) -> list[dict[str, Any]]:
+    """Describe queues: settings, `depth` and `counts` of each.
+
+    `depth` is the number of jobs in Redis; None while Redis is away. `counts` is the number of job rows by state. With
+    `counts_capped` the real numbers may be higher.
+    """
     rows = {row.name: row for row in Queue.objects.filter(name__in=wanted)}
     depths = depths_of(wanted)
     found = []
     for name in wanted:
         row = rows.get(name, Queue(name=name))
-        by_state, capped = counts.of(name)
+        by_state, capped = counts.for_queue(name)
         found.append(
             {
                 "name": name,

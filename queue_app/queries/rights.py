@@ -1,4 +1,4 @@
-"""Whether anybody has been given the rights that the faces ask for."""
+"""Checks whether any group has rights of queue_app."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from django.db import Error, router
 
 from queue_app.domain.rights import Right
 
-#: What is wrong when nobody has, and what to do.
-NOBODY = "No group has any right of queue_app: only superusers can use its pages and its API."
+#: The warning when no group has any, and what to do.
+NO_RIGHTS = "No group has any right of queue_app: only superusers can use its pages and its API."
 HINT = "Give the rights to a group, as docs/rights.md says."
 
 
-def alias() -> str | None:
-    """The database that says who has rights; None where Django's own permissions are not in use."""
+def permission_database() -> str | None:
+    """The alias of the database with Django's permissions; None where django.contrib.auth is not installed."""
     if not apps.is_installed("django.contrib.auth"):
         return None
     from django.contrib.auth.models import Group
@@ -21,9 +21,9 @@ def alias() -> str | None:
     return router.db_for_read(Group)
 
 
-def nobody_has_any() -> bool:
-    """Whether no group has any of the rights. False also where that cannot be asked: it is no reason to stop."""
-    using = alias()
+def no_group_has_rights() -> bool:
+    """Whether no group has any right. Also False where this cannot be checked: a warning must not stop a command."""
+    using = permission_database()
     if using is None:
         return False
     from django.contrib.auth.models import Group
@@ -35,5 +35,5 @@ def nobody_has_any() -> bool:
             .filter(permissions__content_type__app_label="queue_app", permissions__codename__in=names)
             .exists()
         )
-    except Error:  # there are no tables yet
+    except Error:  # the tables do not exist yet
         return False

@@ -1,4 +1,4 @@
-"""How people choose rows: by time, by the start of an id, open dead letters, events by their target."""
+"""Conditions that select rows: by time, by the start of an id, open dead letters, audit events by target."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 _ago = re.compile(r"(\d{1,9})\s*([smhdw])").fullmatch
 _hexadecimal = re.compile(r"[0-9a-f]+").fullmatch
 
-#: Fewest hexadecimal digits that are taken as the start of an id (a UUIDv7's first eight are its time to about a
-#: minute); fewer are more likely a word.
-LEAST_DIGITS = 8
+#: Fewest hexadecimal digits that count as the start of an id. The first eight digits of a UUIDv7 give its time to about
+#: a minute. A shorter text is more likely a word.
+MIN_ID_DIGITS = 8
 
 
-def since(text: str) -> datetime:
-    """A point in the past: an ISO date or time (without a zone: the current one), or an age such as `2h` or `3d`.
+def parse_since(text: str) -> datetime:
+    """Parse a time in the past: an ISO date or time (default zone: the current one), or an age such as `2h` or `3d`.
 
     Raises:
         InvalidOption: it is neither, or lies in the future.
@@ -63,8 +63,8 @@ def dead_letters(
     since: datetime | None = None,
     fingerprint: str | None = None,
 ) -> QuerySet[DeadLetter]:
-    """The open dead letters, newest first; all of them, or those of a task, a queue, a fingerprint, and not older than
-    `since`."""
+    """The open dead letters, newest first. Each argument that is given narrows them: those not older than `since`, of
+    this task, this queue, this fingerprint."""
     letters = DeadLetter.objects.filter(replayed_at__isnull=True)
     if task is not None:
         letters = letters.filter(task=task)
@@ -74,40 +74,43 @@ def dead_letters(
         letters = letters.filter(fingerprint=fingerprint)
     if since is not None:
         # The id is made just after that time: a range of the primary key, with an hour for clocks that are set back.
-        letters = letters.filter(made_at(after=since - timedelta(hours=1)), created_at__gte=since)
+        letters = letters.filter(created_between(after=since - timedelta(hours=1)), created_at__gte=since)
     return letters
 
 
-def about(target: str) -> Q | None:
-    """The condition that an audit event is about a target: a kind, such as `queue`; one of a kind, such as
-    `queue:mail`; or many of a kind, such as `job:`. None if there is no such kind."""
+def targets(target: str) -> Q | None:
+    """The condition that an audit event is about a target; None if the kind does not exist.
+
+    Args:
+        target: a kind (`queue`), one row of a kind (`queue:mail`), or bulk events of a kind (`job:`).
+    """
     kind, colon, target_id = target.partition(":")
     if kind not in KINDS:
         return None
     return Q(target_kind=kind, target_id=target_id) if colon else Q(target_kind=kind)
 
 
-def made_at(field: str = "pk", *, after: datetime | None = None, before: datetime | None = None) -> Q:
-    """The condition that a row was made at or after `after`, and before `before`.
+def created_between(field: str = "pk", *, after: datetime | None = None, before: datetime | None = None) -> Q:
+    """The condition that a row was created at or after `after`, and before `before`.
 
     Ids are UUIDv7, so this is a range of the primary key: no scan, whatever the table's size.
     """
     condition = Q()
     if after is not None:
-        condition &= Q(**{f"{field}__gte": _floor(after)})
+        condition &= Q(**{f"{field}__gte": _first_id(after)})
     if before is not None:
-        condition &= Q(**{f"{field}__lt": _floor(before)})
+        condition &= Q(**{f"{field}__lt": _first_id(before)})
     return condition
 
 
-def _floor(moment: datetime) -> UUID:
+def _first_id(moment: datetime) -> UUID:
     return ids.floor(max(0.0, moment.timestamp()))
 
 
-def id_starts(text: str, field: str = "pk") -> Q | None:
-    """The condition that an id begins with `text`, dashes or not; None if it cannot be the start of an id."""
+def id_starts_with(text: str, field: str = "pk") -> Q | None:
+    """The condition that an id starts with `text`, with or without dashes; None if no id can start with it."""
     digits = text.strip().lower().replace("-", "")
-    if not LEAST_DIGITS <= len(digits) <= 32 or not _hexadecimal(digits):
+    if not MIN_ID_DIGITS <= len(digits) <= 32 or not _hexadecimal(digits):
         return None
     first, last = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
     return Q(**{f"{field}__gte": first, f"{field}__lte": last})

@@ -10,13 +10,13 @@ from queue_app.dispatch.queue_stats import QueueStats, Sample
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A queue at the end of the span, and over it.
+class QueueRates:
+    """Numbers of one queue: at the end of a span, and over the whole span.
 
     Attributes:
-        now: its figures in the latest sample.
+        now: its numbers in the latest sample.
         ended: attempts that ended within the span, by state.
-        per_second: the same for each second; None while that is not known.
+        per_second: `ended` divided by the span; None if the span is 0.
         mean_run: seconds that an attempt ran on average; None when none ended.
     """
 
@@ -29,16 +29,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """A span of time.
+    """Throughput over a span of time.
 
     Attributes:
-        seconds: its length, as far as it is known what ended in it.
-        lines: one for each queue that was not idle in it, by name.
+        seconds: the length of the span that the samples cover.
+        lines: one for each queue that was not idle in the span, sorted by name.
         samples: oldest first; empty when none is kept.
     """
 
     seconds: float
-    lines: list[Line]
+    lines: list[QueueRates]
     samples: list[Sample]
 
     @property
@@ -48,38 +48,39 @@ class Rates:
 
 
 def over(seconds: float, timeout: float = 5.0) -> Rates:
-    """What happened in the last so many seconds, up to the latest sample; one round trip.
+    """Throughput over the last `seconds`, up to the latest sample; one round trip to Redis.
 
     Args:
+        seconds: the length of the span.
         timeout: seconds that Redis may take to answer.
 
     Raises:
         StoreUnavailable: Redis cannot be reached.
     """
     with connection.asked(timeout) as client:
-        # One each ten seconds; each change of the leader makes one more.
+        # One sample each ten seconds, and one more for each change of the leader.
         samples = queue_stats.load(client, int(seconds / 5) + 5)
     return within(samples, seconds)
 
 
 def within(samples: list[Sample], seconds: float) -> Rates:
-    """The last of these samples, oldest first, that span so many seconds; at least one."""
+    """Throughput from those of the samples, oldest first, that lie in the last `seconds`; the latest always counts."""
     if not samples:
         return Rates(0.0, [], [])
     begin = samples[-1].at - seconds
-    chosen = [sample for sample in samples[:-1] if sample.at - sample.seconds >= begin] + samples[-1:]
-    span = sum(sample.seconds for sample in chosen)
-    names = sorted({name for sample in chosen for name in sample.queues})
-    return Rates(span, [_line(name, chosen, span) for name in names], chosen)
+    spanned = [sample for sample in samples[:-1] if sample.at - sample.seconds >= begin] + samples[-1:]
+    span = sum(sample.seconds for sample in spanned)
+    names = sorted({name for sample in spanned for name in sample.queues})
+    return Rates(span, [_rates(name, spanned, span) for name in names], spanned)
 
 
-def _line(name: str, samples: list[Sample], span: float) -> Line:
+def _rates(name: str, samples: list[Sample], span: float) -> QueueRates:
     figures = [sample.queues[name] for sample in samples if name in sample.queues]
     ended: Counter[str] = Counter()
     for one in figures:
         ended.update(one.ended)
     total, run_ms = sum(ended.values()), sum(one.run_ms for one in figures)
-    return Line(
+    return QueueRates(
         name=name,
         now=samples[-1].queues.get(name, QueueStats()),
         ended=dict(ended),

@@ -1,4 +1,4 @@
-"""The stores: whether they answer, and what may be said to whom of an error of theirs."""
+"""Whether the stores answer, and which text of their errors may be shown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["explain", "is_outage", "redis_answers", "said", "unavailable"]
 
 
 def redis_answers(timeout: float) -> bool:
-    """Whether Redis answers within so many seconds.
+    """Whether Redis answers within `timeout` seconds.
 
     Raises:
         Unavailable (see dispatch.connection): it does not.

@@ -248,7 +248,7 @@ def test_submitting_needs_its_right_and_says_who_it_was_in_the_row() -> None:
 
 
 def test_very_many_ids_are_listed_in_part() -> None:
-    found = audit.chosen_ids(list(range(1_003)))
+    found = audit.ids_criteria(list(range(1_003)))
     assert (len(found["ids"]), found["ids_not_listed"]) == (1_000, 3)
 
 

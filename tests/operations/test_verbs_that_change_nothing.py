@@ -11,7 +11,7 @@ from queue_app.domain.rights import Right
 from queue_app.exceptions import AppendOnly, NotPermitted
 from queue_app.models import AuditEvent, DeadLetter, Job, Queue, Schedule
 from queue_app.operations import dead_letters, queues, schedules
-from queue_app.operations.actor import LONGEST, Actor
+from queue_app.operations.actor import MAX_REQUEST_ID_LENGTH, Actor
 from tests.support.factories import (
     AuditEventFactory,
     DeadLetterFactory,
@@ -132,7 +132,12 @@ def test_events_cannot_be_written_over() -> None:
 
 
 @pytest.mark.parametrize(
-    "given,kept", [("x" * LONGEST, "x" * LONGEST), ("x" * (LONGEST + 1), ""), ("a\nb", "")]
+    "given,kept",
+    [
+        ("x" * MAX_REQUEST_ID_LENGTH, "x" * MAX_REQUEST_ID_LENGTH),
+        ("x" * (MAX_REQUEST_ID_LENGTH + 1), ""),
+        ("a\nb", ""),
+    ],
 )
 def test_the_id_of_a_request_is_bounded(django_user_model: Any, given: str, kept: str) -> None:
     assert Actor.of_user(django_user_model(username="eve"), given).request_id == kept

@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 from queue_app import clock
 from queue_app.admin import base
 from queue_app.api import filters
-from queue_app.api.selection import CHOOSING
+from queue_app.api.selection import CRITERIA
 from queue_app.lifecycle import operate
 from queue_app.management.commands import replaydead
 from queue_app.models import Attempt, DeadLetter, Job, Queue, Schedule, Worker
@@ -151,8 +151,8 @@ class Asked:
         for more in ({}, {"p": "last"}):
             answer = self._page(model, page, query, more)
             seen = answer.context["cl"]
-            if more == {} and getattr(seen, "floor", None) is not None:
-                self._page(model, page, query, {base.BELOW: str(seen.floor)})
+            if more == {} and getattr(seen, "searched_to", None) is not None:
+                self._page(model, page, query, {base.BEFORE_VAR: str(seen.searched_to)})
             if seen.paginator.num_pages == 1:
                 break
 
@@ -232,7 +232,7 @@ def test_each_filter_is_among_them() -> None:
     history.fill(2_000)
     assert set(job_filters()) == set(filters.JobFilter.base_filters)
     assert set(letter_filters()) == set(filters.DeadLetterFilter.base_filters)
-    assert set(CHOOSING) == {"ids", "task", "queue", "state"}
+    assert set(CRITERIA) == {"ids", "task", "queue", "state"}
     parser = replaydead.Command().create_parser("manage.py", "replaydead")
     own = {action.dest for action in parser._actions} & {
         "task",
@@ -256,9 +256,9 @@ def test_each_filter_is_among_them() -> None:
 def test_nothing_reads_a_small_history(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same on a fiftieth, with limits that are as much smaller."""
     history.fill(SMALL)
-    monkeypatch.setattr(search, "REACH", 1_500)
-    monkeypatch.setattr(search, "SCATTERED", 100)
-    monkeypatch.setattr(search, "FEW", 20)
+    monkeypatch.setattr(search, "MAX_DENSE_ROWS", 1_500)
+    monkeypatch.setattr(search, "MAX_SCATTERED_ROWS", 100)
+    monkeypatch.setattr(search, "MAX_WINDOW_ROWS", 20)
     monkeypatch.setattr(base, "COUNT_LIMIT", 500)
     monkeypatch.setattr(base.RecordAdmin, "list_per_page", 20)
     monkeypatch.setattr(queue_figures, "COUNT_LIMIT", 500)

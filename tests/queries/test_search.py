@@ -32,9 +32,9 @@ JOBS, LETTERS = "/api/v1/jobs/", "/api/v1/dead-letters/"
 @pytest.fixture(autouse=True)
 def short_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a handful of rows is a long history."""
-    monkeypatch.setattr(search, "REACH", 10)
-    monkeypatch.setattr(search, "SCATTERED", 4)
-    monkeypatch.setattr(search, "FEW", 5)
+    monkeypatch.setattr(search, "MAX_DENSE_ROWS", 10)
+    monkeypatch.setattr(search, "MAX_SCATTERED_ROWS", 4)
+    monkeypatch.setattr(search, "MAX_WINDOW_ROWS", 5)
 
 
 def make_jobs(count: int = 80) -> list[Job]:
@@ -181,7 +181,7 @@ def _all_pages(pages: Client, model: str, **query: Any) -> tuple[list[Any], int]
         seen = answer.context["cl"]
         for page in range(1, seen.paginator.num_pages + 1):
             found += seen.paginator.page(page).object_list
-        if seen.floor is None:
+        if seen.searched_to is None:
             assert "Searched back to" not in answer.content.decode()
             return found, number
         text = answer.content.decode()
@@ -240,7 +240,7 @@ def test_attempts_by_their_error(pages: Client) -> None:
 
 def test_the_beginning_of_an_id_of_many_attempts(pages: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     job = JobFactory(state="failed", max_attempts=6)
-    monkeypatch.setattr(base, "MATCHES", 4)
+    monkeypatch.setattr(base, "MAX_MATCHES", 4)
     answer = pages.get("/admin/queue_app/attempt/", {"q": str(job.pk)})
     assert len(answer.context["cl"].result_list) == 4
     assert "Only the newest 4 matches are listed" in answer.content.decode()
@@ -256,7 +256,9 @@ def test_an_address_sorts_nothing(pages: Client) -> None:
 def test_a_wrong_key_leads_to_the_whole_list(pages: Client, below: str) -> None:
     make_jobs(3)
     for model in ("job", "attempt"):
-        assert pages.get(f"/admin/queue_app/{model}/", {base.BELOW: below}, follow=True).status_code == 200
+        assert (
+            pages.get(f"/admin/queue_app/{model}/", {base.BEFORE_VAR: below}, follow=True).status_code == 200
+        )
 
 
 # What is told apart
@@ -275,7 +277,7 @@ def test_a_wrong_key_leads_to_the_whole_list(pages: Client, below: str) -> None:
         (Job.objects.unfinished(), {"state__in": [s.value for s in sorted(UNFINISHED)]}, False),
         (Job.objects.timed(), {}, True),
         (Job.objects.filter(attempts__state="lost"), {}, True),
-        (Job.objects.filter(selection.made_at(after=clock.now())), {}, False),
+        (Job.objects.filter(selection.created_between(after=clock.now())), {}, False),
         (DeadLetter.objects.filter(replayed_at__isnull=True), {"replayed_at__isnull": True}, False),
     ],
 )

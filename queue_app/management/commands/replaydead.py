@@ -13,7 +13,7 @@ from queue_app.exceptions import InvalidOption, StoreUnavailable
 from queue_app.models.sql import write_alias
 from queue_app.operations import dead_letters
 from queue_app.operations.actor import Actor
-from queue_app.operations.audit import REASON
+from queue_app.operations.audit import MAX_REASON_LENGTH
 from queue_app.queries import selection
 
 
@@ -31,7 +31,7 @@ class Command(BaseCommand):
             "--since", help="only what died since: an ISO date or time, or an age such as 2h or 3d"
         )
         parser.add_argument("--limit", help="at most so many")
-        parser.add_argument("--reason", help=f"why, for the audit; at most {REASON} characters")
+        parser.add_argument("--reason", help=f"why, for the audit; at most {MAX_REASON_LENGTH} characters")
         parser.add_argument("--dry-run", action="store_true", help="only say how many would be replayed")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -40,7 +40,7 @@ class Command(BaseCommand):
             raise CommandError("--task is empty; give the dotted path of a task, or leave it out.")
         try:
             queue = None if options["queue"] is None else check_queue(options["queue"])
-            since = None if options["since"] is None else selection.since(options["since"])
+            since = None if options["since"] is None else selection.parse_since(options["since"])
         except InvalidOption as error:
             raise CommandError("--" + str(error).replace("queue_name", "queue", 1)) from None
         reason = _reason(options["reason"])
@@ -50,14 +50,14 @@ class Command(BaseCommand):
             "since": since,
             "fingerprint": options["fingerprint"],
         }
-        chosen = {name: str(value) for name, value in given.items() if value is not None}
+        criteria = {name: str(value) for name, value in given.items() if value is not None}
         letters = selection.dead_letters(options["task"], queue, since, options["fingerprint"])
         try:
             if options["dry_run"]:
                 self._say("Would replay", letters.using(write_alias())[:limit].count())
                 return
             answer = dead_letters.replay_matching(
-                Actor.command(_user()), letters, chosen, limit=limit, reason=reason
+                Actor.command(_user()), letters, criteria, limit=limit, reason=reason
             )
         except StoreUnavailable as error:
             raise CommandError(str(error)) from None
@@ -82,8 +82,8 @@ def _limit(value: Any) -> int | None:
 
 def _reason(value: Any) -> str:
     text = "" if value is None else str(value)
-    if len(text) > REASON:
-        raise CommandError(f"--reason has {len(text):,} characters; use at most {REASON}.")
+    if len(text) > MAX_REASON_LENGTH:
+        raise CommandError(f"--reason has {len(text):,} characters; use at most {MAX_REASON_LENGTH}.")
     return text
 
 

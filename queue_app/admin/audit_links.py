@@ -1,4 +1,4 @@
-"""From the page of a row to the audit events about it."""
+"""Links from the page of a row to its audit events."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from queue_app.admin.rights import may
 from queue_app.domain.rights import Right
 from queue_app.models.audit_event import KINDS
 
-#: Kinds of targets of which many may be meant at once; these events name no single one.
+#: Kinds of targets with bulk operations, whose audit events name no single row.
 BY_MANY = ("deadletter", "job")
 
 
-class Trail:
-    """An admin whose pages link to what was done to their row."""
+class AuditLinksMixin:
+    """An admin whose row pages link to the audit events of the row."""
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: Any = None, **kwargs: Any
@@ -34,7 +34,7 @@ def audit_links(request: HttpRequest, row: Model | None) -> list[tuple[str, str]
         return []
     try:
         page = reverse("admin:queue_app_auditevent_changelist")
-    except NoReverseMatch:  # the project has taken it out of its admin
+    except NoReverseMatch:  # the project has unregistered it
         return []
     kind = row._meta.model_name
     targets = [("Audit events", f"{kind}:{row.pk}")]
