@@ -88,7 +88,7 @@ def test_a_duty_is_late_when_it_was_not_done_well_for_long(monkeypatch: pytest.M
     known = history.read(connection.client())["some"]
     assert not known.late(duty)
     monkeypatch.setattr(
-        clock, "_source", lambda source=clock.current.source: source() + 25 + 2 * conf.get().LEASE + 1
+        clock.current, "source", lambda source=clock.current.source: source() + 25 + 2 * conf.get().LEASE + 1
     )
     assert known.late(duty)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from queue_app.dispatch import connection as redis_connection
-from queue_app.maintenance import tick as duty
+from queue_app.maintenance import enqueue_ticks as duty
 from queue_app.models import Job, Schedule
 from queue_app.scheduling import tick
 from tests.support.factories import ScheduleFactory

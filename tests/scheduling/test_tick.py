@@ -17,7 +17,7 @@ from queue_app.dispatch import connection as redis_connection
 from queue_app.dispatch import epochs, keys
 from queue_app.exceptions import LeadershipLost
 from queue_app.lifecycle.recovery import rebuild
-from queue_app.maintenance import tick as duty
+from queue_app.maintenance import enqueue_ticks as duty
 from queue_app.maintenance.leader import DUE_CHECK_SECONDS, Leader
 from queue_app.models import Job, Schedule
 from queue_app.models.schedule import AHEAD
