@@ -1,6 +1,6 @@
 """Messages between supervisor and keeper: one JSON object a line, through a pair of pipes.
 
-The supervisor sends `child_started` and `child_exited`. It sends `children_listed` once a new keeper knows of all living
+The supervisor sends `child_started` and `child_exited`. It sends `children_listed` once a new keeper knows all living
 children, and `finish` when the worker stops. The keeper answers `child_recovered`.
 """
 

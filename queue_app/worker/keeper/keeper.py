@@ -202,7 +202,7 @@ class Keeper:
                 self._outbox.send("child_recovered", serial=child.serial)
 
     def _defer_recovery(self, child: ChildExited, error: BaseException) -> None:
-        """Log a failed recovery once for each outage. A stopping worker gives up soon and leaves it to another worker."""
+        """Log a failed recovery once for each outage. A stopping worker soon leaves it to another one."""
         database.refresh(close=True)
         if self._failing_since is None:
             self._failing_since = time.monotonic()
