@@ -1,4 +1,4 @@
-"""What a worker was told to do, checked before anything is started."""
+"""The options of a worker, checked before anything is started."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class QueueChoice:
     """Which queues to serve: in strict order, or each with a weight.
 
     Attributes:
-        names: in the order given.
-        weights: how often each comes first, in proportion; None for strict order.
+        names: of the queues, in the order given.
+        weights: how often each queue comes first, relative to the others; None for strict order.
     """
 
     names: tuple[str, ...]
@@ -23,10 +23,13 @@ class QueueChoice:
 
     @classmethod
     def parse(cls, text: str) -> QueueChoice:
-        """From `mail,default` (order) or `mail:6,default:1` (weights; a queue without one weighs 1).
+        """Parse the option `--queues`.
+
+        Args:
+            text: `mail,default` (strict order) or `mail:6,default:1` (weights; 1 for a queue without one).
 
         Raises:
-            InvalidOption: names the wrong part.
+            InvalidOption: its text names the part that is wrong.
         """
         names: list[str] = []
         weights: list[int] = []
@@ -47,7 +50,7 @@ class QueueChoice:
         return cls(tuple(names), tuple(weights) if weighted else None)
 
     def order(self) -> list[str]:
-        """The order in which the next claim asks the queues."""
+        """The queues in the order in which the next claim asks them. With weights, it is drawn anew each time."""
         if self.weights is None or len(self.names) == 1:
             return list(self.names)
         # Weighted random order (Efraimidis and Spirakis, 2006): the largest of u^(1/w) comes first.
@@ -65,12 +68,14 @@ class WorkerConfig:
     """The options of `runworker`.
 
     Attributes:
-        processes: children.
+        worker_id: unique for each start of a worker.
+        queues: which queues to serve.
+        processes: number of children.
         slots: jobs that each child runs at once; 1 runs them in the main thread.
-        max_jobs: jobs after which a child is replaced; None: never.
-        max_memory: MB of resident memory after which a child is replaced; None: never.
+        max_jobs: number of jobs after which a child is replaced; None: never.
+        max_memory: MB of resident memory above which a child is replaced; None: never.
         grace: seconds that running jobs have to end when the worker is told to stop.
-        maintenance: whether it may be elected to do the maintenance duties.
+        maintenance: whether the worker may be elected to do the maintenance duties.
     """
 
     worker_id: str

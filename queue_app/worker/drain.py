@@ -1,7 +1,8 @@
-"""`runworker --drain`: every due job, one at a time, in order, in this process; also those that its jobs enqueue.
+"""`runworker --drain`: runs every due job in this process, one at a time and in order, then returns.
 
-It does not wait for later jobs or for retries. Made for test suites and one-off scripts; safe to start twice at once.
-It is a worker to all others: a thread does what a keeper does for it, so that what it runs stays its own.
+This includes jobs that its jobs enqueue, but neither later jobs nor retries. It is made for test suites and one-off
+scripts. Two drains may run at once. To other processes a drain is a worker: a thread does what a keeper does, so that
+no other process takes its jobs over.
 """
 
 from __future__ import annotations
@@ -31,21 +32,25 @@ from queue_app.worker.keeper.announcer import Announcer
 from queue_app.worker.keeper.heartbeat import Heartbeat
 from queue_app.worker.shared_state import SharedState
 
-#: Seconds to wait for another leader to put back what Redis has lost; and between two looks.
+#: Seconds to wait for another leader to rebuild what Redis has lost; and between two looks.
 STORE_WAIT_SECONDS, POLL_SECONDS = 10.0, 0.05
 
-#: The number of its only child, which is this process.
+#: Serial of the only child, which is this process.
 SERIAL = 1
 
 
 def drain(config: WorkerConfig) -> int:
     """Run what is due.
 
+    Args:
+        config: processes and slots are ignored.
+
     Returns:
         How many jobs were run.
 
     Raises:
-        Unavailable (see dispatch.connection): Redis was lost on the way; what was held comes back by itself.
+        Unavailable (see dispatch.connection): Redis failed meanwhile. Jobs that were held go back to their queues after
+            the lease.
     """
     config = replace(config, processes=1, slots=1)
     client = connection.client()
@@ -54,7 +59,7 @@ def drain(config: WorkerConfig) -> int:
     runner = Runner(config, shared, 0, holder)
     keeper = _KeeperThread(config, shared, runner)
     keeper.start()
-    # Due by now: what becomes due while others run is not waited for, so that a drain has an end.
+    # Retries that become due later are left out, so that a drain has an end.
     until = clock.seconds()
     try:
         _prepare_stores(client, config.worker_id)
@@ -85,7 +90,7 @@ def drain(config: WorkerConfig) -> int:
             if runner.claims.needs_reconcile:
                 runner.claims.reconcile(client)
             for name in config.queues.names:
-                if not workers.held(client, name, holder):  # else a worker takes it back after the lease
+                if not workers.held(client, name, holder):  # else another worker recovers it after the lease
                     queues.unregister(client, name, holder)
         finally:
             keeper.end()
@@ -94,8 +99,11 @@ def drain(config: WorkerConfig) -> int:
 
 
 def _prepare_stores(client: redis.Redis, own_id: str) -> None:
-    """What the leader does for workers. Where there are others, what they run is not known to be lost: a rebuild waits
-    until they have announced it, and a burial right after Redis stood still would take it from them."""
+    """Do what a leader would do first: rebuild lost data, load what is due, recover what was lost.
+
+    If other workers live, the rebuild must wait until they have announced what they run. Nor are dead workers recovered
+    then: right after Redis stood still, the living ones look dead as well.
+    """
     others = Worker.objects.using(write_alias()).living().exclude(pk=own_id).exists()
     if others:
         _wait_for_rebuild(client, own_id)
@@ -108,7 +116,7 @@ def _prepare_stores(client: redis.Redis, own_id: str) -> None:
 
 
 def _wait_for_rebuild(client: redis.Redis, own_id: str) -> None:
-    """Wait until Redis has again what it lost. If no other process leads, this one does meanwhile."""
+    """Wait until what Redis lost is rebuilt. If no other process leads, this one does meanwhile."""
     leader = Leader(own_id, threading.Event(), duties=(REBUILD,))
     deadline = time.monotonic() + STORE_WAIT_SECONDS
     try:
@@ -122,13 +130,14 @@ def _wait_for_rebuild(client: redis.Redis, own_id: str) -> None:
 
 
 def _release(client: redis.Redis, holder: str, delivery: Delivery, gone: bool) -> None:
-    """A retry whose time came while draining waits for a real worker; a job whose row is gone is let go of."""
+    """Release a job that is not run: a retry that became due during the drain is left to a real worker, and a job whose
+    row is gone is dropped."""
     later = [] if gone else [(delivery.id, clock.seconds() + 1.0, delivery.raw)]
     queues.settle(client, delivery.queue, holder, [delivery.id] if gone else [], later)
 
 
 class _KeeperThread:
-    """What its keeper, and the ticks of a child, do for a worker; in threads of this process."""
+    """Does in threads of this process what a keeper and a recorder's ticks do for a worker."""
 
     def __init__(self, config: WorkerConfig, shared: SharedState, runner: Runner) -> None:
         self._shared = shared
@@ -139,28 +148,28 @@ class _KeeperThread:
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
 
     def start(self) -> None:
-        """Returns when others know of this worker, as far as the stores are there."""
+        """Start, and return when other processes know of this worker, as far as the stores are available."""
         self._heartbeat.start()
         self._thread.start()
         self._ready.wait()
 
     def end(self) -> None:
-        """It runs nothing any more."""
+        """Stop; the worker runs nothing any more."""
         self._stop.set()
         self._thread.join()
         self._heartbeat.leave()
 
     def _run(self) -> None:
         settings = conf.get()
-        next_write = next_look = 0.0
+        next_write = next_check = 0.0
         try:
             while not self._stop.is_set():
                 now = time.monotonic()
                 if now >= next_write:
                     self._heartbeat.write(self._shared.last_claim(0), self._shared.is_busy(0))
                     next_write = now + settings.LEASE / 4
-                if now >= next_look:
-                    next_look = now + self._announcer.check()
+                if now >= next_check:
+                    next_check = now + self._announcer.check()
                 self._runner.recorder.tick()
                 self._ready.set()
                 self._stop.wait(settings.LONG_JOB)

@@ -1,4 +1,4 @@
-"""Forking the processes of a worker, whether one lives, and what its end says."""
+"""Forking the processes of a worker; whether one lives, how much memory it takes, and why it exited."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ logger = logging.getLogger(__name__)
 
 
 def fork(run: Callable[[], int], *, close: Iterable[Channel | None] = (), bound: bool = False) -> int:
-    """Run something in a new process.
+    """Run a function in a new process.
 
     Args:
-        run: gives the exit code.
-        close: lines of this process that the new one must not keep open.
-        bound: whether it is told to stop (TERM) when this process is gone.
+        run: returns the exit code.
+        close: channels of this process that the new one must not keep open.
+        bound: whether the new process gets TERM when this one exits.
 
     Returns:
         The id of the new process.
@@ -29,7 +29,7 @@ def fork(run: Callable[[], int], *, close: Iterable[Channel | None] = (), bound:
     sys.stdout.flush()
     sys.stderr.flush()
     parent = os.getpid()
-    # Held back until the new process has its own handler (see Child.run): one told to stop before that would die.
+    # TERM is blocked until the new process has its handler (see Child.run). It would be killed by one before that.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     pid = os.fork()
     if pid:
@@ -40,9 +40,9 @@ def fork(run: Callable[[], int], *, close: Iterable[Channel | None] = (), bound:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        for line in close:
-            if line is not None:
-                line.close()
+        for channel in close:
+            if channel is not None:
+                channel.close()
         if bound:
             _die_with_parent(parent)
         code = run()
@@ -55,15 +55,15 @@ def fork(run: Callable[[], int], *, close: Iterable[Channel | None] = (), bound:
 
 
 def _die_with_parent(parent: int) -> None:
-    """Have the kernel send TERM when the supervisor is gone (Linux): the child then drains and ends."""
+    """Have the kernel send TERM when the supervisor exits (Linux), so that the child drains."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:  # it went before the kernel was told
+    if os.getppid() != parent:  # it exited before the call
         os._exit(1)
 
 
 def is_alive(pid: int) -> bool:
-    """Whether there is a process with this id, whosever it is."""
+    """Whether there is a process with this id. It may be another user's."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -80,7 +80,15 @@ def resident_mb() -> float:
 
 
 def explain(status: int, peak_mb: float) -> str:
-    """Why a process ended, in words; empty for exit code 0."""
+    """Why a process exited, for people.
+
+    Args:
+        status: as `os.wait` returns it.
+        peak_mb: its largest resident memory in MB; 0: unknown.
+
+    Returns:
+        Text; empty for exit code 0.
+    """
     memory = f", peak memory {peak_mb:.0f} MB" if peak_mb else ""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)

@@ -1,4 +1,8 @@
-"""What the supervisor and the keeper say to each other: one JSON object a line, through a pair of pipes."""
+"""Messages between supervisor and keeper: one JSON object a line, through a pair of pipes.
+
+The supervisor sends `child_started` and `child_exited`. It sends `children_listed` once a new keeper knows all living
+children, and `finish` when the worker stops. The keeper answers `child_recovered`.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +14,17 @@ from typing import Any
 
 @dataclass(slots=True)
 class ChildExited:
-    """A child that has ended.
+    """A child has exited.
 
     Attributes:
         serial: of the child; its holder's name ends with it.
-        cause: for people: "killed by SIGKILL", "exit code 3"; empty for a planned end.
-        running: id → epoch seconds at which its attempt began, of what was under way.
-        timed_out: id → seconds that it had run, of what the supervisor killed it for.
-        cancelled: likewise, of what was cancelled and did not end in time.
-        importing: ids of those that ran whose task's module was still being imported.
-        hung: id → seconds that this had taken, of those that the supervisor killed it for.
-        blameless: it was killed because the worker has to stop.
+        cause: for people: "killed by SIGKILL", "exit code 3"; empty for a planned exit.
+        running: job id → epoch seconds at which its attempt started, of all jobs that ran.
+        timed_out: job id → seconds that it had run, of jobs whose hard limit the child was killed for.
+        cancelled: likewise, of jobs that were cancelled and did not end in time.
+        importing: ids of running jobs whose task's module was still being imported.
+        import_timed_out: job id → seconds that the import had taken, of jobs that the child was killed for.
+        blameless: whether no job is to blame, because the supervisor killed the child on purpose.
     """
 
     serial: int
@@ -35,7 +39,7 @@ class ChildExited:
 
 @dataclass(slots=True)
 class ChildStarted:
-    """A child that was started; `place` is its place on the board."""
+    """A child was started; `index` is its index in the shared state."""
 
     serial: int
     pid: int
@@ -46,7 +50,7 @@ class Channel:
     """One direction of the conversation.
 
     Args:
-        fd: the pipe's end.
+        fd: the end of a pipe.
     """
 
     def __init__(self, fd: int) -> None:
@@ -56,8 +60,12 @@ class Channel:
     def send(self, kind: str, **values: Any) -> bool:
         """Send a message.
 
+        Args:
+            kind: of the message.
+            values: its fields; they must fit into JSON.
+
         Returns:
-            False when nobody listens any more.
+            False if the reader has exited.
         """
         data = json.dumps({"kind": kind, **values}).encode() + b"\n"
         try:
@@ -68,7 +76,11 @@ class Channel:
         return True
 
     def receive(self) -> list[dict[str, Any]] | None:
-        """The messages that have arrived; None when the other side is gone. Blocks when there is none."""
+        """Read the messages that have arrived. Blocks while there is none.
+
+        Returns:
+            Messages as dicts, with their `kind`; None if the writer has exited.
+        """
         data = os.read(self.fd, 65_536)
         if not data:
             return None
@@ -76,9 +88,10 @@ class Channel:
         return [json.loads(line) for line in lines]
 
     def close(self) -> None:
+        """Close this end."""
         os.close(self.fd)
 
 
 def as_values(message: ChildExited | ChildStarted) -> dict[str, Any]:
-    """A message as the values of a line."""
+    """The fields of a message, for `Channel.send`."""
     return asdict(message)

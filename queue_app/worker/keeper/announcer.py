@@ -1,4 +1,4 @@
-"""The announcer: looks whether Redis has lost its data, and lets it know again what a worker's children run."""
+"""The announcer: checks whether Redis has lost its data, and tells it again what a worker's children run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from queue_app.worker.shared_state import SharedState
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at whether Redis has lost its data; and while it has, until it is known what runs.
+#: Seconds between two checks of the data; and while Redis has lost them, until what runs is announced.
 CHECK_SECONDS, LOST_CHECK_SECONDS = 1.0, 0.2
 
 
@@ -25,7 +25,8 @@ class Announcer:
     """Announces what one worker runs.
 
     Args:
-        children: asked for the living children: serial → index on the board.
+        shared: the worker's shared state.
+        children: returns the living children: serial → index in the shared state.
         beat_now: called when Redis may have forgotten the worker.
     """
 
@@ -45,11 +46,12 @@ class Announcer:
         self._counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
 
     def check(self) -> float:
-        """If Redis lost its data or went back in time, also if that was made good while this process was held up or
-        before it was started: announce what runs.
+        """Announce what runs if Redis lost its data or went back in time.
+
+        This includes losses that were repaired while this process stood still, or before it was started.
 
         Returns:
-            Seconds until the next look.
+            Seconds until the next check.
         """
         try:
             client = connection.client()
@@ -62,7 +64,7 @@ class Announcer:
                 self._epochs_are_lost = True
                 self._flag_data_loss()
             self._beat_now()
-            return LOST_CHECK_SECONDS  # stale data have to be dropped before anything is announced
+            return LOST_CHECK_SECONDS  # the leader drops stale data before anything is announced
         self._epochs_are_lost = False
         names = "|".join(epoch.name for epoch in found.values())
         if not self._shared.has_seen_epochs(names):
@@ -78,8 +80,10 @@ class Announcer:
         return CHECK_SECONDS
 
     def _end_rewound_epochs(self, client: redis.Redis, found: dict[str, Epoch]) -> None:
-        """Where the server's life has no name, its data went back in time if in the same epoch fewer writes are counted
-        than before, or if an earlier epoch is there again."""
+        """End the epochs of servers whose data went back in time, where the server's life has no name.
+
+        The data did if fewer writes of the same epoch are counted than before, or if an earlier epoch is back.
+        """
         for shard, epoch in found.items():
             if epoch.life != epochs.UNNAMED:
                 continue
@@ -95,8 +99,9 @@ class Announcer:
             self._shared.flag_data_loss(index)
 
     def _announce(self) -> bool:
-        """Let Redis know what the living children run before anybody pushes it again; what they have not begun, they
-        leave to those who claim it then.
+        """Tell Redis what the living children run, before those jobs are pushed again.
+
+        What the children have claimed but not begun is left to those that claim it then.
 
         Returns:
             Whether both stores have answered.
@@ -117,5 +122,5 @@ class Announcer:
             database.refresh(close=True)
             return False
         if announced:
-            self._flag_data_loss()  # once more: what a child has dropped in between is held in its name
+            self._flag_data_loss()  # again: Redis now says that children hold what they released meanwhile
         return True

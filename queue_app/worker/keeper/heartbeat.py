@@ -1,4 +1,4 @@
-"""The registrar: the worker's leases and its place in Redis's list of workers, and its row in the record."""
+"""The heartbeat: the worker's lease and entry in Redis's list of workers, and its row in the record."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ from queue_app.worker.config import WorkerConfig
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two tries to send a heartbeat while Redis is away, about: all workers try again, and not in step.
+#: Seconds between two tries to send a heartbeat while Redis is away; jittered, so that workers are not in step.
 RETRY_SECONDS = 0.5
 
 
 class Heartbeat:
     """Registers one worker.
 
-    Args:
-        pid: of the worker's main process; None: it is the parent of this one.
+    The heartbeat has a thread of its own. A database that hangs, or the lock of a SQLite file, must not cost the lease.
 
-    The heartbeat has a thread to itself: a database that hangs, or the lock of a SQLite file, must not cost the lease.
+    Args:
+        config: of the worker.
+        pid: of the worker's main process; None: the parent of this process.
     """
 
     def __init__(self, config: WorkerConfig, pid: int | None = None) -> None:
@@ -47,19 +48,19 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Send heartbeats from now on; the first one is sent before this returns."""
+        """Start to send heartbeats. The first one is sent before this returns."""
         self._beat()
         self._thread.start()
 
     def beat_now(self) -> None:
-        """Redis has forgotten this worker: send a heartbeat at once."""
+        """Send a heartbeat at once, because Redis has forgotten this worker."""
         self._beat_requested.set()
 
     def _run(self) -> None:
         period = conf.get().LEASE / 5
         answered = True
         while not self._leaving:
-            # One that did not get through is made up for as soon as it can be: others judge by it.
+            # Repeat a failed heartbeat soon: other processes take a worker without one for dead.
             self._beat_requested.wait(period if answered else RETRY_SECONDS * (0.5 + random.random()))
             self._beat_requested.clear()
             if not self._leaving:
@@ -76,11 +77,11 @@ class Heartbeat:
         return True
 
     def write(self, last_claim: float, busy: bool) -> None:
-        """Renew the row; what fails is tried again next time, and said once for each outage.
+        """Renew the row. A failure is logged once for each outage; the next call tries again.
 
         Args:
-            last_claim: when a child could last claim, epoch seconds.
-            busy: no child had reason to: then it counts when Redis has last answered here.
+            last_claim: when a child could last claim, in epoch seconds.
+            busy: whether all children are too busy to claim. Then the last answer of Redis counts as a claim.
         """
         if busy:
             last_claim = max(last_claim, self._answered_at)
@@ -95,7 +96,7 @@ class Heartbeat:
             database.refresh(close=True)
 
     def _write(self, last_claim: float) -> None:
-        # By the clock of the database, as other hosts compare it with that (recover.reap).
+        # By the clock of the database, because other hosts compare it with that clock (recover.reap).
         values: dict[str, Any] = {"heartbeat_at": Now(), "stopped_at": None}
         if last_claim:
             values["last_claim_at"] = clock.from_seconds(last_claim)
@@ -121,10 +122,10 @@ class Heartbeat:
             signals.worker_started.send_robust(sender=None, worker_id=self._config.worker_id)
 
     def leave(self) -> None:
-        """The worker has stopped: say so in both stores, as far as they are there."""
+        """Record in both stores that the worker has stopped, as far as they are available."""
         self._leaving = True
         self._beat_requested.set()
-        self._thread.join(timeout=1.0)  # Redis may hang; what it is told then lasts for a lease
+        self._thread.join(timeout=1.0)  # Redis may hang; a heartbeat sent after this lasts for one lease
         try:
             workers.remove(connection.client(), self._config.worker_id)
         except connection.Unavailable as error:

@@ -1,6 +1,6 @@
-"""The keeper: the worker's row and heartbeat (see registrar.py), and the burial of its dead children.
+"""The keeper: sends the worker's heartbeats (heartbeat.py), recovers the jobs of its dead children, and may lead.
 
-A process of its own, so that a child that holds the interpreter's lock for a minute does not lose its jobs.
+It is a process of its own, so that a child that holds the interpreter's lock for a minute does not lose its jobs.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from queue_app.worker.shared_state import SharedState
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a stopping worker tries to bury its dead while a store is away.
+#: Seconds for which a stopping worker tries to recover its children while a store is away.
 STOP_RECOVERY_SECONDS = 3.0
-#: Seconds between two tries to bury a child while a store is away.
+#: Seconds between two tries to recover a child while a store is away.
 RECOVERY_RETRY_SECONDS = 0.5
 
 
@@ -42,7 +42,7 @@ class Keeper:
     """The keeper of one worker.
 
     Args:
-        inbox, outbox: the lines from and to the supervisor.
+        inbox, outbox: the channels from and to the supervisor.
     """
 
     def __init__(self, config: WorkerConfig, shared: SharedState, inbox: Channel, outbox: Channel) -> None:
@@ -56,21 +56,21 @@ class Keeper:
         self._orphaned = False
         self._deadline = 0.0
         self._failing_since: float | None = None
-        #: Whether the supervisor has named all living children. What they run cannot be announced before.
+        #: Whether the supervisor has listed all living children. What they run cannot be announced before.
         self._knows_children = False
-        self._indexes: dict[int, int] = {}  # serial → index on the board
+        self._indexes: dict[int, int] = {}  # serial → index in the shared state
         self._heartbeat = Heartbeat(config)
         self._announcer = Announcer(config.worker_id, shared, self._living_indexes, self._heartbeat.beat_now)
         self._stop_duties = threading.Event()
 
     def run(self) -> int:
-        """Keep until told to finish, or until supervisor and children are gone.
+        """Run until told to finish, or until supervisor and children have exited.
 
         Returns:
             The exit code, 0.
         """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # the supervisor says when
+            signal.signal(number, signal.SIG_IGN)  # the supervisor tells it when to exit
         title.set_title(f"queue_app keeper [{self._config.queues}]")
         duties = threading.Thread(target=self._duties, name="maintenance", daemon=True)
         if self._config.maintenance:
@@ -110,8 +110,11 @@ class Keeper:
         return self._finishing and not self._to_recover
 
     def _end_orphans(self) -> bool:
-        """The supervisor is gone, so that nobody else can end its children: after the grace they are killed, and
-        what they ran is taken back."""
+        """The supervisor has exited: kill its children after the grace, and recover what they ran.
+
+        Returns:
+            Whether all children are recovered.
+        """
         for serial, pid in list(self._pids.items()):
             if is_alive(pid):
                 if time.monotonic() >= self._deadline:
@@ -128,11 +131,11 @@ class Keeper:
         return not self._pids and not self._to_recover
 
     def _living_indexes(self) -> dict[int, int]:
-        """The living children: serial → index on the board."""
+        """The living children: serial → index in the shared state."""
         return {serial: index for serial, index in self._indexes.items() if serial in self._pids}
 
     def _children(self) -> dict[int, int]:
-        """The living children: index on the board → pid. Asked by another thread."""
+        """The living children: index in the shared state → pid. Called by another thread."""
         indexes = dict(self._indexes)
         return {indexes[serial]: pid for serial, pid in dict(self._pids).items() if serial in indexes}
 
@@ -140,8 +143,7 @@ class Keeper:
         return max((self._shared.last_claim(index) for index in range(self._config.processes)), default=0.0)
 
     def _all_busy(self) -> bool:
-        """Whether every living child has a job in each of its slots, or one that is to run alone: so it does not claim,
-        and need not."""
+        """Whether no living child claims, because all its slots are busy or one job has to run alone in it."""
         indexes, slots = self._children(), self._config.slots
         return bool(indexes) and all(
             len(self._shared.running(index)) >= slots or self._shared.is_exclusive(index) for index in indexes
@@ -156,7 +158,7 @@ class Keeper:
             return
         messages = self._inbox.receive()
         if messages is None:
-            logger.error("The supervisor is gone; its children are left to end what they run.")
+            logger.error("The supervisor has exited; its children may finish what they run within the grace.")
             self._orphaned = True
             self._deadline = time.monotonic() + self._config.grace
             return
@@ -175,7 +177,7 @@ class Keeper:
                 self._finishing = True
 
     def _recover_children(self) -> None:
-        """Take back what dead children held; repeated until both stores have agreed."""
+        """Recover what exited children held. Repeated until both stores have done so."""
         for child in list(self._to_recover):
             holder = workers.holder(self._config.worker_id, child.serial)
             try:
@@ -200,14 +202,14 @@ class Keeper:
                 self._outbox.send("child_recovered", serial=child.serial)
 
     def _defer_recovery(self, child: ChildExited, error: BaseException) -> None:
-        """Said once for each outage. A worker that has to stop does not wait long: another one takes back."""
+        """Log a failed recovery once for each outage. A stopping worker soon leaves it to another one."""
         database.refresh(close=True)
         if self._failing_since is None:
             self._failing_since = time.monotonic()
             said = store_health.explain(error) if isinstance(error, Error) else connection.said(error)
             logger.warning("What child %d held cannot be taken back yet: %s", child.serial, said)
         elif self._finishing and time.monotonic() - self._failing_since > STOP_RECOVERY_SECONDS:
-            logger.warning("Stopping all the same: another worker will take back what was held.")
+            logger.warning("Stopping without recovery: another worker will recover what was held.")
             self._to_recover.clear()
 
     def _duties(self) -> None:

@@ -1,4 +1,4 @@
-"""What a child's exit means for the jobs that it ran: the keeper's words for what the supervisor saw."""
+"""What a child's exit means for the jobs that it ran: turns the supervisor's message into a `Cause`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def cause_of(child: ChildExited) -> Cause:
-    """Why a child died, for `recover.take_back`."""
+    """Why a child exited, for `recover.take_back`."""
     text = child.cause or "ended"
     return Cause(
         text=text,
@@ -48,7 +48,7 @@ def _cancel_overdue(seconds: float) -> Verdict:
 
 
 def _import_timed_out(text: str, running: dict[str, float]) -> Verdict:
-    """The import of its task's module did not end."""
+    """The verdict on a job whose task's module took too long to import."""
 
     def judge(delivery: Delivery, started: float | None) -> Outcome:
         cause = Cause(text, running=running, importing=frozenset([delivery.id]))
@@ -60,15 +60,18 @@ def _import_timed_out(text: str, running: dict[str, float]) -> Verdict:
 
 
 def _policy(name: str) -> RetryPolicy | None:
-    """The task's retry policy; None if it has none, or it cannot be had at once. Its child has imported its module, and
-    this process may have to as well; heartbeats must not wait for that, so it is done in a thread."""
+    """The task's retry policy; None if it has none, or if it is not known in time.
+
+    This process may have to import the task's module, as the child has done. A thread does so, because heartbeats must
+    not wait for it.
+    """
     found: list[Declared] = []
 
     def look_up() -> None:
         try:
             found.append(registry.look_up(name))
         except UnknownTask as error:
-            logger.warning("The default retry policy serves a job of %s: %s", name, error)
+            logger.warning("The default retry policy is used for a job of %s: %s", name, error)
 
     if (known := registry.loaded_task(name)) is not None:
         return known.policy
@@ -77,6 +80,7 @@ def _policy(name: str) -> RetryPolicy | None:
     thread.join(conf.get().LEASE / 4)
     if thread.is_alive():
         logger.warning(
-            "The default retry policy serves a job of %s: the keeper still imports its module.", name
+            "The default retry policy is used for a job of %s: the keeper is still importing its module.",
+            name,
         )
     return found[0].policy if found else None

@@ -77,4 +77,4 @@ def test_the_keeper_does_not_wait_for_a_module_that_takes_long(
     with override_settings(QUEUE_APP={"BACKOFF_BASE": 1.0, "BACKOFF_JITTER": "none", "LEASE": 1.0}):
         made = outcome(death, task="tests.app.slow_to_import.patient", max_attempts=5)
     assert made.run_at is not None and made.run_at - made.finished_at == pytest.approx(1.0, abs=0.1)
-    assert "the keeper still imports its module" in caplog.text
+    assert "the keeper is still importing its module" in caplog.text
