@@ -13,7 +13,7 @@ import pytest
 from queue_app.dispatch import connection, epochs, queue_stats, workers
 from queue_app.lifecycle import push
 from queue_app.maintenance import history
-from queue_app.maintenance.leader import DUTIES
+from queue_app.maintenance.duty_list import DUTIES
 from queue_app.models import Job, Worker
 from tests import tasks
 from tests.acceptance.support import StartWorker, processes, wait_for_end

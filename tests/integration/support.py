@@ -15,7 +15,7 @@ from queue_app.domain.delivery import Delivery
 from queue_app.domain.outcome import Outcome
 from queue_app.domain.states import AttemptState, DeadReason
 from queue_app.lifecycle import settle, tokens
-from queue_app.maintenance.duty import LeaderTerm
+from queue_app.maintenance.leader_term import LeaderTerm
 from queue_app.models import Job
 from tests import tasks
 

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 
 from queue_app import clock
 from queue_app.exceptions import InvalidArguments
-from queue_app.lifecycle.recovery import recover
+from queue_app.lifecycle.recovery import sweep
 from queue_app.models import Job
 from tests import dtasks, tasks
 from tests.integration.support import Child, calls, drain, jobs, states
@@ -146,7 +146,7 @@ def test_a_failing_hook_of_the_caller_does_not_take_the_jobs_along(monkeypatch: 
     # Django has stopped running hooks: the row is there, and the sweep pushes it.
     assert states([job_id]) == ["queued"]
     monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 60.0)
-    recover.sweep(Child().client)
+    sweep.push_missing_backlog(Child().client)
     assert drain() == [job_id]
 
 
@@ -159,7 +159,7 @@ def test_under_manual_transaction_management_the_sweep_pushes(monkeypatch: pytes
     finally:
         transaction.set_autocommit(True)
     monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 60.0)
-    recover.sweep(Child().client)
+    sweep.push_missing_backlog(Child().client)
     assert drain() == [job_id]
 
 

@@ -22,13 +22,14 @@ from queue_app.lifecycle import release
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.lifecycle.redis_breaker import breaker
 from queue_app.maintenance import rebuild_redis as module
-from queue_app.maintenance.duty import Duty, LeaderTerm
 from queue_app.maintenance.leader import Leader
-from queue_app.maintenance.rebuild_redis import Rebuild
+from queue_app.maintenance.leader_term import LeaderTerm
+from queue_app.maintenance.rebuild_redis import RebuildRedis
 from queue_app.models import Job
 from tests import tasks
 from tests.factories import WorkerFactory
 from tests.integration.support import Child, calls, drain, jobs, term_of
+from tests.support.duties import make_duty
 from tests.support.epochs import begin_epoch
 from tests.support.marks import committed
 
@@ -36,17 +37,19 @@ pytestmark = committed
 
 
 @pytest.fixture
-def duty() -> Rebuild:
-    return Rebuild()
+def duty() -> RebuildRedis:
+    return RebuildRedis()
 
 
 @pytest.fixture
 def by_tens(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each run puts back ten jobs: after these its time is up. The newest do not come first."""
-    monkeypatch.setattr(rebuild, "NEWEST", 0)
+    monkeypatch.setattr(rebuild, "MAX_NEW_PER_QUEUE", 0)
     monkeypatch.setattr(release, "JOBS_PER_PUSH", 10)
     times = count()
-    monkeypatch.setattr(rebuild, "time", SimpleNamespace(monotonic=lambda: next(times) * 0.6 * module.SLICE))
+    monkeypatch.setattr(
+        rebuild, "time", SimpleNamespace(monotonic=lambda: next(times) * 0.6 * module.MAX_RUN_SECONDS)
+    )
 
 
 @pytest.fixture
@@ -54,7 +57,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     """A function that says whether silent workers are waited for as long as it takes, or no longer."""
 
     def wait(long: bool) -> None:
-        monkeypatch.setattr(rebuild, "limit_of_announcing", lambda: float("inf") if long else 0.0)
+        monkeypatch.setattr(rebuild, "announcement_timeout", lambda: float("inf") if long else 0.0)
 
     wait(True)
     return wait
@@ -65,7 +68,7 @@ def phase() -> str:
     return "lost" if epoch.lost else epoch.phase
 
 
-def finish(duty: Rebuild) -> int:
+def finish(duty: RebuildRedis) -> int:
     """Go on until all is whole. Returns how many jobs were put back."""
     put_back = 0
     for _ in range(100):
@@ -78,13 +81,15 @@ def finish(duty: Rebuild) -> int:
 # step by step
 
 
-def test_claims_begin_before_all_is_put_back(duty: Rebuild, by_tens: None, clean_redis: redis.Redis) -> None:
+def test_claims_begin_before_all_is_put_back(
+    duty: RebuildRedis, by_tens: None, clean_redis: redis.Redis
+) -> None:
     low = jobs(25)
     high = jobs(5, task=tasks.noop.using(priority=9))
     soon = tasks.noop.using(run_after=30).enqueue().id
     clean_redis.flushall()
     term = term_of(connection.client())
-    assert term.lost and not term.whole
+    assert term.needs_rebuild and not term.is_complete
     steps = []
     for _ in range(20):
         term.unfinished = False
@@ -95,7 +100,7 @@ def test_claims_begin_before_all_is_put_back(duty: Rebuild, by_tens: None, clean
         assert term.unfinished
     assert steps[:3] == [(epochs.CLOSED, 0), (epochs.FILLING, 0), (epochs.FILLING, 10)]
     assert [put_back for _, put_back in steps[2:]] == [10, 10, 10, 1]
-    assert term.whole and not term.lost
+    assert term.is_complete and not term.needs_rebuild
     assert drain() == high + low
     assert clean_redis.zrange(keys.due("default"), 0, -1) == [soon.encode()]
     term.unfinished = False
@@ -103,10 +108,10 @@ def test_claims_begin_before_all_is_put_back(duty: Rebuild, by_tens: None, clean
 
 
 def test_what_was_enqueued_during_the_loss_comes_first(
-    duty: Rebuild, by_tens: None, monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+    duty: RebuildRedis, by_tens: None, monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
     """Its push was refused; it does not wait until a long backlog is back."""
-    monkeypatch.setattr(rebuild, "NEWEST", 200)
+    monkeypatch.setattr(rebuild, "MAX_NEW_PER_QUEUE", 200)
     hour_ago = clock.seconds() - 3_600
     Job.objects.bulk_create(Job(id=ids.floor(hour_ago + n), task="tests.tasks.noop") for n in range(25))
     clean_redis.flushall()
@@ -119,7 +124,7 @@ def test_what_was_enqueued_during_the_loss_comes_first(
     assert drain()[-2:] == new
 
 
-def test_new_work_flows_while_it_goes_on(duty: Rebuild, by_tens: None, clean_redis: redis.Redis) -> None:
+def test_new_work_flows_while_it_goes_on(duty: RebuildRedis, by_tens: None, clean_redis: redis.Redis) -> None:
     """Pushed, claimed and ended between two steps; and none is delivered twice."""
     jobs(35)
     clean_redis.flushall()
@@ -136,14 +141,14 @@ def test_new_work_flows_while_it_goes_on(duty: Rebuild, by_tens: None, clean_red
 
 
 def test_it_goes_on_over_connections_that_last_for_one_run(
-    duty: Rebuild, by_tens: None, monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+    duty: RebuildRedis, by_tens: None, monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
     """Django's default: the leader lets go of its connection before each run of a duty."""
     monkeypatch.setitem(database.settings_dict, "CONN_MAX_AGE", 0)
     monkeypatch.setitem(database.__dict__, "close_at", 0.0)
     ids = jobs(60)
     clean_redis.flushall()
-    leader = Leader("a", threading.Event(), duties=(Duty("rebuild", 0.0, duty.run, "rebuilds"),))
+    leader = Leader("a", threading.Event(), duties=(make_duty("rebuild", 0.0, duty.run, "rebuilds"),))
     for _ in range(12):
         leader.step()
     assert phase() == epochs.WHOLE
@@ -152,7 +157,7 @@ def test_it_goes_on_over_connections_that_last_for_one_run(
 
 
 def test_others_write_to_the_database_between_two_steps(
-    duty: Rebuild, by_tens: None, clean_redis: redis.Redis
+    duty: RebuildRedis, by_tens: None, clean_redis: redis.Redis
 ) -> None:
     """And so does the leader itself, for its other duties."""
     ids = jobs(40)
@@ -176,7 +181,7 @@ def _write_and_leave() -> None:
 
 
 def test_living_workers_are_waited_for(
-    duty: Rebuild, patient: Callable[[bool], None], clean_redis: redis.Redis
+    duty: RebuildRedis, patient: Callable[[bool], None], clean_redis: redis.Redis
 ) -> None:
     first, second = WorkerFactory(), WorkerFactory()
     WorkerFactory(status="stopped")
@@ -186,9 +191,9 @@ def test_living_workers_are_waited_for(
     term = term_of(connection.client())
     for _ in range(3):
         assert duty.run(term) == 0
-        assert term.unfinished and term.lost
+        assert term.unfinished and term.needs_rebuild
     name = epochs.read(term.client)["main"].name
-    assert rebuild.silent_workers(term.client, "main", name) == {str(first.pk), str(second.pk)}
+    assert rebuild.unannounced_workers(term.client, "main", name) == {str(first.pk), str(second.pk)}
     epochs.announce(term.client, "main", name, str(first.pk))
     epochs.announce(term.client, "main", "another", str(second.pk))
     duty.run(term)
@@ -198,11 +203,14 @@ def test_living_workers_are_waited_for(
     epochs.announce(term.client, "main", name, str(second.pk))
     duty.run(term)
     assert phase() == epochs.FILLING
-    assert duty.run(term) == 2 and term.whole
+    assert duty.run(term) == 2 and term.is_complete
 
 
 def test_but_not_for_ever(
-    duty: Rebuild, patient: Callable[[bool], None], clean_redis: redis.Redis, caplog: pytest.LogCaptureFixture
+    duty: RebuildRedis,
+    patient: Callable[[bool], None],
+    clean_redis: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     WorkerFactory()
     jobs(2)
@@ -219,13 +227,13 @@ def test_but_not_for_ever(
 
 
 def test_the_wait_is_never_longer_than_three_seconds_or_the_lease(settings: Any) -> None:
-    assert rebuild.limit_of_announcing() == 3.0
+    assert rebuild.announcement_timeout() == 3.0
     settings.QUEUE_APP = settings.QUEUE_APP | {"LEASE": 1.5}
-    assert rebuild.limit_of_announcing() == 1.5
+    assert rebuild.announcement_timeout() == 1.5
 
 
 def test_a_new_leader_waits_anew(
-    duty: Rebuild, patient: Callable[[bool], None], clean_redis: redis.Redis
+    duty: RebuildRedis, patient: Callable[[bool], None], clean_redis: redis.Redis
 ) -> None:
     """It does not know since when the epoch is closed, but finds what was announced."""
     worker = WorkerFactory()
@@ -233,13 +241,16 @@ def test_a_new_leader_waits_anew(
     duty.run(term_of(connection.client()))
     name = epochs.read(connection.client())["main"].name
     epochs.announce(connection.client(), "main", name, str(worker.pk))
-    other = Rebuild()
+    other = RebuildRedis()
     other.run(term_of(connection.client(), "a"))
     assert phase() == epochs.FILLING and epochs.read(connection.client())["main"].name == name
 
 
 def test_a_second_loss_begins_all_anew(
-    duty: Rebuild, patient: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+    duty: RebuildRedis,
+    patient: Callable[[bool], None],
+    monkeypatch: pytest.MonkeyPatch,
+    clean_redis: redis.Redis,
 ) -> None:
     """While what waits is put back. What runs must be announced once more before anything is claimed."""
     monkeypatch.setattr(release, "JOBS_PER_PUSH", 10)
@@ -277,7 +288,7 @@ def test_a_second_loss_begins_all_anew(
 
 
 @pytest.mark.parametrize("to", ["lost", epochs.CLOSED, epochs.FILLING])
-def test_who_was_deposed_changes_nothing(to: str, duty: Rebuild, clean_redis: redis.Redis) -> None:
+def test_who_was_deposed_changes_nothing(to: str, duty: RebuildRedis, clean_redis: redis.Redis) -> None:
     """It was frozen, and believes that it leads."""
     jobs(3)
     clean_redis.flushall()
@@ -299,7 +310,7 @@ def test_who_was_deposed_changes_nothing(to: str, duty: Rebuild, clean_redis: re
 
 
 def test_it_says_what_it_has_dropped(
-    duty: Rebuild, clean_redis: redis.Redis, caplog: pytest.LogCaptureFixture
+    duty: RebuildRedis, clean_redis: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     jobs(3)
@@ -310,7 +321,7 @@ def test_it_says_what_it_has_dropped(
 
 
 def test_nothing_is_said_where_there_was_nothing(
-    duty: Rebuild, clean_redis: redis.Redis, caplog: pytest.LogCaptureFixture
+    duty: RebuildRedis, clean_redis: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The first start of all."""
     clean_redis.flushall()
@@ -319,7 +330,7 @@ def test_nothing_is_said_where_there_was_nothing(
 
 
 def test_a_server_that_seems_to_come_back_to_life_is_several(
-    duty: Rebuild, monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+    duty: RebuildRedis, monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
     """No process has the life of an earlier one. Connections lead to two servers by turns, and data must not be dropped
     again and again for that."""
@@ -338,7 +349,10 @@ def test_a_server_that_seems_to_come_back_to_life_is_several(
 
 
 def test_a_full_redis_gets_what_it_has_room_for(
-    duty: Rebuild, clean_redis: redis.Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    duty: RebuildRedis,
+    clean_redis: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The rest is put back by the sweep, as room is made."""
     monkeypatch.setattr(release, "JOBS_PER_PUSH", 10)
@@ -381,7 +395,7 @@ def test_enqueueing_into_a_full_redis_costs_nothing(
 # keys of an older release
 
 
-def test_keys_of_an_older_layout_are_removed_once(duty: Rebuild, clean_redis: redis.Redis) -> None:
+def test_keys_of_an_older_layout_are_removed_once(duty: RebuildRedis, clean_redis: redis.Redis) -> None:
     (job_id,) = jobs(1)
     old = [f"{{jq:q{n}}}:ready:0:-" for n in range(2_500)]
     old += ["{jq:mail}:body", "{jq:mail}:levels", "{jq:mail}:held:w.1", "{jq:a.b-c_1}:due"]
@@ -397,24 +411,26 @@ def test_keys_of_an_older_layout_are_removed_once(duty: Rebuild, clean_redis: re
         if not term.unfinished:
             break
     assert {key.decode() for key in clean_redis.scan_iter()} == kept | {keys.layout(), keys.leader()}
-    assert clean_redis.get(keys.layout()) == module.LAYOUT.encode()
+    assert clean_redis.get(keys.layout()) == module.LAYOUT_VERSION.encode()
     assert drain() == [job_id]
     clean_redis.config_resetstat()
     duty.run(term_of(client))
-    Rebuild().run(term_of(client))
+    RebuildRedis().run(term_of(client))
     assert calls(clean_redis, "scan") == 0
     clean_redis.delete(*foreign)
 
 
 def test_what_older_releases_kept_for_all_queues_is_removed_too(
-    duty: Rebuild, clean_redis: redis.Redis
+    duty: RebuildRedis, clean_redis: redis.Redis
 ) -> None:
     clean_redis.mset({"{jq}:epoch": "x", "{jq}:fence": "7"})
     duty.run(term_of(connection.client()))
     assert not clean_redis.exists("{jq}:epoch", "{jq}:fence")
 
 
-def test_a_queue_with_the_name_of_a_shard_leaves_nothing(duty: Rebuild, clean_redis: redis.Redis) -> None:
+def test_a_queue_with_the_name_of_a_shard_leaves_nothing(
+    duty: RebuildRedis, clean_redis: redis.Redis
+) -> None:
     clean_redis.hset("{jq:main}:body", "id", "x")
     clean_redis.rpush("{jq:main}:ready:0:-", "id")
     duty.run(term_of(connection.client()))
@@ -423,7 +439,7 @@ def test_a_queue_with_the_name_of_a_shard_leaves_nothing(duty: Rebuild, clean_re
 
 
 def test_it_stops_in_the_middle_when_it_is_deposed(
-    duty: Rebuild, clean_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    duty: RebuildRedis, clean_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(2_500):
         clean_redis.set(f"{{jq:q{n}}}:body", "x")

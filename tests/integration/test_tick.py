@@ -19,7 +19,7 @@ from queue_app.dispatch import connection as redis_connection
 from queue_app.dispatch import epochs, keys
 from queue_app.exceptions import LeadershipLost
 from queue_app.lifecycle.recovery import rebuild
-from queue_app.maintenance import enqueue_ticks as duty
+from queue_app.maintenance.enqueue_ticks import EnqueueTicks
 from queue_app.maintenance.leader import DUE_CHECK_SECONDS, Leader
 from queue_app.models import Job, Schedule
 from queue_app.models.schedule import AHEAD
@@ -51,7 +51,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> At:
 
 
 def ticked(*, check: Callable[[], None] = lambda: None) -> int:
-    return tick.tick(check=check).jobs
+    return tick.enqueue_due(check=check).jobs
 
 
 def starts() -> list[datetime | None]:
@@ -84,7 +84,7 @@ def test_a_tick_is_enqueued_ahead_with_its_time_as_the_start(at: At) -> None:
 
 
 def test_the_look_ahead_covers_the_time_between_two_runs() -> None:
-    assert duty.TICK.longest + DUE_CHECK_SECONDS < AHEAD < 60
+    assert EnqueueTicks.longest() + DUE_CHECK_SECONDS < AHEAD < 60
 
 
 def test_the_jobs_are_pushed_when_the_tick_commits(at: At) -> None:
@@ -104,7 +104,7 @@ def test_ticks_are_rows_and_survive_an_empty_redis(at: At, clean_redis: redis.Re
     client = redis_connection.client()
     clean_redis.flushall()
     assert not epochs.all_open(client)
-    assert duty.Ticks().run(term_of(client, "a")) == 1
+    assert EnqueueTicks().run(term_of(client, "a")) == 1
     rebuild.at_once(client)
     assert depths_of(["default"])["default"]["due_later"] == 1, "not pushed twice"
 
@@ -200,7 +200,7 @@ def test_all_that_was_missed_is_made_up_for_in_parts(at: At, monkeypatch: pytest
     at("11:00:00")
     many = ScheduleFactory(cron="* * * * *", missed="all")
     at("11:10:30")
-    assert [tick.tick()[:2] for _ in range(4)] == [(4, True), (4, True), (2, False), (0, False)]
+    assert [tick.enqueue_due()[:2] for _ in range(4)] == [(4, True), (4, True), (2, False), (0, False)]
     assert row(many).next_at == moment("11:11:00")
     assert Job.objects.filter(run_after=None).count() == 10
 
@@ -215,8 +215,8 @@ def test_very_many_are_taken_up_in_turn_and_other_duties_go_on(
     at("11:10:30")
     client = redis_connection.client()
     term = term_of(client, "a")
-    monkeypatch.setitem(tick.tick.__kwdefaults__, "seconds", 0.0)
-    made, ticks = [], duty.Ticks()
+    monkeypatch.setitem(tick.enqueue_due.__kwdefaults__, "seconds", 0.0)
+    made, ticks = [], EnqueueTicks()
     while not made or term.unfinished:
         made.append(ticks.run(term))
     assert sum(made) == 50 and max(made) == 6, "no more than a chunk at a time"
@@ -231,9 +231,9 @@ def test_one_that_cannot_be_enqueued_takes_nobodys_turn(at: At, monkeypatch: pyt
     at("11:00:00")
     good = ScheduleFactory(cron="* * * * *")
     at("11:01:00")
-    first = tick.tick(seconds=0.0)
+    first = tick.enqueue_due(seconds=0.0)
     assert (first.jobs, first.unfinished) == (0, True)
-    assert tick.tick(first.behind, seconds=0.0).jobs == 1
+    assert tick.enqueue_due(first.position, seconds=0.0).jobs == 1
     assert row(good).last_at == moment("11:01:00") and all(row(one).error for one in broken)
 
 
@@ -246,7 +246,7 @@ def test_the_duty_comes_again_at_once_while_something_is_left(
     at("11:06:30")
     client = redis_connection.client()
     term = term_of(client, "a")
-    ticks = duty.Ticks()
+    ticks = EnqueueTicks()
     assert (ticks.run(term), term.unfinished) == (4, True)
     assert (ticks.run(term), term.unfinished) == (2, False)
 
@@ -285,13 +285,13 @@ def test_where_rows_cannot_be_locked_the_later_one_takes_nothing(
     at("11:00:00")
     schedule = ScheduleFactory()
     at("12:00:00")
-    enqueue = tick._enqueue
+    enqueue = tick._enqueue_jobs
 
     def meanwhile(*args: Any) -> None:
         enqueue(*args)
         Schedule.objects.update(next_at=moment("13:00:00"))
 
-    monkeypatch.setattr(tick, "_enqueue", meanwhile)
+    monkeypatch.setattr(tick, "_enqueue_jobs", meanwhile)
     with pytest.raises(tick.IllegalTransition):
         ticked()
     monkeypatch.undo()
@@ -300,7 +300,7 @@ def test_where_rows_cannot_be_locked_the_later_one_takes_nothing(
     assert row(schedule).next_at == moment("12:00:00"), "the whole transaction was taken back"
 
 
-@pytest.mark.parametrize("where", ["_enqueue", "_move"])
+@pytest.mark.parametrize("where", ["_enqueue_jobs", "_advance"])
 def test_a_crash_before_the_commit_leaves_neither_job_nor_move(
     at: At, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -364,12 +364,12 @@ def test_the_next_leader_goes_on(at: At) -> None:
     at("11:00:00")
     ScheduleFactory(cron="*/5 * * * *", missed="all")
     at("11:04:55")
-    Leader("a", threading.Event(), duties=(duty.TICK,)).step()
+    Leader("a", threading.Event(), duties=(EnqueueTicks(),)).step()
     assert Job.objects.count() == 1
     client = redis_connection.client()
     client.delete(keys.leader())  # it was killed
     at("11:10:08")
-    Leader("b", threading.Event(), duties=(duty.TICK,)).step()
+    Leader("b", threading.Event(), duties=(EnqueueTicks(),)).step()
     assert starts() == [moment("11:05:00"), None], "11:10 is late, 11:05 does not come again"
 
 
