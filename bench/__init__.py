@@ -3,10 +3,6 @@
 plan       how much of what                     enqueue, drain, backlog, latency, idle   one measure each
 stores     the servers, emptied between         floor      the bare stores, without this product
 worker     a real `manage.py runworker`         usage      CPU seconds and memory of process trees
-<<<<<<< Updated upstream
 runtime    real servers and workers             against    two versions in turns: `--against`
 chaos      faults at random: `python -m bench.chaos`
-=======
-runtime    servers and workers as processes       against, chaos   `--against`, and `python -m bench.chaos`
->>>>>>> Stashed changes
 """

@@ -1,8 +1,8 @@
-"""Cancelling: what waits ends at once; what a child holds is asked to end, and nothing of it starts again.
+"""Cancelling: waiting jobs end at once; jobs that a child holds are asked to end, and are never started again.
 
-`cancel_requested_at` says that a job shall end. Whatever its attempt then comes to, the guarded write of outcomes makes
-the job `cancelled` unless it succeeded (models/bulk); and whoever queues jobs leaves it out. What is left between, the
-duty ends: a job given back unstarted, a request that got lost with Redis's data.
+`cancel_requested_at` marks a job that is to end. When its attempt ends, the guarded write of outcomes makes the job
+`cancelled` unless it succeeded (models/sql). Code that pushes jobs leaves marked ones out. The duty `cancel` ends what
+remains: jobs that were given back unstarted, and requests that were lost with Redis's data.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from queue_app import clock
 from queue_app.dispatch import connection, queues, workers
 from queue_app.domain.delivery import Delivery
 from queue_app.domain.states import ATTEMPTABLE, WAITING, JobState
+from queue_app.lifecycle.callbacks import Check, no_check
 from queue_app.lifecycle.entries import ids_by_queue
 from queue_app.lifecycle.push import PUSH_TIMEOUT
 from queue_app.lifecycle.redis_breaker import breaker
-from queue_app.lifecycle.release import Check, unchecked
 from queue_app.models import Job, Worker
 from queue_app.models.sql import write_alias
 
 logger = logging.getLogger(__name__)
 
-#: Rows that the duty locks at once.
-JOBS_PER_CALL = 500
+#: Rows that the duty locks in one transaction.
+JOBS_PER_TRANSACTION = 500
 
 
 def cancel_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
-    """Cancel unfinished jobs, whose rows the caller has locked in a transaction of its own.
+    """Cancel unfinished jobs. The caller has locked their rows in its own transaction.
 
-    Those that no child has claimed are taken out of Redis and end now, so that a claim and a cancellation cannot both
-    win. Of the others it is noted that they shall end; their workers hear of it when the transaction has committed.
-    During a rebuild every job is only marked: it is not known what runs.
+    Jobs that no child has claimed are removed from Redis first and end now, so that a claim and a cancellation cannot
+    both succeed. The others are marked; their workers are told when the transaction has committed. During a rebuild
+    every job is only marked: it is not known which jobs run.
 
     Returns:
-        Those that ended, and those that were asked to end.
+        The jobs that ended, and the jobs that were asked to end.
 
     Raises:
         Unavailable (see dispatch.connection): it is not known which jobs have been claimed.
@@ -60,7 +60,7 @@ def cancel_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
         try:
             held = set(queues.withdraw(connection.client(), queue, found))
         except connection.DataLost:
-            # It is not known what runs. Without a living worker nothing does, and tombstones keep it so.
+            # It is not known what runs. If no worker lives, nothing runs; tombstones keep these jobs from starting.
             if Worker.objects.using(using).living().exists():
                 held = set(found)
             else:
@@ -81,9 +81,8 @@ def cancel_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
 
 
 def _interrupt(by_queue: dict[str, list[str]]) -> None:
-    """After the commit: nothing of these jobs is queued again, and the workers that hold them shall interrupt them.
-
-    When Redis is away now, the duty does it later.
+    """After the commit, mark jobs in Redis, so that they are not queued again, and tell their workers to interrupt
+    them. If Redis is away, the duty `cancel` does it later.
     """
     by_worker: dict[str, list[str]] = defaultdict(list)
     try:
@@ -97,8 +96,8 @@ def _interrupt(by_queue: dict[str, list[str]]) -> None:
         breaker.failed(error)
 
 
-def retry_requests(*, limit: int = JOBS_PER_CALL, check: Check = unchecked) -> int:
-    """Ask again where jobs that shall end have not, and end those that no child holds any more.
+def retry_requests(*, limit: int = JOBS_PER_TRANSACTION, check: Check = no_check) -> int:
+    """Repeat the requests to jobs that are to end and have not, and end those that no child holds any more.
 
     Args:
         limit: rows in one batch.
@@ -110,23 +109,23 @@ def retry_requests(*, limit: int = JOBS_PER_CALL, check: Check = unchecked) -> i
     Raises:
         Unavailable (see dispatch.connection): Redis cannot be reached.
     """
-    count, behind = pursue_some(limit=limit, check=check)
-    while behind is not None:
-        found, behind = pursue_some(behind, limit=limit, check=check)
-        count += found
+    count, position = retry_requests_part(limit=limit, check=check)
+    while position is not None:
+        ended, position = retry_requests_part(position, limit=limit, check=check)
+        count += ended
     return count
 
 
-def pursue_some(
-    after: UUID | None = None, *, limit: int = JOBS_PER_CALL, check: Check = unchecked
+def retry_requests_part(
+    after: UUID | None = None, *, limit: int = JOBS_PER_TRANSACTION, check: Check = no_check
 ) -> tuple[int, UUID | None]:
     """One batch of `retry_requests`.
 
     Args:
-        after: go on behind this id, and so behind those that their workers still hold; None: from the oldest on.
+        after: go on behind this id, which skips jobs that workers still hold; None: from the oldest job on.
 
     Returns:
-        How many have ended, and the id to go on behind; None when the end was reached.
+        How many have ended, and the id to go on behind; None at the end.
     """
     using = write_alias()
     asked = Job.objects.using(using).cancelling().order_by("id")
@@ -142,8 +141,11 @@ def pursue_some(
 
 
 def marked_cancelled(client: redis.Redis, deliveries: Iterable[Delivery]) -> list[Delivery]:
-    """Those of a child's deliveries, none of which has begun, that may not begin as far as Redis knows: their jobs were
-    cancelled. Unless the record says otherwise (`end_unstarted`).
+    """The deliveries that may not begin because Redis has their jobs marked as cancelled. The record decides whether
+    that is still true (`end_unstarted`).
+
+    Args:
+        deliveries: of one child; none has begun.
 
     Raises:
         Unavailable (see dispatch.connection): it is not known.
@@ -157,10 +159,10 @@ def marked_cancelled(client: redis.Redis, deliveries: Iterable[Delivery]) -> lis
 
 
 def let_go(client: redis.Redis, holder: str, ended: Iterable[Delivery]) -> None:
-    """Tell Redis that a child holds these no longer.
+    """Tell Redis that a child no longer holds these deliveries.
 
     Raises:
-        Unavailable (see dispatch.connection): it may know, or not.
+        Unavailable (see dispatch.connection): it may have been told, or not.
     """
     by_queue = ids_by_queue((delivery.id, delivery.queue) for delivery in ended)
     for queue, ids in by_queue.items():
@@ -168,13 +170,14 @@ def let_go(client: redis.Redis, holder: str, ended: Iterable[Delivery]) -> None:
 
 
 def end_unstarted(numbers: dict[str, int]) -> set[str]:
-    """End jobs that shall end and of which no attempt is under way. Their holder must then let go of them.
+    """End jobs that are to end and whose attempt has not begun. Afterwards their holder must let go of them.
 
     Args:
-        numbers: id → the attempt that did not begin; if the record expects another one, another delivery has the job.
+        numbers: id → number of the attempt that did not begin. If the record expects another number, another delivery
+            has the job, and it is left alone.
 
     Returns:
-        The ids of those that were cancelled, now or before.
+        The ids of the jobs that are cancelled, now or since before.
     """
     using = write_alias()
     with transaction.atomic(using=using):

@@ -1,10 +1,10 @@
-"""Prune: finished jobs leave the record when their time is over, oldest first, a batch at a time.
+"""Prune: delete finished jobs whose retention is over, oldest first, a batch at a time.
 
-A job's attempts and dead letters go with it. Workers are not touched, nor does pruning a worker touch history: no row
-points at another's. Audit events have a retention of their own.
+A job's attempts and dead letters are deleted with it. Workers and history are independent: no row points from one to
+the other. Audit events have a retention of their own.
 
-What is kept for long lies among what is not. So the record is walked through by id, a bounded part at a time: its cost
-is that of a part, not of all that is kept.
+Jobs with a long retention lie among jobs with a short one. So the record is walked through by id, in parts of bounded
+size: the cost of a part does not grow with what is kept.
 """
 
 from __future__ import annotations
@@ -21,55 +21,55 @@ from django.db.models.lookups import LessThan
 from queue_app import clock, conf
 from queue_app.domain import ids
 from queue_app.domain.states import JobState
-from queue_app.lifecycle.release import Check, unchecked
+from queue_app.lifecycle.callbacks import Check, no_check
 from queue_app.models import Attempt, AuditEvent, DeadLetter, Job, Queue, Worker
 from queue_app.models.functions import Epoch
 from queue_app.models.sql import write_alias
 
-#: Which of the two retentions a final state follows.
+#: The final states that follow each of the two retentions.
 KEPT_AS_SUCCEEDED = (JobState.SUCCEEDED, JobState.CANCELLED)
 KEPT_AS_FAILED = (JobState.FAILED, JobState.EXPIRED)
 
-#: Most rows deleted in one transaction, so that none grows long.
-BATCH = 5_000
-#: Rows looked at in one part.
+#: Most rows deleted in one transaction, so that it stays short.
+ROWS_PER_TRANSACTION = 5_000
+#: Rows looked at in one part of the walk.
 ROWS_PER_STEP = 20_000
-#: Seconds in a hundred thousand years.
+#: A retention that never ends: a hundred thousand years, in seconds.
 FOR_EVER = 3e12
 
 
-def some(
-    after: UUID | None = None, *, limit: int = BATCH, check: Check = unchecked
+def prune_jobs_part(
+    after: UUID | None = None, *, limit: int = ROWS_PER_TRANSACTION, check: Check = no_check
 ) -> tuple[int, UUID | None]:
     """Do a part of the walk through the record.
 
     Args:
         after: go on behind this id; None: from the oldest job on.
         limit: most jobs deleted.
-        check: asked before each batch of writes.
+        check: called before each batch of writes.
 
     Returns:
-        How many jobs were deleted, and the id to go on behind; None when the end was reached.
+        How many jobs were deleted, and the id to go on behind; None at the end.
     """
-    over, shortest = _over()
+    expired, shortest = _past_retention()
     if shortest is None:
-        return 0, None  # all is kept for ever
+        return 0, None  # everything is kept for ever
     using = write_alias()
-    # A job is older than its end: what was made since cannot have ended so long ago.
+    # A job ends after it was made. So a job made within the shortest retention cannot be past it.
     rows = Job.objects.using(using).filter(pk__lt=ids.floor(clock.seconds() - shortest)).order_by("pk")
     if after is not None:
         rows = rows.filter(pk__gt=after)
     last = rows.values_list("pk", flat=True)[ROWS_PER_STEP - 1 : ROWS_PER_STEP].first()
     if last is not None:
         rows = rows.filter(pk__lte=last)
-    found = list(rows.filter(over).values_list("pk", flat=True)[:limit])
+    found = list(rows.filter(expired).values_list("pk", flat=True)[:limit])
     if len(found) == limit:
         last = found[-1]
-    return (_delete(found, over, check) if found else 0), last
+    return (_delete(found, expired, check) if found else 0), last
 
 
-def workers(*, limit: int = BATCH, check: Check = unchecked) -> int:
-    """Delete the rows of workers that stopped longer ago than failed jobs are kept. Nothing points at them.
+def prune_workers(*, limit: int = ROWS_PER_TRANSACTION, check: Check = no_check) -> int:
+    """Delete the rows of workers that stopped longer ago than failed jobs are kept. No row points at them.
 
     Returns:
         How many were deleted.
@@ -83,7 +83,7 @@ def workers(*, limit: int = BATCH, check: Check = unchecked) -> int:
     )
 
 
-def audit_events(*, limit: int = BATCH, check: Check = unchecked) -> int:
+def prune_audit_events(*, limit: int = ROWS_PER_TRANSACTION, check: Check = no_check) -> int:
     """Delete the audit events whose retention is over, oldest first.
 
     Returns:
@@ -96,21 +96,24 @@ def audit_events(*, limit: int = BATCH, check: Check = unchecked) -> int:
     return _delete_oldest(rows.filter(pk__lt=ids.floor(max(0.0, clock.seconds() - keep))), limit, check)
 
 
-def _delete_oldest(over: QuerySet[Any], limit: int, check: Check) -> int:
-    """Delete rows at which nothing points, without their signals. Returns how many."""
-    found = list(over.order_by("pk").values_list("pk", flat=True)[:limit])
+def _delete_oldest(rows: QuerySet[Any], limit: int, check: Check) -> int:
+    """Delete rows at which no other row points, without signals. Returns how many."""
+    found = list(rows.order_by("pk").values_list("pk", flat=True)[:limit])
     if found:
         check()
-        rows = over.model._default_manager.using(over.db).filter(pk__in=found)
-        rows._raw_delete(rows.db)
+        rows.model._default_manager.using(rows.db).filter(pk__in=found)._raw_delete(rows.db)
     return len(found)
 
 
-def _over() -> tuple[Q, float | None]:
-    """The condition that a job's time is over, and the shortest time for which any is kept (None: all for ever). What
-    is said of its task counts before what is said of its queue, and that before the settings.
+def _past_retention() -> tuple[Q, float | None]:
+    """What selects jobs whose retention is over. The retention of a task counts before that of a queue, and that before
+    the settings.
 
-    One look-up in the table of queues for each row that may be over, however many queues have a retention of their own.
+    The condition costs one look-up in the table of queues for each row, in however many queues have their own
+    retention.
+
+    Returns:
+        The condition, and the shortest retention of any job in seconds; None if everything is kept for ever.
     """
     settings = conf.get()
     now = clock.seconds()
@@ -132,9 +135,9 @@ def _over() -> tuple[Q, float | None]:
         if of_task:
             cases = [When(task=task, then=_seconds(seconds)) for task, seconds in of_task.items()]
             keep = Case(*cases, default=keep)
-        over = LessThan(Epoch("finished_at") + keep, Value(now, output_field=FloatField()))
-        condition |= Q(state__in=states) & Q(over)
-    # Said first, as it is cheap, and leaves out what has not finished.
+        is_over = LessThan(Epoch("finished_at") + keep, Value(now, output_field=FloatField()))
+        condition |= Q(state__in=states) & Q(is_over)
+    # The first condition is cheap, and leaves out jobs that have not finished.
     return Q(finished_at__lt=clock.from_seconds(now - shortest)) & condition, shortest
 
 
@@ -143,7 +146,7 @@ def _seconds(keep: float | None) -> Value:
 
 
 def _shortest(of_queues: Iterable[float | None]) -> float | None:
-    """The shortest time for which any job is kept; None: all for ever."""
+    """The shortest retention of any job in seconds; None if everything is kept for ever."""
     settings = conf.get()
     times = [settings.KEEP_SUCCEEDED, settings.KEEP_FAILED, *of_queues]
     for of_task in (settings.KEEP_TASKS or {}).values():
@@ -151,11 +154,11 @@ def _shortest(of_queues: Iterable[float | None]) -> float | None:
     return min((seconds for seconds in times if seconds is not None), default=None)
 
 
-def _delete(oldest: list[UUID], over: Q, check: Check) -> int:
+def _delete(oldest: list[UUID], expired: Q, check: Check) -> int:
     using = write_alias()
     check()
     with transaction.atomic(using=using):
-        # Locked, so that a replay and the pruning of a dead job cannot both win; letters first, as a replay does it.
+        # Locked, so that a replay and the pruning of a dead job cannot both succeed. Letters first, like a replay.
         list(
             DeadLetter.objects.using(using)
             .select_for_update()
@@ -163,7 +166,7 @@ def _delete(oldest: list[UUID], over: Q, check: Check) -> int:
             .order_by("pk")
             .values_list("pk", flat=True)
         )
-        rows = Job.objects.using(using).filter(over, pk__in=oldest)
+        rows = Job.objects.using(using).filter(expired, pk__in=oldest)
         found: list[UUID] = list(rows.select_for_update().order_by("pk").values_list("pk", flat=True))
         if not found:
             return 0

@@ -1,31 +1,33 @@
-"""Promote: delayed jobs go into Redis shortly before their time; rows whose time has come say `queued`."""
+"""Loads delayed jobs into Redis shortly before their time."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from functools import partial
 
-from queue_app import clock
 from queue_app.lifecycle import release
-from queue_app.lifecycle.release import Place
-from queue_app.maintenance.duty import Duty, LeaderTerm, Walk
+from queue_app.lifecycle.release import Position
+from queue_app.maintenance.duty import Duty, Walk
+from queue_app.maintenance.leader_term import LeaderTerm
 
-#: Every so many walks all that is near is looked at, not only what has come near since the last one: also jobs whose
-#: push failed are found then.
-THOROUGH = 6
+#: One walk in so many looks at all jobs whose time is near. The others look only at what has come near since the walk
+#: before. The full walk also finds jobs whose push failed.
+FULL_WALK_EVERY = 6
 
 
-class Loading:
-    """Loads what is due soon. A walk through it, soonest first, goes over several runs if there is much."""
+class LoadDue(Duty):
+    """Walks through the jobs whose time is near, soonest first. If there are many, it goes over several runs."""
+
+    name = "load_due"
+    interval = 8.0  # the shortest DUE_HORIZON that is allowed is twice as long
+    doc = "loads jobs that are due soon into Redis"
 
     def __init__(self) -> None:
         self._token = 0
-        self.forget()
+        self._begin_full_walk()
 
-    def forget(self) -> None:
-        """Begin with all that is near."""
+    def _begin_full_walk(self) -> None:
         self._walks = 0
-        self._walk: Walk[Place] = Walk()
+        self._walk: Walk[Position] = Walk()
         self._loaded_until: datetime | None = None
 
     def run(self, term: LeaderTerm) -> int:
@@ -34,46 +36,20 @@ class Loading:
         Returns:
             How many jobs were loaded.
         """
-        if term.lost or term.token != self._token:
-            self.forget()
-        if term.lost:
-            return 0  # the rebuild comes first
+        if term.needs_rebuild or term.token != self._token:
+            self._begin_full_walk()
+        if term.needs_rebuild:
+            return 0
         self._token = term.token
         until = release.horizon()
-        start = self._loaded_until if self._walks % THOROUGH else None
+        start = self._loaded_until if self._walks % FULL_WALK_EVERY else None
 
-        def step(behind: Place | None) -> tuple[int, Place | None]:
-            return release.load_some(
-                term.client, until, behind, start=start, check=term.check, keep=term.keep
+        def step(position: Position | None) -> tuple[int, Position | None]:
+            return release.load_due_part(
+                term.client, until, position, start=start, check=term.check, keep_alive=term.keep_alive
             )
 
-        count = self._walk.go_on(term, step)
+        count = self._walk.advance(term, step)
         if not term.unfinished:
             self._walks, self._loaded_until = self._walks + 1, until
         return count
-
-
-class Saying:
-    """Lets rows that wait for a time that has come say so."""
-
-    def __init__(self) -> None:
-        self._walk: Walk[Place] = Walk()
-
-    def run(self, term: LeaderTerm) -> int:
-        """Go on with the walk through them, or begin one.
-
-        Returns:
-            How many rows were changed.
-        """
-        if term.lost:
-            self._walk = Walk()
-            return 0  # what they would say is not so: Redis does not have them
-        step = partial(release.say_some, term.client, clock.now(), check=term.check)
-        return self._walk.go_on(term, step)
-
-
-loading = Loading()
-
-#: The shortest DUE_HORIZON allowed is twice as long.
-LOAD = Duty("promote", 8.0, loading.run, "loads jobs that are due soon into Redis")
-PROMOTE = Duty("say_queued", 8.0, Saying().run, "lets rows whose time has come say so")

@@ -1,46 +1,43 @@
-"""Prune: finished jobs, workers that stopped long ago and old audit events leave the record when their time is over."""
+"""Deletes finished jobs, stopped workers and audit events from the record when their retention is over."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
 from queue_app.lifecycle import prune
-from queue_app.maintenance.duty import Duty, LeaderTerm
+from queue_app.maintenance.duty import Duty
+from queue_app.maintenance.leader_term import LeaderTerm
 
 #: Parts with nothing to delete, one after the other, that one run looks at.
-VAIN = 5
+MAX_EMPTY_PARTS = 5
 
 
-class Pruning:
+class PruneRecord(Duty):
     """Walks through the record, a few parts in each run."""
 
+    name = "prune"
+    interval = 30.0
+    doc = "deletes finished jobs, stopped workers and audit events whose retention is over"
+
     def __init__(self) -> None:
-        self._behind: UUID | None = None
+        self._position: UUID | None = None
 
     def run(self, term: LeaderTerm) -> int:
-        """Walk on, batch by batch, while there is something to delete and time is left.
+        """Walk on, part by part, while there is something to delete and time is left.
 
         Returns:
             How many rows were deleted.
         """
-        count, vain = 0, 0
-        while vain < VAIN:
-            term.keep()
-            found, self._behind = prune.some(self._behind, check=term.check)
-            count += found
-            if self._behind is None:
-                count += prune.workers(check=term.check) + prune.audit_events(check=term.check)
+        count, empty_parts = 0, 0
+        while empty_parts < MAX_EMPTY_PARTS:
+            term.keep_alive()
+            deleted, self._position = prune.prune_jobs_part(self._position, check=term.check)
+            count += deleted
+            if self._position is None:
+                count += prune.prune_workers(check=term.check) + prune.prune_audit_events(check=term.check)
                 break
-            vain = 0 if found else vain + 1
-            if term.over:
+            empty_parts = 0 if deleted else empty_parts + 1
+            if term.out_of_time():
                 term.unfinished = count > 0
                 break
         return count
-
-
-PRUNE = Duty(
-    "prune",
-    30.0,
-    Pruning().run,
-    "deletes finished jobs, stopped workers and audit events whose retention is over",
-)

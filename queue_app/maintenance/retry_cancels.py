@@ -1,4 +1,4 @@
-"""Cancel: jobs that were asked to end and have not are asked again, and those that no child holds any more end here."""
+"""Repeats requests to cancel that were not carried out, and ends those jobs that no child holds any more."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from functools import partial
 from uuid import UUID
 
 from queue_app.lifecycle import cancel
-from queue_app.maintenance.duty import Duty, LeaderTerm, Walk
+from queue_app.maintenance.duty import Duty, Walk
+from queue_app.maintenance.leader_term import LeaderTerm
 
 
-class Pursuit:
-    """Walks through the jobs that are to end; over several runs if there are many."""
+class RetryCancels(Duty):
+    """Walks through the jobs that are to be cancelled and have not ended."""
+
+    name = "cancel"
+    interval = 5.0
+    doc = "ends what was cancelled and has not ended"
 
     def __init__(self) -> None:
         self._walk: Walk[UUID] = Walk()
@@ -21,9 +26,6 @@ class Pursuit:
         Returns:
             How many jobs ended.
         """
-        if term.lost:
-            return 0  # until the rebuild it is not known which child holds what
-        return self._walk.go_on(term, partial(cancel.pursue_some, check=term.check))
-
-
-CANCEL = Duty("cancel", 5.0, Pursuit().run, "ends what was cancelled and has not ended")
+        if term.needs_rebuild:
+            return 0  # it is not known which child holds what
+        return self._walk.advance(term, partial(cancel.retry_requests_part, check=term.check))

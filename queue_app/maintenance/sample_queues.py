@@ -1,27 +1,32 @@
-"""Stats: samples of every queue's figures, for depth, waiting time and throughput over the last hour."""
+"""Takes samples of every queue's figures: depth, waiting time and throughput over the last hour."""
 
 from __future__ import annotations
 
 from queue_app import clock
 from queue_app.dispatch import listing, queue_stats, queues
 from queue_app.dispatch.queue_stats import QueueStats, Sample
-from queue_app.maintenance.duty import Duty, LeaderTerm
-from queue_app.maintenance.idle import Idle
+from queue_app.maintenance.duty import Duty
+from queue_app.maintenance.idle import IdleQueues
+from queue_app.maintenance.leader_term import LeaderTerm
 from queue_app.models import sql
 
-#: Waiting rows, the oldest of a queue, among which the one that has waited longest is looked for: a retry has an old id
-#: and has not waited since then.
-MAX_QUEUES_ASKED = 100
+#: The oldest waiting rows of a queue, among which the one that has waited longest is looked for. A retry has an old id
+#: but has not waited since then.
+MAX_ROWS_PER_QUEUE = 100
 
 
-class Stats:
-    """Takes samples, each of what has happened since the one before; and has idle queues forgotten."""
+class SampleQueues(Duty):
+    """Takes samples, each of what has happened since the sample before; and removes idle queues."""
+
+    name = "stats"
+    interval = 10.0
+    doc = "keeps the figures of the queues for an hour, and forgets idle queues"
 
     def __init__(self) -> None:
-        self._reign: tuple[int, tuple[str, ...]] = (0, ())
+        self._term: tuple[int, tuple[str, ...]] = (0, ())  # token and epochs of the sample before
         self._before: dict[str, QueueStats] = {}
-        self._at = 0.0
-        self._idle = Idle()
+        self._sampled_at = 0.0
+        self._idle = IdleQueues()
 
     def run(self, term: LeaderTerm) -> int:
         """Take a sample.
@@ -29,38 +34,34 @@ class Stats:
         Returns:
             How many queues were looked at.
         """
-        if not term.whole:  # what is not put back yet would seem to be gone
+        if not term.is_complete:  # what is not pushed again yet would seem to be gone
             term.unfinished = True
             return 0
         found: dict[str, QueueStats] = {}
         names = queues.known(term.client)
         for part in listing.parts(sorted(names)):
-            term.keep()
+            term.keep_alive()
             found |= queue_stats.count(term.client, part)
         now = clock.seconds()
-        # Of the time in which another process led, or Redis had lost its data, nothing is known here.
-        reign = (term.token, tuple(epoch.name for epoch in term.epochs.values()))
-        seconds = max(0.0, now - self._at) if reign == self._reign else 0.0
+        # Nothing is known of the time in which another process led, or Redis had lost its data.
+        this_term = (term.token, tuple(epoch.name for epoch in term.epochs.values()))
+        seconds = max(0.0, now - self._sampled_at) if this_term == self._term else 0.0
         before = self._before if seconds else found
         chosen = queue_stats.busiest(found, before)
         _add_oldest(chosen, now)
         term.check()
         queue_stats.save(term.client, Sample(now, round(seconds, 3), chosen))
-        self._reign, self._before, self._at = reign, found, now
+        self._term, self._before, self._sampled_at = this_term, found, now
         nothing = QueueStats()
-        busy = {name for name, one in found.items() if one.size_since(before.get(name, nothing))}
+        busy = {name for name, stats in found.items() if stats.size_since(before.get(name, nothing))}
         self._idle.forget(term, names - busy)
         return len(names)
 
 
 def _add_oldest(chosen: dict[str, QueueStats], now: float) -> None:
+    """Add the age of the job that has waited longest, in seconds, to the queues in which any waits."""
     database = sql.write_connection()
-    waiting = [name for name, one in chosen.items() if one.waiting]
-    since = sql.for_vendor(database).oldest_waiting(database, waiting, MAX_QUEUES_ASKED) if waiting else {}
+    waiting = [name for name, stats in chosen.items() if stats.waiting]
+    since = sql.for_vendor(database).oldest_waiting(database, waiting, MAX_ROWS_PER_QUEUE) if waiting else {}
     for name, at in since.items():
         chosen[name].oldest = round(max(0.0, now - at), 3)
-
-
-STATS = Duty(
-    "stats", 10.0, Stats().run, "keeps the figures of the queues for an hour, and forgets idle queues"
-)

@@ -1,20 +1,25 @@
-"""Summarize: the search index of jobs knows what is new, and forgets what is gone."""
+"""Keeps the search index of jobs up to date."""
 
 from __future__ import annotations
 
-from queue_app.maintenance.duty import Duty, LeaderTerm
+from queue_app.maintenance.duty import Duty
+from queue_app.maintenance.leader_term import LeaderTerm
 from queue_app.models import summaries
 from queue_app.models.sql import write_connection
 
 
-def run(term: LeaderTerm) -> int:
-    """Keep up the index.
+class Summarize(Duty):
+    """Adds new jobs to the index, and removes jobs that are gone."""
 
-    Returns:
-        How many summaries were made.
-    """
-    term.check()
-    return summaries.refresh(write_connection())
+    name = "summarize"
+    interval = 60.0
+    doc = "keeps up the index with which old jobs are searched for"
 
+    def run(self, term: LeaderTerm) -> int:
+        """Update the index.
 
-SUMMARIZE = Duty("summarize", 60.0, run, "keeps up the index with which old jobs are searched for")
+        Returns:
+            How many summaries were made.
+        """
+        term.check()
+        return summaries.refresh(write_connection())

@@ -111,6 +111,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["-id"],
+                "base_manager_name": "objects",
                 "indexes": [
                     models.Index(fields=["actor", "-id"], name="queue_app_audit_actor"),
                     models.Index(fields=["verb", "-id"], name="queue_app_audit_verb"),

@@ -9,15 +9,15 @@ from queue_app import clock
 from queue_app.dispatch import connection, workers
 from queue_app.maintenance import history
 from queue_app.maintenance.duty import Duty
+from queue_app.maintenance.duty_list import DUTIES
 from queue_app.maintenance.history import History
-from queue_app.maintenance.leader import DUTIES
 
 
 @dataclass(frozen=True, slots=True)
 class DutyStatus:
     """One duty and the history of its runs."""
 
-    duty: Duty
+    duty: type[Duty]
     history: History
 
     @property

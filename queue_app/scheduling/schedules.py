@@ -1,10 +1,12 @@
-"""Schedules: what a tick enqueues, and what operators may do to a schedule.
+"""Schedules: how their jobs are made, and what operators may do to a schedule.
 
-One rule says how a job of a schedule is made: as `task.using(queue_name=…, priority=…).enqueue(*args, **kwargs)` would
-make it, with the schedule's queue and priority where it has them. A tick imports nothing: a module could hang, or end,
-whoever does the duties for all. Where the task's module has not been imported, the options count that were kept when
-the schedule was saved (`scheduling.task_options`); and where none were, the queue `default` and the priority 0. Whoever
-runs such a schedule by hand looks the task up. A job of a task that no worker knows waits for one that does (P10).
+A job of a schedule is made as `task.using(queue_name=…, priority=…).enqueue(*args, **kwargs)` would make it, with the
+schedule's queue and priority where it has them.
+
+A tick imports nothing, because importing a module could hang or end the leader, which does the duties for all. If the
+task's module is not imported, the options count that were kept when the schedule was saved (`scheduling.task_options`).
+If none were kept, the queue is `default` and the priority 0. Running such a schedule by hand imports the task. A job
+of a task that no worker knows waits for a worker that does (P10).
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ Enqueue = Callable[..., list[str]]
 
 
 def enqueuer(task: str, queue: str | None, priority: int | None, kept: str = "") -> Enqueue:
-    """How calls of a task are enqueued for a schedule. Imports nothing.
+    """A function that enqueues calls of a task for a schedule. Imports nothing.
 
     Args:
         task: dotted path.
@@ -40,8 +42,8 @@ def enqueuer(task: str, queue: str | None, priority: int | None, kept: str = "")
         kept: the schedule's `task_options`.
 
     Raises:
-        InvalidOption: the queue or the priority is wrong, or the task's jobs are not ours to run.
-        Exception: what else the task's backend says against them.
+        InvalidOption: the queue or the priority is wrong, or another backend runs the task.
+        Exception: the task's backend refuses the options.
     """
     known = registry.loaded_task(task)
     options = load_options(kept, task) if known is None else options_of(task, known.task)
@@ -63,7 +65,7 @@ def _enqueue_known(
 
 
 def run_now(schedule: Schedule, *, user: Any = None, meta: producer.Meta = None) -> str:
-    """Enqueue a run of this schedule that may start at once, paused or not; its ticks go on as they would have.
+    """Enqueue a job of this schedule that may start at once, also while it is paused. Its ticks do not change.
 
     Args:
         user: who asks, for the audit signal.
@@ -73,32 +75,32 @@ def run_now(schedule: Schedule, *, user: Any = None, meta: producer.Meta = None)
         The id of the job.
 
     Raises:
-        InvalidJob: it cannot be enqueued; says why.
+        InvalidJob: it cannot be enqueued; the message says why.
     """
     if not schedule.task_options:  # it was saved where the task was not known, or by an older release
         remember_options(schedule)
     try:
         with transaction.atomic(using=write_alias()):
-            way = enqueuer(schedule.task, schedule.queue, schedule.priority, schedule.task_options)
-            found = way([schedule.call], None, meta)
+            enqueue = enqueuer(schedule.task, schedule.queue, schedule.priority, schedule.task_options)
+            (job_id,) = enqueue([schedule.call], None, meta)
     except (QueueAppError, Error):
         raise
-    except Exception as error:  # the task's backend, or who listens to its signals
+    except Exception as error:  # from the task's backend, or a receiver of its signals
         raise InvalidJob(f"The schedule {schedule.name!r} cannot be enqueued: {error}") from error
     tell("run schedule", schedule, user)
-    return found[0]
+    return job_id
 
 
 def pause(schedule: Schedule, *, user: Any = None) -> Schedule:
-    """Let it be due no more. A job that is enqueued already, up to `AHEAD` seconds before its time, still runs."""
+    """Pause a schedule. A job that is enqueued already, up to `AHEAD` seconds before its time, still runs."""
     return _set_paused(schedule, True, user)
 
 
 def resume(schedule: Schedule, *, user: Any = None) -> Schedule:
-    """Let it be due again, from now on: what it would have run meanwhile is not made up for.
+    """Resume a schedule from now on. Ticks that it missed while it was paused are not enqueued.
 
     Raises:
-        InvalidOption: its cron expression or its zone is wrong.
+        InvalidOption: its cron expression or its time zone is wrong.
     """
     return _set_paused(schedule, False, user)
 

@@ -15,7 +15,7 @@ def options_of(name: str, task: Any) -> TaskOptions:
     """The options of a task object.
 
     Raises:
-        Exception: what its backend says if there is none of its alias.
+        Exception: its backend is not configured.
     """
     return TaskOptions(
         task=name,
@@ -29,8 +29,8 @@ def options_of(name: str, task: Any) -> TaskOptions:
 
 
 def remember_options(schedule: Schedule) -> None:
-    """Keep with a schedule what its task says of its jobs. The task's module is imported if need be. A task that is not
-    known here leaves what was kept."""
+    """Copy the options of a schedule's task to the schedule, without saving it. The task's module is imported if
+    necessary. If the task is unknown here, the options that were kept before stay."""
     try:
         options = options_of(schedule.task, registry.look_up(schedule.task).task)
     except UnknownTask:

@@ -1,10 +1,10 @@
-"""Tick: enqueue the jobs of schedules whose time has come, each tick once.
+"""Ticks: enqueue the jobs of schedules whose time has come. A tick is one time at which a schedule is due.
 
-The jobs of a tick and the schedule's move to its next one commit together, so a crash leaves neither or both. The rows
-are locked, and each moves only from the tick that was read, so two who tick at once do not enqueue the same one.
+The jobs of a tick and the schedule's advance to its next tick commit together, so a crash leaves neither or both. The
+rows are locked, and each advances only from the tick that was read. So two processes do not enqueue the same tick.
 
-Ticks are enqueued shortly before their time, with that as their `run_after`: so jobs start on time to the millisecond,
-through the dispatch's own clock, although schedules are looked at every few seconds only.
+A tick is enqueued shortly before its time, with that time as `run_after`. So its jobs start on time to the millisecond,
+although schedules are looked at only every few seconds.
 """
 
 from __future__ import annotations
@@ -26,26 +26,28 @@ from queue_app import clock, signals
 from queue_app.domain import cron
 from queue_app.exceptions import IllegalTransition, QueueAppError
 from queue_app.lifecycle import store_health
-from queue_app.lifecycle.release import Check, unchecked
+from queue_app.lifecycle.callbacks import Check, no_check
 from queue_app.models import Schedule
 from queue_app.models.schedule import AHEAD, Missed
 from queue_app.models.sql import write_alias
 from queue_app.scheduling.schedules import Enqueue, enqueuer
 
-#: Schedules in one transaction: eight parameters of each go into one statement, and SQLite may allow 999.
+#: Schedules in one transaction. One statement has eight parameters for each, and SQLite may allow 999.
 SCHEDULES_PER_TRANSACTION = 100
-#: Ticks of one schedule that one go enqueues, where all that were missed shall run; of all in one transaction, about.
-MAX_MISSED_TICKS, MAX_JOBS_PER_TRANSACTION = 100, 1_000
-#: Seconds after which the rest is left to the next call: other duties wait behind it.
+#: Most ticks of one schedule that one transaction enqueues, if all missed ticks are to run.
+MAX_MISSED_TICKS = 100
+#: About how many jobs one transaction enqueues.
+MAX_JOBS_PER_TRANSACTION = 1_000
+#: Seconds after which the rest is left to the next call: other duties wait meanwhile.
 MAX_RUN_SECONDS = 2.0
-#: Seconds after its time from which on a tick is missed: more than a change of the leader takes.
+#: Seconds after its time at which a tick counts as missed: more than a change of the leader takes.
 LATE_SECONDS = 60.0
 
 _MINUTE = timedelta(minutes=1)
 
 
-class Way(NamedTuple):
-    """What of a schedule says how its calls are enqueued."""
+class CallSpec(NamedTuple):
+    """The fields of a schedule that decide how its calls are enqueued."""
 
     task: str
     queue: str | None
@@ -54,33 +56,35 @@ class Way(NamedTuple):
 
 
 #: How calls are enqueued, or why they cannot be.
-Ways = Mapping[Way, Enqueue | Exception]
-#: A place among the schedules that are due: when, and which.
-Place = tuple[datetime, UUID]
+Enqueuers = Mapping[CallSpec, Enqueue | Exception]
+#: Where a walk through the due schedules stands: behind the one with this `next_at` and id.
+Position = tuple[datetime, UUID]
 
 
-class Ticked(NamedTuple):
-    """What a tick did.
+class Progress(NamedTuple):
+    """What a call did.
 
     Attributes:
         jobs: how many it enqueued.
-        unfinished: whether some that were missed, or that its time was too short for, are left for the next one.
-        behind: where that one goes on; None: from the beginning.
+        unfinished: whether ticks are left for the next call, because many were missed or the time was over.
+        position: where the next call goes on; None: at the beginning.
     """
 
     jobs: int = 0
     unfinished: bool = False
-    behind: Place | None = None
+    position: Position | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Plan:
-    """What is to become of a schedule.
+    """What is to be done for a schedule.
 
     Attributes:
-        ticks: those to enqueue, oldest first.
-        next_at: where it stands then.
-        job_id: of the last tick, once it is enqueued.
+        enqueue: enqueues its calls.
+        call: `(args, kwargs)`.
+        ticks: the ticks to enqueue, oldest first.
+        next_at: the tick after these.
+        job_id: of the last of these ticks, once it is enqueued.
     """
 
     row: Schedule
@@ -91,72 +95,76 @@ class Plan:
     job_id: UUID | None = None
 
 
-def tick(after: Place | None = None, *, seconds: float = MAX_RUN_SECONDS, check: Check = unchecked) -> Ticked:
-    """Enqueue the ticks of schedules that are due, or will be within `AHEAD` seconds. A schedule of which that cannot
-    be done keeps its place, says why in `error`, and does not stop the others.
+def enqueue_due(
+    after: Position | None = None, *, seconds: float = MAX_RUN_SECONDS, check: Check = no_check
+) -> Progress:
+    """Enqueue the ticks of schedules that are due, or will be within `AHEAD` seconds. If a schedule cannot be enqueued,
+    the reason is written to its `error`, it stays due, and the others go on.
 
     Args:
-        after: go on behind this place.
+        after: go on behind this position.
         seconds: how long to go on.
-        check: asked before each batch of writes.
+        check: called before each batch of writes.
     """
-    began, jobs, unfinished, behind = time.monotonic(), 0, False, after
+    began, jobs, unfinished, position = time.monotonic(), 0, False, after
     while True:
-        due = Schedule.objects.using(write_alias()).filter(next_at__lte=_ahead_of(clock.now()))
-        if behind is not None:
-            at, pk = behind
+        due = Schedule.objects.using(write_alias()).filter(next_at__lte=_horizon(clock.now()))
+        if position is not None:
+            at, pk = position
             due = due.filter(Q(next_at__gt=at) | Q(next_at=at, pk__gt=pk))
-        rows = due.order_by("next_at", "pk").values_list("next_at", "pk", *Way._fields)
+        rows = due.order_by("next_at", "pk").values_list("next_at", "pk", *CallSpec._fields)
         part = list(rows[:SCHEDULES_PER_TRANSACTION])
         if part:
-            ways = _ways(Way(*row[2:]) for row in part)  # before any row is locked
+            enqueuers = _enqueuers(CallSpec(*row[2:]) for row in part)  # before any row is locked
             check()
-            done = _tick_some([row[1] for row in part], ways)
+            done = _enqueue_part([row[1] for row in part], enqueuers)
             jobs, unfinished = jobs + done.jobs, unfinished or done.unfinished
         if len(part) < SCHEDULES_PER_TRANSACTION:
-            return Ticked(jobs, unfinished)
+            return Progress(jobs, unfinished)
         last, pk = part[-1][:2]
-        behind = (last, pk) if last else None
+        position = (last, pk) if last else None
         if time.monotonic() - began >= seconds:
-            return Ticked(jobs, True, behind)
+            return Progress(jobs, True, position)
 
 
-def _sum(parts: Iterable[Ticked]) -> Ticked:
+def _sum(parts: Iterable[Progress]) -> Progress:
     found = list(parts)
-    return Ticked(sum(one.jobs for one in found), any(one.unfinished for one in found))
+    return Progress(sum(part.jobs for part in found), any(part.unfinished for part in found))
 
 
-def _ways(wanted: Iterable[Way]) -> Ways:
-    found: dict[Way, Enqueue | Exception] = {}
-    for way in set(wanted):
+def _enqueuers(specs: Iterable[CallSpec]) -> Enqueuers:
+    found: dict[CallSpec, Enqueue | Exception] = {}
+    for spec in set(specs):
         try:
-            found[way] = enqueuer(*way)
+            found[spec] = enqueuer(*spec)
         except Exception as error:  # a backend may raise anything
-            found[way] = error
+            found[spec] = error
     return found
 
 
-def _tick_some(pks: Sequence[UUID], ways: Ways, again: bool = False) -> Ticked:
+def _enqueue_part(pks: Sequence[UUID], enqueuers: Enqueuers, is_retry: bool = False) -> Progress:
+    """Enqueue what is due of these schedules in a transaction; if that fails, of each in its own transaction."""
     errors: dict[UUID, Exception] = {}
     try:
         with transaction.atomic(using=write_alias()):
-            done = _enqueue_due(pks, ways, errors)
-    except IllegalTransition:  # another process ticks
+            done = _enqueue_locked(pks, enqueuers, errors)
+    except IllegalTransition:  # another process enqueues the same tick
         raise
-    except Exception as error:  # the database, or code of the project, refused one of them: find out which
-        out = store_health.is_outage(error)
-        if out and not _able():
-            raise  # no schedule is to blame
-        if len(pks) > 1 or (out and not again):
-            return _sum([_tick_some([pk], ways, True) for pk in pks])
-        done, errors = Ticked(), {pks[0]: error}
+    except (
+        Exception
+    ) as error:  # one of them was refused, by the database or by code of the project: find out which
+        is_outage = store_health.is_outage(error)
+        if is_outage and not _is_database_writable():
+            raise  # this is no schedule's fault
+        if len(pks) > 1 or (is_outage and not is_retry):
+            return _sum([_enqueue_part([pk], enqueuers, True) for pk in pks])
+        done, errors = Progress(), {pks[0]: error}
     for pk, why in errors.items():
         _record_failure(pk, why)
     return done
 
 
-def _able() -> bool:
-    """Whether the database can be written now."""
+def _is_database_writable() -> bool:
     try:
         store_health.check_writes()
     except Error:
@@ -164,35 +172,35 @@ def _able() -> bool:
     return True
 
 
-def _enqueue_due(pks: Sequence[UUID], ways: Ways, errors: dict[UUID, Exception]) -> Ticked:
-    """Enqueue what is due of these schedules, in the current transaction.
+def _enqueue_locked(pks: Sequence[UUID], enqueuers: Enqueuers, errors: dict[UUID, Exception]) -> Progress:
+    """Lock these schedules and enqueue what is due of them, in the current transaction.
 
     Args:
-        errors: where to put what is wrong with which.
+        errors: the id of each schedule that cannot be enqueued is added to it, with the reason.
     """
     using, now = write_alias(), clock.now()
-    # One that is locked is being edited, or another process ticks; the next run comes early enough.
+    # A locked schedule is being edited, or another process enqueues it. The next run comes early enough.
     skip = connections[using].features.has_select_for_update_skip_locked
     rows = Schedule.objects.using(using).select_for_update(skip_locked=skip).order_by("pk")
     plans: list[Plan] = []
     most = max(1, min(MAX_MISSED_TICKS, MAX_JOBS_PER_TRANSACTION // len(pks)))
-    for row in rows.filter(pk__in=pks, next_at__lte=_ahead_of(now)):
-        way = ways.get(Way(row.task, row.queue, row.priority, row.task_options))
-        if isinstance(way, Exception):
-            errors[row.pk] = way
-        elif way is not None:  # else it was edited just now
+    for row in rows.filter(pk__in=pks, next_at__lte=_horizon(now)):
+        enqueue = enqueuers.get(CallSpec(row.task, row.queue, row.priority, row.task_options))
+        if isinstance(enqueue, Exception):
+            errors[row.pk] = enqueue
+        elif enqueue is not None:  # None: it was edited just now
             try:
-                plans.append(Plan(row, way, row.call, *_ticks(row, now, most)))
+                plans.append(Plan(row, enqueue, row.call, *_ticks(row, now, most)))
             except Exception as error:  # what is wrong in one row must not stop the others
                 errors[row.pk] = error
-    _enqueue(plans, now)
+    _enqueue_jobs(plans, now)
     if plans:
-        _move(plans, using)
-    return Ticked(sum(len(plan.ticks) for plan in plans), any(plan.next_at <= now for plan in plans))
+        _advance(plans, using)
+    return Progress(sum(len(plan.ticks) for plan in plans), any(plan.next_at <= now for plan in plans))
 
 
 def _ticks(row: Schedule, now: datetime, most: int) -> tuple[list[datetime], datetime]:
-    """The ticks of a schedule that are to be enqueued, and the one after them."""
+    """The ticks of a schedule that are to be enqueued, at most so many, and the tick after them."""
     following = partial(cron.next_after, row.cron, row.zone)
     first, missed = row.next_at or now, now - timedelta(seconds=LATE_SECONDS)
     if row.missed == Missed.ONCE:
@@ -200,15 +208,15 @@ def _ticks(row: Schedule, now: datetime, most: int) -> tuple[list[datetime], dat
     elif row.missed == Missed.SKIP and first < missed:
         first = following(missed)
     found: list[datetime] = []
-    while first <= _ahead_of(now) and len(found) < most:
+    while first <= _horizon(now) and len(found) < most:
         found.append(first)
         first = following(first)
     return found, first
 
 
 def _latest(following: Callable[[datetime], datetime], first: datetime, now: datetime) -> datetime:
-    """The last tick that is not after `now`, or `first` if there is none. Found by halving the time in between: years
-    of minutes may have been missed."""
+    """The last tick that is not after `now`, or `first` if there is none. It is found by bisection, as a schedule of
+    every minute may have missed years."""
     high = now
     while high - first >= _MINUTE:
         middle = first + (high - first) / 2
@@ -220,8 +228,8 @@ def _latest(following: Callable[[datetime], datetime], first: datetime, now: dat
     return first
 
 
-def _enqueue(plans: list[Plan], now: datetime) -> None:
-    """Enqueue the ticks: in one go what is alike but for its arguments."""
+def _enqueue_jobs(plans: list[Plan], now: datetime) -> None:
+    """Enqueue the ticks. Calls that differ only in their arguments are enqueued together."""
     groups: dict[tuple[Enqueue, datetime | None], list[tuple[Plan, datetime]]] = {}
     for plan in plans:
         for tick in plan.ticks:
@@ -235,21 +243,21 @@ def _enqueue(plans: list[Plan], now: datetime) -> None:
                 plan.job_id = UUID(job_id)
 
 
-def _move(plans: list[Plan], using: str) -> None:
-    """Let the schedules go on, each from the tick that was read, in one statement.
+def _advance(plans: list[Plan], using: str) -> None:
+    """Set the next tick of the schedules in one statement, each only if it still is at the tick that was read.
 
     Raises:
-        IllegalTransition: one of them is elsewhere by now. Where rows can be locked that cannot be.
+        IllegalTransition: one of them has advanced meanwhile. This cannot happen on databases that lock rows.
     """
-    here = Q()
+    unchanged = Q()
     for plan in plans:
-        here |= Q(pk=plan.row.pk, next_at=plan.row.next_at)
+        unchanged |= Q(pk=plan.row.pk, next_at=plan.row.next_at)
     values = {"next_at": _by_row({plan.row.pk: plan.next_at for plan in plans}, "next_at", using)}
     if ticked := [plan for plan in plans if plan.ticks]:
         values["last_at"] = _by_row({plan.row.pk: plan.ticks[-1] for plan in ticked}, "last_at", using)
         values["last_job_id"] = _by_row({plan.row.pk: plan.job_id for plan in ticked}, "last_job_id", using)
-    if Schedule.objects.using(using).filter(here).update(error="", **values) != len(plans):
-        raise IllegalTransition("Another process has ticked at the same time; nothing was enqueued here.")
+    if Schedule.objects.using(using).filter(unchanged).update(error="", **values) != len(plans):
+        raise IllegalTransition("Another process has enqueued the same tick; nothing was enqueued here.")
 
 
 def _by_row(values: Mapping[UUID, Any], name: str, using: str) -> Case | Cast:
@@ -261,7 +269,7 @@ def _by_row(values: Mapping[UUID, Any], name: str, using: str) -> Case | Cast:
 
 
 def _record_failure(pk: UUID, error: Exception) -> None:
-    """Say in the row why it cannot be enqueued; and to everybody, unless the row says so already."""
+    """Write to the row why it cannot be enqueued, and send a signal if the reason is new."""
     text = str(error) if isinstance(error, QueueAppError) else f"{type(error).__name__}: {error}"
     text = text.replace("\x00", "")[:1_000].strip()
     row = Schedule.objects.using(write_alias()).filter(pk=pk).first()
@@ -270,5 +278,5 @@ def _record_failure(pk: UUID, error: Exception) -> None:
         signals.schedule_failed.send_robust(sender=None, schedule=row.name, error=text)
 
 
-def _ahead_of(now: datetime) -> datetime:
+def _horizon(now: datetime) -> datetime:
     return now + timedelta(seconds=AHEAD)

@@ -21,9 +21,9 @@ from queue_app.dispatch.holder import Holder
 from queue_app.domain.delivery import Delivery
 from queue_app.lifecycle import claim as claiming
 from queue_app.lifecycle import push, release
-from queue_app.lifecycle.recovery import rebuild, recover
+from queue_app.lifecycle.recovery import rebuild, recover, sweep
 from queue_app.maintenance.leader import Leader
-from queue_app.maintenance.rebuild_redis import REBUILD
+from queue_app.maintenance.rebuild_redis import RebuildRedis
 from queue_app.models import Worker
 from queue_app.models.sql import write_alias
 from queue_app.worker.child.runner import Runner
@@ -110,14 +110,14 @@ def _prepare_stores(client: redis.Redis, own_id: str) -> None:
     else:
         rebuild.at_once(client)
     release.load_due(client)
-    recover.sweep(client)
+    sweep.push_missing_backlog(client)
     if not others:
         recover.reap(client, own_id)
 
 
 def _wait_for_rebuild(client: redis.Redis, own_id: str) -> None:
-    """Wait until what Redis lost is rebuilt. If no other process leads, this one does meanwhile."""
-    leader = Leader(own_id, threading.Event(), duties=(REBUILD,))
+    """Wait until Redis has again what it lost. If no other process leads, this one does meanwhile."""
+    leader = Leader(own_id, threading.Event(), duties=(RebuildRedis(),))
     deadline = time.monotonic() + STORE_WAIT_SECONDS
     try:
         while not all(e.phase == epochs.WHOLE and not e.lost for e in epochs.read(client).values()):

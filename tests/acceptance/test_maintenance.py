@@ -16,7 +16,7 @@ from bench.runtime.workers import ROOT, WorkerProcess
 from queue_app.dispatch import connection, epochs, queue_stats, workers
 from queue_app.lifecycle import push
 from queue_app.maintenance import history
-from queue_app.maintenance.leader import DUTIES
+from queue_app.maintenance.duty_list import DUTIES
 from queue_app.models import Job, Worker
 from tests.app import tasks
 from tests.support.marks import committed, on_postgresql_alone

@@ -15,7 +15,7 @@ from queue_app.dispatch import connection, epochs, workers
 from queue_app.domain import ids
 from queue_app.domain.states import JobState
 from queue_app.maintenance import history
-from queue_app.maintenance.leader import DUTIES
+from queue_app.maintenance.duty_list import DUTIES
 from queue_app.models import Queue
 from queue_app.queries import duties
 from tests.support.marks import committed, on_postgresql_alone

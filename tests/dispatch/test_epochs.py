@@ -14,7 +14,7 @@ from queue_app.dispatch import connection, epochs, keys, listing, queues
 from queue_app.dispatch.connection import DataLost
 from queue_app.lifecycle import operate, tokens
 from queue_app.lifecycle.recovery import rebuild
-from queue_app.maintenance.rebuild_redis import Rebuild
+from queue_app.maintenance.rebuild_redis import RebuildRedis
 from queue_app.models import Worker
 from tests.app import tasks
 from tests.support.epochs import begin_epoch
@@ -213,7 +213,7 @@ def test_a_server_that_hides_its_life_is_served_without_endless_rebuilds(
     without_info: redis.Redis, clean_redis: redis.Redis
 ) -> None:
     clean_redis.flushall()
-    one, term = Rebuild(), term_of(without_info)
+    one, term = RebuildRedis(), term_of(without_info)
     for _ in range(5):
         one.run(term)
     epoch = epochs.read(without_info)["main"]
@@ -228,7 +228,7 @@ def test_a_server_that_hides_its_life_is_served_without_endless_rebuilds(
 def test_connections_that_lead_to_several_servers_end_in_an_epoch_without_a_life(
     client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, term = Rebuild(), term_of(client)
+    one, term = RebuildRedis(), term_of(client)
     term.check()
     true = epochs.life_of_server(client)
     one._ended[true] = time.monotonic()  # as if an epoch of this life had ended before
@@ -266,7 +266,7 @@ def test_each_shard_has_its_own_epoch(clean_redis: redis.Redis) -> None:
 
 def test_keys_of_an_older_layout_are_removed_and_those_of_others_stay(client: redis.Redis) -> None:
     client.mset({"{jq:mail}:body": "", "{jq:default}:ready:0:-": "", "{other:mail}:body": "", "mine": ""})
-    one, term = Rebuild(), term_of(client)
+    one, term = RebuildRedis(), term_of(client)
     one.run(term)
     assert client.exists("{jq:mail}:body", "{jq:default}:ready:0:-") == 0
     assert client.delete("{other:mail}:body", "mine") == 2

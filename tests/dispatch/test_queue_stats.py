@@ -13,7 +13,7 @@ from queue_app.dispatch.queue_stats import QueueStats
 from queue_app.domain.states import DeadReason
 from queue_app.lifecycle import operate
 from queue_app.lifecycle.recovery import rebuild
-from queue_app.maintenance import sample_queues
+from queue_app.maintenance.sample_queues import SampleQueues
 from queue_app.models import Job
 from queue_app.queries.stats import over
 from tests.app import tasks
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def sample() -> int:
     client = connection.client()
-    return sample_queues.STATS.run(term_of(client, "a"))
+    return SampleQueues().run(term_of(client, "a"))
 
 
 def test_each_job_is_counted_in_one_place(clean_redis: redis.Redis) -> None:
@@ -108,11 +108,11 @@ def test_rates_over_real_samples(monkeypatch: pytest.MonkeyPatch, clean_redis: r
     rebuild.at_once(connection.client())
     child = Child()
     jobs(8)
-    term = term_of(child.client, "a")
-    sample_queues.STATS.run(term)
+    duty, term = SampleQueues(), term_of(child.client, "a")
+    duty.run(term)
     child.end(*child.claim(6))
-    monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + 10)
-    sample_queues.STATS.run(term)
+    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 10)
+    duty.run(term)
     found = over(60)
     (line,) = [line for line in found.lines if line.name == "default"]
     assert line.ended == {"succeeded": 6}
@@ -134,10 +134,10 @@ def test_what_another_leader_saw_is_not_counted_again(
     child = Child()
     jobs(5)
     child.end(*child.claim(3))
-    client = connection.client()
+    client, duty = connection.client(), SampleQueues()
     for leader in ("a", "b", "b"):
         clean_redis.delete("{jq}:leader")
-        sample_queues.STATS.run(term_of(client, leader))
+        duty.run(term_of(client, leader))
     assert [s.seconds for s in queue_stats.load(client)] == [0.0] * 3, "each leadership begins anew"
     assert [s.queues["default"].ended for s in queue_stats.load(client)] == [{}] * 3
 

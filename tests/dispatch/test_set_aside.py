@@ -8,7 +8,7 @@ import redis
 from queue_app.dispatch import connection, keys, queues, set_aside
 from queue_app.dispatch.holder import revoke_calls
 from queue_app.lifecycle import operate, release
-from queue_app.lifecycle.recovery import recover
+from queue_app.lifecycle.recovery import sweep
 from queue_app.models import Job
 from queue_app.queries.jobs import waiting_for_task
 from queue_app.queries.queues import depths_of
@@ -127,13 +127,13 @@ def test_when_all_were_cancelled_nothing_is_wanted_any_more(clean_redis: redis.R
 
 def test_no_sweep_delivers_them(monkeypatch: pytest.MonkeyPatch) -> None:
     from queue_app import clock
-    from queue_app.lifecycle.recovery.sweep import Recent
+    from queue_app.lifecycle.recovery.sweep import NewRowSweep
 
     ids = jobs(2)
     park(*ids)
     monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + 20)
     client = connection.client()
-    assert Recent().run(client) == 0 and recover.sweep(client) == (0, None)
+    assert NewRowSweep().run(client) == 0 and sweep.push_missing_backlog(client) == (0, None)
     assert drain() == []
 
 

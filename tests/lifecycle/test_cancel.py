@@ -14,7 +14,7 @@ from queue_app import clock
 from queue_app.dispatch import connection, keys, queues, workers
 from queue_app.exceptions import StoreUnavailable
 from queue_app.lifecycle import enqueue, operate, push, release
-from queue_app.lifecycle.recovery import rebuild, recover
+from queue_app.lifecycle.recovery import rebuild, sweep
 from queue_app.models import Attempt, Job
 from queue_app.models.sql.rows import NewJobs
 from tests.app import tasks
@@ -152,10 +152,10 @@ def test_a_cancellation_that_was_rolled_back_leaves_the_job_to_the_sweep(
     assert states([job_id]) == ["queued"]
     monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + 60.0)
     client = Child().client
-    recover.sweep(client)
+    sweep.push_missing_backlog(client)
     assert drain() == [], "for all that Redis knows, it is being cancelled"
     client.zadd(keys.cancelled("default"), {job_id: time.time() - 61})
-    recover.sweep(client)
+    sweep.push_missing_backlog(client)
     assert drain() == [job_id]
     assert not client.exists(keys.cancelled("default"))
 

@@ -17,9 +17,9 @@ from queue_app.domain.delivery import Delivery
 from queue_app.domain.outcome import Outcome
 from queue_app.domain.states import AttemptState, DeadReason
 from queue_app.lifecycle import cancel, operate, release, settle
-from queue_app.lifecycle.recovery import rebuild, recover
+from queue_app.lifecycle.recovery import rebuild, recover, sweep
 from queue_app.lifecycle.recovery.orphans import recover_orphaned as redeliver_orphans
-from queue_app.maintenance.retry_cancels import Pursuit
+from queue_app.maintenance.retry_cancels import RetryCancels
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.models.sql.rows import Start
 from tests.app import tasks
@@ -43,7 +43,7 @@ def dropped(child: Child, deliveries: list[Delivery]) -> set[str]:
 def pursued(child: Child) -> int:
     """The duty is done once."""
     client = child.client
-    return Pursuit().run(term_of(client, WORKER))
+    return RetryCancels().run(term_of(client, WORKER))
 
 
 def timed_out(d: Delivery) -> Outcome:
@@ -92,7 +92,7 @@ def test_without_success_it_ends_cancelled(
     assert not DeadLetter.objects.exists()
     assert not child.held() and drain() == []
     assert (outcome.overruled, outcome.run_at, outcome.dead_reason) == (True, None, None)
-    assert recover.sweep(child.client)[0] == release.load_due(child.client) == 0
+    assert sweep.push_missing_backlog(child.client)[0] == release.load_due(child.client) == 0
 
 
 def test_a_success_stays_one() -> None:

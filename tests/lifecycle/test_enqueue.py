@@ -11,7 +11,7 @@ from django.db import connection, transaction
 
 from queue_app import clock
 from queue_app.exceptions import InvalidArguments
-from queue_app.lifecycle.recovery import recover
+from queue_app.lifecycle.recovery import sweep
 from queue_app.models import Job
 from tests.app import dtasks, tasks
 from tests.support.jobs import Child, calls, drain, jobs, states
@@ -145,8 +145,8 @@ def test_a_failing_hook_of_the_caller_does_not_take_the_jobs_along(monkeypatch: 
         job_id = one()
     # Django has stopped running hooks: the row is there, and the sweep pushes it.
     assert states([job_id]) == ["queued"]
-    monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + 60.0)
-    recover.sweep(Child().client)
+    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 60.0)
+    sweep.push_missing_backlog(Child().client)
     assert drain() == [job_id]
 
 
@@ -158,8 +158,8 @@ def test_under_manual_transaction_management_the_sweep_pushes(monkeypatch: pytes
         transaction.commit()
     finally:
         transaction.set_autocommit(True)
-    monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + 60.0)
-    recover.sweep(Child().client)
+    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 60.0)
+    sweep.push_missing_backlog(Child().client)
     assert drain() == [job_id]
 
 

@@ -30,7 +30,7 @@ from queue_app.domain.outcome import Outcome
 from queue_app.domain.states import FINAL, WAITING, DeadReason
 from queue_app.lifecycle import cancel, operate, release
 from queue_app.lifecycle.database import refresh
-from queue_app.lifecycle.recovery import rebuild, recover
+from queue_app.lifecycle.recovery import rebuild, recover, sweep
 from queue_app.models import Attempt, DeadLetter, Job, Worker
 from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.recorder import Recorder
@@ -291,7 +291,7 @@ class Lifecycle(RuleBasedStateMachine):
             rebuild.sync_pauses(client)
             clock.travel(lambda: time.time() + 30)  # what is there is old enough
             try:
-                recover.sweep(client)
+                sweep.push_missing_backlog(client)
             finally:
                 clock.travel()
             release.load_due(client)

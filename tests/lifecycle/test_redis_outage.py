@@ -13,7 +13,7 @@ from bench.runtime.servers import RedisServer
 from queue_app import clock, signals
 from queue_app.domain.states import JobState
 from queue_app.lifecycle import push, redis_breaker
-from queue_app.lifecycle.recovery import rebuild, recover
+from queue_app.lifecycle.recovery import rebuild, sweep
 from queue_app.models import Job
 from queue_app.tasks.handle import get_result
 from tests.app import dtasks, tasks
@@ -77,7 +77,7 @@ def test_what_was_not_pushed_is_swept_up_when_redis_kept_its_data(
     redis_breaker.breaker.reset()
     pushed = jobs(2)
     later(monkeypatch)
-    assert recover.sweep(Child().client) == (3, None)
+    assert sweep.push_missing_backlog(Child().client) == (3, None)
     assert drain() == pushed + unpushed
 
 
@@ -120,7 +120,7 @@ def test_after_the_break_the_next_enqueue_tries_again(
     after = jobs(1)
     assert drain() == after
     later(monkeypatch)
-    recover.sweep(Child().client)
+    sweep.push_missing_backlog(Child().client)
     assert during[0] in drain()
 
 

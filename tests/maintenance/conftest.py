@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from queue_app.maintenance.rebuild_redis import Rebuild
+if TYPE_CHECKING:
+    from queue_app.maintenance.rebuild_redis import RebuildRedis
 
 
 @pytest.fixture
-def duty() -> Rebuild:
-    return Rebuild()
+def duty() -> RebuildRedis:
+    from queue_app.maintenance.rebuild_redis import RebuildRedis  # late: there are no settings yet at import
+
+    return RebuildRedis()

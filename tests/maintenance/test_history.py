@@ -10,10 +10,11 @@ from queue_app import conf
 from queue_app.dispatch import connection, keys
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.maintenance import history
-from queue_app.maintenance.duty import Duty, LeaderTerm
+from queue_app.maintenance.duty import LeaderTerm
 from queue_app.maintenance.leader import DUTIES
 from tests.support.jobs import jobs
 from tests.support.leading import depose, leader
+from tests.support.made_duties import make_duty
 from tests.support.marks import committed
 
 pytestmark = committed
@@ -51,7 +52,9 @@ def test_a_failing_duty_is_visible_said_once_and_in_nobodys_way(caplog: pytest.L
             raise errors.pop(0)
         return 7
 
-    one = leader("a", Duty("bad", 0, bad, "fails thrice"), Duty("good", 0, lambda term: 2, "is fine"))
+    one = leader(
+        "a", make_duty("bad", 0, bad, "fails thrice"), make_duty("good", 0, lambda term: 2, "is fine")
+    )
     client = connection.client()
     for round_, text in enumerate(("no such column", "no such column", "one by none"), 1):
         one.step()
@@ -73,7 +76,7 @@ def test_a_duty_that_left_work_behind_is_due_again_at_once() -> None:
         return 1
 
     ran: list[int] = []
-    one = leader("a", Duty("prune", 3_600, run, "has much to do"))
+    one = leader("a", make_duty("prune", 3_600, run, "has much to do"))
     for _ in range(5):
         one.step()
     assert len(ran) == 3
@@ -82,7 +85,7 @@ def test_a_duty_that_left_work_behind_is_due_again_at_once() -> None:
 def test_a_duty_is_late_when_it_was_not_done_well_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     from queue_app import clock
 
-    duty = Duty("some", 10, lambda term: 0, "does something")
+    duty = make_duty("some", 10, lambda term: 0, "does something")
     assert history.History().late(duty), "never done"
     leader("a", duty).step()
     known = history.read(connection.client())["some"]
@@ -102,7 +105,7 @@ def test_an_outage_of_redis_is_kept_with_the_duty_that_met_it(redis_process: Red
         return 1
 
     met: list[int] = []
-    one = leader("a", Duty("some", 0, meet, "meets an outage"))
+    one = leader("a", make_duty("some", 0, meet, "meets an outage"))
     with pytest.raises(connection.Unavailable):
         one.step()
     redis_process.start()

@@ -15,15 +15,16 @@ from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.exceptions import LeadershipLost
 from queue_app.lifecycle import push, release, tokens
 from queue_app.lifecycle.recovery import rebuild
-from queue_app.maintenance import duty as duty_module
-from queue_app.maintenance import history
-from queue_app.maintenance.duty import Duty, LeaderTerm, term_seconds
+from queue_app.maintenance import history, leader_term
+from queue_app.maintenance.duty import Duty, LeaderTerm
 from queue_app.maintenance.leader import DUE_CHECK_SECONDS, DUTIES, Leader
-from queue_app.maintenance.rebuild_redis import Rebuild
+from queue_app.maintenance.leader_term import term_seconds
+from queue_app.maintenance.rebuild_redis import RebuildRedis
 from queue_app.models import Job
 from tests.support.epochs import begin_epoch
 from tests.support.jobs import Child, calls, drain, jobs, term_of
 from tests.support.leading import depose, leader
+from tests.support.made_duties import make_duty
 from tests.support.marks import committed
 
 pytestmark = committed
@@ -98,21 +99,20 @@ def test_a_deposed_leader_stops_in_the_middle(
 
     monkeypatch.setattr(queues, "restore", and_freeze)
     with pytest.raises(LeadershipLost):
-        Rebuild().run(term)
+        RebuildRedis().run(term)
     assert drain() == ids[:10]
     assert len(others) == 1 and others[0] > term.token
     assert epochs.read(client)["main"].phase == epochs.FILLING, "the rebuild is not said to be done"
 
 
-@pytest.mark.parametrize("duty", DUTIES, ids=lambda duty: duty.name)
+@pytest.mark.parametrize("kind", DUTIES, ids=lambda kind: kind.name)
 def test_no_duty_writes_under_a_lapsed_mandate(
-    duty: Duty, monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+    kind: type[Duty], monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
-    from queue_app.maintenance import load_due
     from tests.support.duties import WORK
 
-    load_due.loading.forget()
-    look: Callable[[], object] = WORK[duty.name](monkeypatch)
+    duty = kind()
+    look: Callable[[], object] = WORK[duty.name](duty, monkeypatch)
     client = connection.client()
     term = term_of(client, "a")
     before = look()
@@ -132,7 +132,7 @@ def test_a_deposed_leader_writes_nothing_about_its_duties() -> None:
         return 1
 
     others: list[int] = []
-    one = leader("a", Duty("one", 60, run, "is deposed"))
+    one = leader("a", make_duty("one", 60, run, "is deposed"))
     one.step()
     client = connection.client()
     assert workers.leader(client) == ("b", others[0])
@@ -151,7 +151,7 @@ def test_who_is_told_to_stop_stops_in_the_middle_and_resigns() -> None:
         raise AssertionError("not reached")
 
     said: list[int] = []
-    Leader("a", stop, said.append, (Duty("one", 60, run, "is told to stop"),)).run()
+    Leader("a", stop, said.append, (make_duty("one", 60, run, "is told to stop"),)).run()
     client = connection.client()
     assert ran == [1] and said == [1, 0]
     assert workers.leader(client) is None
@@ -169,7 +169,7 @@ def test_a_long_duty_keeps_the_leadership_by_its_checks(settings: Any) -> None:
             assert client.pttl(keys.leader()) > 100
         return 3
 
-    leader("a", Duty("long", 60, run, "takes long")).step()
+    leader("a", make_duty("long", 60, run, "takes long")).step()
     assert history.read(client)["long"].count == 3
 
 
@@ -181,12 +181,12 @@ def test_a_duty_that_only_looks_keeps_the_leadership_too(settings: Any) -> None:
     def run(term: LeaderTerm) -> int:
         looks, began = 0, time.monotonic()
         while time.monotonic() - began < 1.4:
-            term.keep()
+            term.keep_alive()
             looks += len(queues.known(client)) + 1
         return looks
 
     queues.remember(client, ["default"])
-    one = leader("a", Duty("looks", 60, run, "only looks"))
+    one = leader("a", make_duty("looks", 60, run, "only looks"))
     one.step()
     assert workers.leader(client) == ("a", 1)
     assert history.read(client)["looks"].count > 100
@@ -198,25 +198,25 @@ def test_to_keep_it_costs_a_round_trip_only_now_and_then(
     settings: Any, clean_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, now = connection.client(), [1_000.0]
-    monkeypatch.setattr(duty_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(leader_term.time, "monotonic", lambda: now[0])
     term = term_of(client, "a")
     term.renewed = now[0]
     clean_redis.config_resetstat()
     for _ in range(10):
-        term.keep()
+        term.keep_alive()
     assert calls(clean_redis, "evalsha") == 0
     now[0] += term_seconds() / 3
     for _ in range(10):
-        term.keep()
+        term.keep_alive()
     assert calls(clean_redis, "evalsha") == 1
     depose()
-    term.keep()
+    term.keep_alive()
     now[0] += term_seconds() / 3
     with pytest.raises(LeadershipLost):
-        term.keep()
+        term.keep_alive()
     term.stop.set()
     with pytest.raises(LeadershipLost):
-        term.keep()
+        term.keep_alive()
 
 
 def test_what_is_urgent_is_looked_at_between_all_others() -> None:
@@ -225,24 +225,24 @@ def test_what_is_urgent_is_looked_at_between_all_others() -> None:
     def noting(name: str) -> Callable[[LeaderTerm], int]:
         return lambda term: len(ran.append(name) or ran)  # type: ignore[func-returns-value]
 
-    duties = (Duty("one", 60, noting("one"), ""), Duty("two", 60, noting("two"), ""))
-    leader("a", *duties, Duty("reap", 0.0, noting("reap"), "", urgent=True)).step()
+    duties = (make_duty("one", 60, noting("one"), ""), make_duty("two", 60, noting("two"), ""))
+    leader("a", *duties, make_duty("reap", 0.0, noting("reap"), "", urgent=True)).step()
     assert ran == ["reap", "one", "reap", "two", "reap", "reap"]
     assert [duty.name for duty in DUTIES if duty.urgent] == ["rebuild", "reap"]
 
 
 def test_every_run_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1_000.0]
-    monkeypatch.setattr(duty_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(leader_term.time, "monotonic", lambda: now[0])
     seen: list[tuple[bool, bool]] = []
 
     def run(term: LeaderTerm) -> int:
-        before = term.over
-        now[0] += duty_module.MAX_RUN_SECONDS
-        seen.append((before, term.over))
+        before = term.out_of_time()
+        now[0] += leader_term.MAX_RUN_SECONDS
+        seen.append((before, term.out_of_time()))
         return 0
 
-    leader("a", Duty("one", 60, run, ""), Duty("two", 60, run, "")).step()
+    leader("a", make_duty("one", 60, run, ""), make_duty("two", 60, run, "")).step()
     assert seen == [(False, True), (False, True)]
 
 
@@ -258,7 +258,7 @@ def test_the_rest_is_done_without_a_pause() -> None:
         return 1
 
     ran: list[float] = []
-    one = Leader("a", stop, duties=(Duty("much", 3_600, run, "has much to do"),))
+    one = Leader("a", stop, duties=(make_duty("much", 3_600, run, "has much to do"),))
     thread = threading.Thread(target=one.run, daemon=True)
     thread.start()
     assert done.wait(30)
@@ -293,7 +293,7 @@ def test_a_loss_of_the_data_takes_the_leadership_along(
     monkeypatch.setattr(push, "push_quietly", lambda by_queue, made: set())
     ids = jobs(35)
     term = term_of(client, "a")
-    assert not term.lost
+    assert not term.needs_rebuild
     restore = queues.restore
 
     def and_flush(*args: Any) -> int:
@@ -308,4 +308,4 @@ def test_a_loss_of_the_data_takes_the_leadership_along(
         term.check()
     with pytest.raises(connection.DataLost):
         drain()
-    assert term_of(client, "a").lost
+    assert term_of(client, "a").needs_rebuild

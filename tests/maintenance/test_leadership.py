@@ -12,10 +12,11 @@ from django.db import DatabaseError, connections
 from queue_app.dispatch import connection, keys, workers
 from queue_app.exceptions import LeadershipLost
 from queue_app.lifecycle import tokens
-from queue_app.maintenance.duty import Duty, LeaderTerm
+from queue_app.maintenance.duty import LeaderTerm
 from queue_app.maintenance.leader import Leader
 from queue_app.models import Leadership
 from tests.support.jobs import term_of
+from tests.support.made_duties import make_duty
 from tests.support.marks import committed
 
 pytestmark = committed
@@ -86,7 +87,7 @@ def test_without_the_record_nobody_leads(monkeypatch: pytest.MonkeyPatch) -> Non
     def away(name: str = "") -> int:
         raise DatabaseError("the server is away")
 
-    one = Leader("a", threading.Event(), duties=(Duty("one", 60, lambda term: 1, "does something"),))
+    one = Leader("a", threading.Event(), duties=(make_duty("one", 60, lambda term: 1, "does something"),))
     with monkeypatch.context() as patch:
         patch.setattr(tokens, "next_token", away)
         with pytest.raises(DatabaseError):
@@ -106,7 +107,7 @@ def test_who_sees_that_another_one_leads_takes_no_token() -> None:
         ran.append(term.token)
         return 1
 
-    other = Leader("b", threading.Event(), duties=(Duty("one", 0, run, "does something"),))
+    other = Leader("b", threading.Event(), duties=(make_duty("one", 0, run, "does something"),))
     for _ in range(3):
         other.step()
     assert Leadership.objects.get().token == token and not ran

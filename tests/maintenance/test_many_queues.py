@@ -17,17 +17,18 @@ from queue_app.domain import ids
 from queue_app.domain.states import JobState
 from queue_app.lifecycle import push
 from queue_app.lifecycle.recovery import rebuild, recover, sweep
-from queue_app.lifecycle.recovery.sweep import Recent
+from queue_app.lifecycle.recovery.sweep import NewRowSweep
 from queue_app.maintenance import idle
 from queue_app.maintenance.duty import Duty
-from queue_app.maintenance.idle import Idle
+from queue_app.maintenance.idle import IdleQueues
 from queue_app.maintenance.leader import DUTIES
-from queue_app.maintenance.sample_queues import Stats
+from queue_app.maintenance.sample_queues import SampleQueues
 from queue_app.models import Job, Queue
 from queue_app.queries.queues import depths_of
 from tests.app import tasks
 from tests.support.faults import Stores
 from tests.support.jobs import WORKER, Child, drain, term_of
+from tests.support.made_duties import make_duty
 from tests.support.marks import committed
 
 pytestmark = committed
@@ -75,8 +76,10 @@ def test_many_queues_with_many_children_are_asked_in_parts(
 
 def test_reaping_asks_for_holders_when_there_is_somebody_to_bury(monkeypatch: pytest.MonkeyPatch) -> None:
     child, looks = Child(), []
-    holding = recover.witnesses.holding
-    monkeypatch.setattr(recover.witnesses, "holding", lambda *args: looks.append(1) or holding(*args))
+    holding = recover.liveness.holders_by_worker
+    monkeypatch.setattr(
+        recover.liveness, "holders_by_worker", lambda *args: looks.append(1) or holding(*args)
+    )
     assert recover.reap(child.client, "x", unlisted=False) == 0 and not looks
     assert recover.reap(child.client, "x") == 0 and len(looks) == 1
     monkeypatch.setattr(recover.workers, "now", lambda client: clock.seconds() + 3_600)
@@ -105,7 +108,7 @@ def calls(redis_process: RedisServer, clean_redis: redis.Redis) -> Callable[[Dut
         for name in names:
             child.claim(1, name)
         term = term_of(connection.client())
-        assert not term.lost
+        assert not term.needs_rebuild
         with Stores(redis_process).counting() as seen:
             duty.run(term)
         return Counter(seen)
@@ -113,8 +116,9 @@ def calls(redis_process: RedisServer, clean_redis: redis.Redis) -> Callable[[Dut
     return count
 
 
-@pytest.mark.parametrize("duty", [d for d in DUTIES if d.name != "backlog"], ids=lambda duty: duty.name)
-def test_more_queues_cost_no_more_calls(duty: Duty, calls: Callable[[Duty, int], Counter[str]]) -> None:
+@pytest.mark.parametrize("kind", [d for d in DUTIES if d.name != "backlog"], ids=lambda kind: kind.name)
+def test_more_queues_cost_no_more_calls(kind: type[Duty], calls: Callable[[Duty, int], Counter[str]]) -> None:
+    duty = kind()
     calls(duty, 3)  # Redis has heard of all scripts
     few, many = calls(duty, 8), calls(duty, 40)
     if duty.name == "stats" and database.vendor != "postgresql":
@@ -125,7 +129,7 @@ def test_more_queues_cost_no_more_calls(duty: Duty, calls: Callable[[Duty, int],
 def test_the_walk_through_the_backlog_asks_about_all_queues_of_a_part_at_once(
     calls: Callable[[Duty, int], Counter[str]],
 ) -> None:
-    duty = Duty("walk", 1, lambda term: recover.sweep(term.client)[0], "walks")
+    duty = make_duty("walk", 1, lambda term: sweep.push_missing_backlog(term.client)[0], "walks")
     calls(duty, 3)
     assert calls(duty, 8) == calls(duty, 40)
 
@@ -166,12 +170,12 @@ def test_unknown_ids_of_many_queues_are_those_of_each() -> None:
 
 def test_new_rows_of_all_queues_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when there are more queues than one query reads, and a run has time for one query alone."""
-    monkeypatch.setattr(sweep, "QUEUES", 7)
+    monkeypatch.setattr(sweep, "QUEUES_PER_QUERY", 7)
     found = waiting(names_of(20), 20)
-    client, recent = connection.client(), Recent()
+    client, recent = connection.client(), NewRowSweep()
     counts = []
     while True:
-        counts.append(recent.run(client, over=lambda: True))
+        counts.append(recent.run(client, out_of_time=lambda: True))
         if not recent.unfinished:
             break
     assert counts == [7, 7, 6]
@@ -182,8 +186,8 @@ def test_new_rows_of_all_queues_are_looked_at_once(monkeypatch: pytest.MonkeyPat
 def test_a_burst_in_one_queue_does_not_keep_the_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     burst = waiting(["a"] * 200, 20)
     rest = waiting(names_of(10), 19)
-    client, recent = connection.client(), Recent()
-    assert recent.run(client, limit=60, over=lambda: True) >= 10
+    client, recent = connection.client(), NewRowSweep()
+    assert recent.run(client, limit=60, out_of_time=lambda: True) >= 10
     assert [drain(1, name) for name in names_of(10)] == [[job_id] for job_id in rest]
     assert 0 < depths_of(["a"])["a"]["waiting"] < 60
     assert sum(recent.run(client, limit=60) for _ in range(10)) > 140
@@ -212,13 +216,13 @@ def test_a_reap_finds_what_the_dead_hold_in_queues_that_are_not_listed(clean_red
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A queue is forgotten as soon as it is seen to be idle."""
-    monkeypatch.setattr(idle, "AFTER", 0.0)
+    monkeypatch.setattr(idle, "FORGET_AFTER_SECONDS", 0.0)
     yield
 
 
 def test_what_is_left_of_an_idle_queue_goes(at_once: None, clean_redis: redis.Redis) -> None:
     rebuild.at_once(connection.client())
-    child, stats, term = Child(), Stats(), term_of(connection.client())
+    child, stats, term = Child(), SampleQueues(), term_of(connection.client())
     stats.run(term)
     for name in ("gone", "busy", "held", "later", "aside"):
         made = tasks.noop.using(queue_name=name)
@@ -244,7 +248,7 @@ def test_queues_that_are_served_or_have_a_row_or_are_paused_stay(at_once: None) 
     queues.pause(client, "paused", True)
     workers.beat(client, WORKER, ["served"])
     queues.remember(client, ["row", "paused", "served", "nothing"])
-    one, term = Idle(), term_of(connection.client())
+    one, term = IdleQueues(), term_of(connection.client())
     assert one.forget(term, queues.known(client)) == 1
     assert queues.known(client) - {"default"} == {"row", "paused", "served"}
 
@@ -256,7 +260,7 @@ def test_queues_that_stay_keep_no_other_from_being_forgotten(
     client = connection.client()
     Queue.objects.bulk_create(Queue(name=name) for name in names_of(20, "a"))
     queues.remember(client, names_of(20, "a") + names_of(12, "b"))
-    one, term = Idle(), term_of(connection.client())
+    one, term = IdleQueues(), term_of(connection.client())
     assert [one.forget(term, queues.known(client)) for _ in range(4)] == [5, 5, 2, 0]
     assert queues.known(client) - {"default"} == set(names_of(20, "a"))
 
@@ -266,12 +270,12 @@ def test_a_queue_is_idle_for_a_while_before_it_is_forgotten(monkeypatch: pytest.
     monkeypatch.setattr(idle.time, "monotonic", lambda: now[0])
     client = connection.client()
     queues.remember(client, ["a", "b"])
-    one = Idle()
+    one = IdleQueues()
     term = term_of(connection.client())
     assert one.forget(term, {"a", "b"}) == 0
-    now[0] += idle.AFTER / 2
+    now[0] += idle.FORGET_AFTER_SECONDS / 2
     assert one.forget(term, {"a"}) == 0, "b was busy in between"
-    now[0] += idle.AFTER / 2
+    now[0] += idle.FORGET_AFTER_SECONDS / 2
     assert one.forget(term, {"a", "b"}) == 1
     assert queues.known(client) - {"default"} == {"b"}
 
@@ -289,7 +293,7 @@ def test_a_cancelled_job_of_it_is_remembered_as_long_as_it_has_to_be(clean_redis
 
 def test_a_queue_that_is_pushed_to_again_is_listed_again() -> None:
     """A process notes a queue once. The sweep does so when it sees waiting rows of a queue that it has not noted."""
-    client, recent, child = connection.client(), Recent(), Child()
+    client, recent, child = connection.client(), NewRowSweep(), Child()
 
     def run_one() -> None:
         tasks.noop.using(queue_name="mail").enqueue()
@@ -337,4 +341,4 @@ def test_states_of_jobs_are_not_touched_by_a_look(monkeypatch: pytest.MonkeyPatc
         tasks.noop.using(queue_name="b").enqueue()
     Job.objects.update(id=ids.floor(clock.seconds() - 20), state=JobState.RUNNING, started_at=clock.now())
     client = connection.client()
-    assert Recent().run(client) == 0 and recover.sweep(client) == (0, None)
+    assert NewRowSweep().run(client) == 0 and sweep.push_missing_backlog(client) == (0, None)

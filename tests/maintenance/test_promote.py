@@ -15,9 +15,10 @@ from queue_app.domain.states import JobState
 from queue_app.exceptions import StoreUnavailable
 from queue_app.lifecycle import release
 from queue_app.lifecycle.recovery import rebuild
-from queue_app.maintenance import duty
-from queue_app.maintenance.duty import LeaderTerm
-from queue_app.maintenance.load_due import Loading, Saying
+from queue_app.maintenance import leader_term
+from queue_app.maintenance.leader_term import LeaderTerm
+from queue_app.maintenance.load_due import LoadDue
+from queue_app.maintenance.promote_due import PromoteDue
 from queue_app.models import Job
 from tests.support.jobs import Child, drain, states, term_of
 from tests.support.marks import committed
@@ -58,10 +59,10 @@ def term() -> LeaderTerm:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of a few rows, and a run that has time for one part."""
     monkeypatch.setattr(
-        release.load_some, "__kwdefaults__", release.load_some.__kwdefaults__ | {"limit": 100}
+        release.load_due_part, "__kwdefaults__", release.load_due_part.__kwdefaults__ | {"limit": 100}
     )
     monkeypatch.setattr(release, "JOBS_PER_PUSH", 40)
-    monkeypatch.setattr(duty, "MAX_RUN_SECONDS", 0.0)
+    monkeypatch.setattr(leader_term, "MAX_RUN_SECONDS", 0.0)
 
 
 def due(queue: str = "default") -> list[str]:
@@ -73,7 +74,7 @@ def runs(walk: Any, term: LeaderTerm) -> list[int]:
     """What each run does until nothing is left for the next one."""
     counts = []
     while True:
-        term.begin()
+        term.begin_run()
         counts.append(walk.run(term))
         if not term.unfinished:
             return counts
@@ -82,7 +83,7 @@ def runs(walk: Any, term: LeaderTerm) -> list[int]:
 def test_all_of_one_instant_are_loaded_in_parts_one_after_the_other(term: LeaderTerm, small: None) -> None:
     later, found = scheduled(49, 30), scheduled(250, 20)
     far = scheduled(1, conf.get().DUE_HORIZON + 100)
-    walk = Loading()
+    walk = LoadDue()
     assert runs(walk, term) == [100, 100, 99]
     assert sorted(due()) == sorted(found + later) and due()[:250] == sorted(found)
     assert runs(walk, term) == [0] and states(far) == ["scheduled"]
@@ -93,10 +94,10 @@ def test_a_walk_goes_on_where_it_stood_while_new_rows_come_near(
 ) -> None:
     first = scheduled(150, 20)
     near = scheduled(30, conf.get().DUE_HORIZON + 5)
-    walk = Loading()
+    walk = LoadDue()
     assert walk.run(term) == 100 and term.unfinished
     travel(monkeypatch, 10)
-    term.begin()
+    term.begin_run()
     assert walk.run(term) == 80 and not term.unfinished
     assert sorted(due()) == sorted(first + near)
 
@@ -105,7 +106,7 @@ def test_what_has_come_near_is_looked_at_once_and_all_of_it_now_and_then(
     term: LeaderTerm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A push that failed is of a time that was looked at before."""
-    walk = Loading()
+    walk = LoadDue()
     assert walk.run(term) == 0
     missed = scheduled(3, 20)
     new = scheduled(2, conf.get().DUE_HORIZON + 5)
@@ -116,7 +117,7 @@ def test_what_has_come_near_is_looked_at_once_and_all_of_it_now_and_then(
 
 
 def test_another_leadership_begins_with_all_that_is_near(term: LeaderTerm) -> None:
-    walk = Loading()
+    walk = LoadDue()
     assert walk.run(term) == 0
     scheduled(3, 20)
     assert walk.run(term) == 0
@@ -127,7 +128,7 @@ def test_another_leadership_begins_with_all_that_is_near(term: LeaderTerm) -> No
 def test_a_row_says_queued_only_when_redis_has_it(term: LeaderTerm, small: None) -> None:
     """Nothing was loaded: an outage. Once a row says `queued`, only the slow walk through the backlog finds it."""
     found = scheduled(100, -5) + scheduled(30, -5, "mail")
-    assert runs(Saying(), term) == [40, 40, 40, 10]
+    assert runs(PromoteDue(), term) == [40, 40, 40, 10]
     assert set(states(found)) == {"queued"}
     assert sorted(drain(200) + drain(200, "mail")) == sorted(found)
 
@@ -136,19 +137,19 @@ def test_what_redis_refuses_still_waits_for_its_time(term: LeaderTerm) -> None:
     """It is being cancelled; if that fails, the next runs bring it in."""
     found = scheduled(3, -5)
     queues.withdraw(term.client, "default", found[:1])
-    assert Saying().run(term) == 2
+    assert PromoteDue().run(term) == 2
     assert states(found) == ["scheduled", "queued", "queued"]
     assert drain() == found[1:]
     term.client.zadd(keys.cancelled("default"), {found[0]: 1.0})  # long ago
-    assert Saying().run(term) == 1
+    assert PromoteDue().run(term) == 1
     assert states(found) == ["queued"] * 3 and drain(serial=98) == found[:1]
 
 
 def test_one_that_a_child_has_claimed_says_queued_too(term: LeaderTerm) -> None:
     found = scheduled(2, -5)
-    assert Loading().run(term) == 2
+    assert LoadDue().run(term) == 2
     assert len(Child().claim()) == 1
-    assert Saying().run(term) == 2 and states(found) == ["queued"] * 2
+    assert PromoteDue().run(term) == 2 and states(found) == ["queued"] * 2
 
 
 def test_without_redis_no_row_is_touched(term: LeaderTerm, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +162,7 @@ def test_without_redis_no_row_is_touched(term: LeaderTerm, monkeypatch: pytest.M
     with monkeypatch.context() as patched:
         patched.setattr(listing, "unknown", fail)
         with pytest.raises(StoreUnavailable):
-            Saying().run(term)
+            PromoteDue().run(term)
     assert states(found) == ["scheduled"] * 3
 
 
@@ -172,13 +173,13 @@ def test_after_a_loss_of_the_data_the_rows_are_left_to_the_rebuild(
     clean_redis.flushall()
     client = connection.client()
     lost = term_of(client, "a")
-    assert Loading().run(lost) == Saying().run(lost) == 0
+    assert LoadDue().run(lost) == PromoteDue().run(lost) == 0
     assert states(found) == ["scheduled"] * 3
 
 
 def test_with_nothing_due_each_walk_is_one_question(term: LeaderTerm, django_assert_num_queries: Any) -> None:
     scheduled(3, conf.get().DUE_HORIZON + 100)
     with django_assert_num_queries(1):
-        Loading().run(term)
+        LoadDue().run(term)
     with django_assert_num_queries(1):
-        Saying().run(term)
+        PromoteDue().run(term)

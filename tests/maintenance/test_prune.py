@@ -15,10 +15,10 @@ from queue_app.dispatch import connection
 from queue_app.domain import ids
 from queue_app.domain.states import JobState
 from queue_app.exceptions import LeadershipLost
-from queue_app.lifecycle import prune, release
-from queue_app.maintenance import duty
-from queue_app.maintenance.duty import LeaderTerm
-from queue_app.maintenance.prune_record import VAIN, Pruning
+from queue_app.lifecycle import callbacks, prune
+from queue_app.maintenance import leader_term
+from queue_app.maintenance.leader_term import LeaderTerm
+from queue_app.maintenance.prune_record import MAX_EMPTY_PARTS, PruneRecord
 from queue_app.models import Attempt, DeadLetter, Job, Queue, Worker
 from tests.support.factories import JobFactory, WorkerFactory
 from tests.support.jobs import term_of
@@ -28,11 +28,11 @@ pytestmark = pytest.mark.django_db
 DAY = 86_400.0
 
 
-def prune_first(limit: int = prune.BATCH) -> int:
+def prune_first(limit: int = prune.ROWS_PER_TRANSACTION) -> int:
     """Walk on until something was deleted, or the end is reached; how many jobs that were."""
-    count, behind = prune.some(limit=limit)
+    count, behind = prune.prune_jobs_part(limit=limit)
     while count == 0 and behind is not None:
-        count, behind = prune.some(behind, limit=limit)
+        count, behind = prune.prune_jobs_part(behind, limit=limit)
     return count
 
 
@@ -104,9 +104,9 @@ def test_workers_that_stopped_long_ago_are_forgotten_and_nothing_else_is_read() 
     Worker.objects.update(stopped_at=long_ago)
     kept = [WorkerFactory(status=status).pk for status in ("stopped", "alive", "silent")]
     with CaptureQueriesContext(database) as queries:
-        assert prune.workers(limit=2) == 2
-        assert prune.workers(limit=2) == 1
-        assert prune.workers(limit=2) == 0
+        assert prune.prune_workers(limit=2) == 2
+        assert prune.prune_workers(limit=2) == 1
+        assert prune.prune_workers(limit=2) == 0
     assert set(Worker.objects.values_list("pk", flat=True)) == set(kept), [worker.pk for worker in old]
     assert not [query for query in queries.captured_queries if "queue_app_job" in query["sql"]]
 
@@ -157,7 +157,7 @@ def term() -> LeaderTerm:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Batches and parts of a few rows."""
-    monkeypatch.setattr(prune.some, "__kwdefaults__", {"limit": 3, "check": release.unchecked})
+    monkeypatch.setattr(prune.prune_jobs_part, "__kwdefaults__", {"limit": 3, "check": callbacks.no_check})
     monkeypatch.setattr(prune, "ROWS_PER_STEP", 4)
     return monkeypatch
 
@@ -167,18 +167,18 @@ def test_one_run_takes_as_many_batches_as_there_are(small: pytest.MonkeyPatch) -
         made(JobState.SUCCEEDED, 30 + n)
     stays = made(JobState.SUCCEEDED, 1)
     one = term()
-    assert Pruning().run(one) == 17
+    assert PruneRecord().run(one) == 17
     assert left() == {stays.pk} and not one.unfinished
 
 
 def test_a_run_whose_time_is_up_is_due_again_at_once(small: pytest.MonkeyPatch) -> None:
-    small.setattr(duty, "MAX_RUN_SECONDS", 0.0)
+    small.setattr(leader_term, "MAX_RUN_SECONDS", 0.0)
     jobs = [made(JobState.SUCCEEDED, 100 - n) for n in range(8)]
-    one, walk = term(), Pruning()
+    one, walk = term(), PruneRecord()
     assert walk.run(one) == 3 and one.unfinished
     assert left() == {job.pk for job in jobs[3:]}, "the oldest went first"
     assert walk.run(one) == 3
-    one.begin()
+    one.begin_run()
     assert walk.run(one) == 2 and not one.unfinished
 
 
@@ -190,10 +190,10 @@ def test_what_is_kept_for_long_is_in_nobodys_way(
     for n in range(50):
         made(JobState.SUCCEEDED, 200 - n, "audit")
     over = made(JobState.SUCCEEDED, 20)
-    one, walk, runs = term(), Pruning(), 0
+    one, walk, runs = term(), PruneRecord(), 0
     while over.pk in left():
         runs += 1
-        with django_assert_max_num_queries(3 * VAIN + 8):
+        with django_assert_max_num_queries(3 * MAX_EMPTY_PARTS + 8):
             walk.run(one)
     assert runs == 3, "5 parts of 4 rows each"
     assert Job.objects.count() == 50
@@ -211,5 +211,5 @@ def test_a_deposed_leader_deletes_no_further_batch(small: pytest.MonkeyPatch) ->
 
     small.setattr(LeaderTerm, "check", once)
     with pytest.raises(LeadershipLost):
-        Pruning().run(one)
+        PruneRecord().run(one)
     assert Job.objects.count() == 6

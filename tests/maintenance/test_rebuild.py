@@ -22,14 +22,14 @@ from queue_app.lifecycle import release
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.lifecycle.redis_breaker import breaker
 from queue_app.maintenance import rebuild_redis as module
-from queue_app.maintenance.duty import Duty
 from queue_app.maintenance.leader import Leader
-from queue_app.maintenance.rebuild_redis import Rebuild
+from queue_app.maintenance.rebuild_redis import RebuildRedis
 from queue_app.models import Job
 from tests.app import tasks
 from tests.support.epochs import begin_epoch
 from tests.support.factories import WorkerFactory
 from tests.support.jobs import Child, drain, jobs, term_of
+from tests.support.made_duties import make_duty
 from tests.support.marks import committed
 from tests.support.rebuilding import phase
 
@@ -39,10 +39,12 @@ pytestmark = committed
 @pytest.fixture
 def by_tens(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each run puts back ten jobs: after these its time is up. The newest do not come first."""
-    monkeypatch.setattr(rebuild, "NEWEST", 0)
+    monkeypatch.setattr(rebuild, "MAX_NEW_PER_QUEUE", 0)
     monkeypatch.setattr(release, "JOBS_PER_PUSH", 10)
     times = count()
-    monkeypatch.setattr(rebuild, "time", SimpleNamespace(monotonic=lambda: next(times) * 0.6 * module.SLICE))
+    monkeypatch.setattr(
+        rebuild, "time", SimpleNamespace(monotonic=lambda: next(times) * 0.6 * module.MAX_RUN_SECONDS)
+    )
 
 
 @pytest.fixture
@@ -50,13 +52,13 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     """A function that says whether silent workers are waited for as long as it takes, or no longer."""
 
     def wait(long: bool) -> None:
-        monkeypatch.setattr(rebuild, "limit_of_announcing", lambda: float("inf") if long else 0.0)
+        monkeypatch.setattr(rebuild, "announcement_timeout", lambda: float("inf") if long else 0.0)
 
     wait(True)
     return wait
 
 
-def finish(duty: Rebuild) -> int:
+def finish(duty: RebuildRedis) -> int:
     """Go on until all is whole. Returns how many jobs were put back."""
     put_back = 0
     for _ in range(100):
@@ -69,13 +71,15 @@ def finish(duty: Rebuild) -> int:
 # step by step
 
 
-def test_claims_begin_before_all_is_put_back(duty: Rebuild, by_tens: None, clean_redis: redis.Redis) -> None:
+def test_claims_begin_before_all_is_put_back(
+    duty: RebuildRedis, by_tens: None, clean_redis: redis.Redis
+) -> None:
     low = jobs(25)
     high = jobs(5, task=tasks.noop.using(priority=9))
     soon = tasks.noop.using(run_after=30).enqueue().id
     clean_redis.flushall()
     term = term_of(connection.client())
-    assert term.lost and not term.whole
+    assert term.needs_rebuild and not term.is_complete
     steps = []
     for _ in range(20):
         term.unfinished = False
@@ -86,7 +90,7 @@ def test_claims_begin_before_all_is_put_back(duty: Rebuild, by_tens: None, clean
         assert term.unfinished
     assert steps[:3] == [(epochs.CLOSED, 0), (epochs.FILLING, 0), (epochs.FILLING, 10)]
     assert [put_back for _, put_back in steps[2:]] == [10, 10, 10, 1]
-    assert term.whole and not term.lost
+    assert term.is_complete and not term.needs_rebuild
     assert drain() == high + low
     assert clean_redis.zrange(keys.due("default"), 0, -1) == [soon.encode()]
     term.unfinished = False
@@ -94,10 +98,10 @@ def test_claims_begin_before_all_is_put_back(duty: Rebuild, by_tens: None, clean
 
 
 def test_what_was_enqueued_during_the_loss_comes_first(
-    duty: Rebuild, by_tens: None, monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+    duty: RebuildRedis, by_tens: None, monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
     """Its push was refused; it does not wait until a long backlog is back."""
-    monkeypatch.setattr(rebuild, "NEWEST", 200)
+    monkeypatch.setattr(rebuild, "MAX_NEW_PER_QUEUE", 200)
     hour_ago = clock.seconds() - 3_600
     Job.objects.bulk_create(Job(id=ids.floor(hour_ago + n), task="tests.app.tasks.noop") for n in range(25))
     clean_redis.flushall()
@@ -110,7 +114,7 @@ def test_what_was_enqueued_during_the_loss_comes_first(
     assert drain()[-2:] == new
 
 
-def test_new_work_flows_while_it_goes_on(duty: Rebuild, by_tens: None, clean_redis: redis.Redis) -> None:
+def test_new_work_flows_while_it_goes_on(duty: RebuildRedis, by_tens: None, clean_redis: redis.Redis) -> None:
     """Pushed, claimed and ended between two steps; and none is delivered twice."""
     jobs(35)
     clean_redis.flushall()
@@ -127,14 +131,14 @@ def test_new_work_flows_while_it_goes_on(duty: Rebuild, by_tens: None, clean_red
 
 
 def test_it_goes_on_over_connections_that_last_for_one_run(
-    duty: Rebuild, by_tens: None, monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+    duty: RebuildRedis, by_tens: None, monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
     """Django's default: the leader lets go of its connection before each run of a duty."""
     monkeypatch.setitem(database.settings_dict, "CONN_MAX_AGE", 0)
     monkeypatch.setitem(database.__dict__, "close_at", 0.0)
     ids = jobs(60)
     clean_redis.flushall()
-    leader = Leader("a", threading.Event(), duties=(Duty("rebuild", 0.0, duty.run, "rebuilds"),))
+    leader = Leader("a", threading.Event(), duties=(make_duty("rebuild", 0.0, duty.run, "rebuilds"),))
     for _ in range(12):
         leader.step()
     assert phase() == epochs.WHOLE
@@ -143,7 +147,7 @@ def test_it_goes_on_over_connections_that_last_for_one_run(
 
 
 def test_others_write_to_the_database_between_two_steps(
-    duty: Rebuild, by_tens: None, clean_redis: redis.Redis
+    duty: RebuildRedis, by_tens: None, clean_redis: redis.Redis
 ) -> None:
     """And so does the leader itself, for its other duties."""
     ids = jobs(40)
@@ -167,7 +171,7 @@ def _write_and_leave() -> None:
 
 
 def test_living_workers_are_waited_for(
-    duty: Rebuild, patient: Callable[[bool], None], clean_redis: redis.Redis
+    duty: RebuildRedis, patient: Callable[[bool], None], clean_redis: redis.Redis
 ) -> None:
     first, second = WorkerFactory(), WorkerFactory()
     WorkerFactory(status="stopped")
@@ -177,9 +181,9 @@ def test_living_workers_are_waited_for(
     term = term_of(connection.client())
     for _ in range(3):
         assert duty.run(term) == 0
-        assert term.unfinished and term.lost
+        assert term.unfinished and term.needs_rebuild
     name = epochs.read(term.client)["main"].name
-    assert rebuild.silent_workers(term.client, "main", name) == {str(first.pk), str(second.pk)}
+    assert rebuild.unannounced_workers(term.client, "main", name) == {str(first.pk), str(second.pk)}
     epochs.announce(term.client, "main", name, str(first.pk))
     epochs.announce(term.client, "main", "another", str(second.pk))
     duty.run(term)
@@ -189,11 +193,14 @@ def test_living_workers_are_waited_for(
     epochs.announce(term.client, "main", name, str(second.pk))
     duty.run(term)
     assert phase() == epochs.FILLING
-    assert duty.run(term) == 2 and term.whole
+    assert duty.run(term) == 2 and term.is_complete
 
 
 def test_but_not_for_ever(
-    duty: Rebuild, patient: Callable[[bool], None], clean_redis: redis.Redis, caplog: pytest.LogCaptureFixture
+    duty: RebuildRedis,
+    patient: Callable[[bool], None],
+    clean_redis: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     WorkerFactory()
     jobs(2)
@@ -210,13 +217,13 @@ def test_but_not_for_ever(
 
 
 def test_the_wait_is_never_longer_than_three_seconds_or_the_lease(settings: Any) -> None:
-    assert rebuild.limit_of_announcing() == 3.0
+    assert rebuild.announcement_timeout() == 3.0
     settings.QUEUE_APP = settings.QUEUE_APP | {"LEASE": 1.5}
-    assert rebuild.limit_of_announcing() == 1.5
+    assert rebuild.announcement_timeout() == 1.5
 
 
 def test_a_new_leader_waits_anew(
-    duty: Rebuild, patient: Callable[[bool], None], clean_redis: redis.Redis
+    duty: RebuildRedis, patient: Callable[[bool], None], clean_redis: redis.Redis
 ) -> None:
     """It does not know since when the epoch is closed, but finds what was announced."""
     worker = WorkerFactory()
@@ -224,13 +231,16 @@ def test_a_new_leader_waits_anew(
     duty.run(term_of(connection.client()))
     name = epochs.read(connection.client())["main"].name
     epochs.announce(connection.client(), "main", name, str(worker.pk))
-    other = Rebuild()
+    other = RebuildRedis()
     other.run(term_of(connection.client(), "a"))
     assert phase() == epochs.FILLING and epochs.read(connection.client())["main"].name == name
 
 
 def test_a_second_loss_begins_all_anew(
-    duty: Rebuild, patient: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+    duty: RebuildRedis,
+    patient: Callable[[bool], None],
+    monkeypatch: pytest.MonkeyPatch,
+    clean_redis: redis.Redis,
 ) -> None:
     """While what waits is put back. What runs must be announced once more before anything is claimed."""
     monkeypatch.setattr(release, "JOBS_PER_PUSH", 10)
@@ -268,7 +278,7 @@ def test_a_second_loss_begins_all_anew(
 
 
 @pytest.mark.parametrize("to", ["lost", epochs.CLOSED, epochs.FILLING])
-def test_who_was_deposed_changes_nothing(to: str, duty: Rebuild, clean_redis: redis.Redis) -> None:
+def test_who_was_deposed_changes_nothing(to: str, duty: RebuildRedis, clean_redis: redis.Redis) -> None:
     """It was frozen, and believes that it leads."""
     jobs(3)
     clean_redis.flushall()
@@ -290,7 +300,7 @@ def test_who_was_deposed_changes_nothing(to: str, duty: Rebuild, clean_redis: re
 
 
 def test_it_says_what_it_has_dropped(
-    duty: Rebuild, clean_redis: redis.Redis, caplog: pytest.LogCaptureFixture
+    duty: RebuildRedis, clean_redis: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     jobs(3)
@@ -301,7 +311,7 @@ def test_it_says_what_it_has_dropped(
 
 
 def test_nothing_is_said_where_there_was_nothing(
-    duty: Rebuild, clean_redis: redis.Redis, caplog: pytest.LogCaptureFixture
+    duty: RebuildRedis, clean_redis: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The first start of all."""
     clean_redis.flushall()
@@ -310,7 +320,7 @@ def test_nothing_is_said_where_there_was_nothing(
 
 
 def test_a_server_that_seems_to_come_back_to_life_is_several(
-    duty: Rebuild, monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
+    duty: RebuildRedis, monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
     """No process has the life of an earlier one. Connections lead to two servers by turns, and data must not be dropped
     again and again for that."""
@@ -329,7 +339,10 @@ def test_a_server_that_seems_to_come_back_to_life_is_several(
 
 
 def test_a_full_redis_gets_what_it_has_room_for(
-    duty: Rebuild, clean_redis: redis.Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    duty: RebuildRedis,
+    clean_redis: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The rest is put back by the sweep, as room is made."""
     monkeypatch.setattr(release, "JOBS_PER_PUSH", 10)

@@ -11,7 +11,7 @@ from queue_app.dispatch import connection, epochs, keys
 from queue_app.exceptions import LeadershipLost
 from queue_app.maintenance import rebuild_redis as module
 from queue_app.maintenance.duty import LeaderTerm
-from queue_app.maintenance.rebuild_redis import Rebuild
+from queue_app.maintenance.rebuild_redis import RebuildRedis
 from tests.support.jobs import calls, drain, jobs, term_of
 from tests.support.marks import committed
 from tests.support.rebuilding import phase
@@ -19,7 +19,7 @@ from tests.support.rebuilding import phase
 pytestmark = committed
 
 
-def test_keys_of_an_older_layout_are_removed_once(duty: Rebuild, clean_redis: redis.Redis) -> None:
+def test_keys_of_an_older_layout_are_removed_once(duty: RebuildRedis, clean_redis: redis.Redis) -> None:
     (job_id,) = jobs(1)
     old = [f"{{jq:q{n}}}:ready:0:-" for n in range(2_500)]
     old += ["{jq:mail}:body", "{jq:mail}:levels", "{jq:mail}:held:w.1", "{jq:a.b-c_1}:due"]
@@ -35,24 +35,26 @@ def test_keys_of_an_older_layout_are_removed_once(duty: Rebuild, clean_redis: re
         if not term.unfinished:
             break
     assert {key.decode() for key in clean_redis.scan_iter()} == kept | {keys.layout(), keys.leader()}
-    assert clean_redis.get(keys.layout()) == module.LAYOUT.encode()
+    assert clean_redis.get(keys.layout()) == module.LAYOUT_VERSION.encode()
     assert drain() == [job_id]
     clean_redis.config_resetstat()
     duty.run(term_of(client))
-    Rebuild().run(term_of(client))
+    RebuildRedis().run(term_of(client))
     assert calls(clean_redis, "scan") == 0
     clean_redis.delete(*foreign)
 
 
 def test_what_older_releases_kept_for_all_queues_is_removed_too(
-    duty: Rebuild, clean_redis: redis.Redis
+    duty: RebuildRedis, clean_redis: redis.Redis
 ) -> None:
     clean_redis.mset({"{jq}:epoch": "x", "{jq}:fence": "7"})
     duty.run(term_of(connection.client()))
     assert not clean_redis.exists("{jq}:epoch", "{jq}:fence")
 
 
-def test_a_queue_with_the_name_of_a_shard_leaves_nothing(duty: Rebuild, clean_redis: redis.Redis) -> None:
+def test_a_queue_with_the_name_of_a_shard_leaves_nothing(
+    duty: RebuildRedis, clean_redis: redis.Redis
+) -> None:
     clean_redis.hset("{jq:main}:body", "id", "x")
     clean_redis.rpush("{jq:main}:ready:0:-", "id")
     duty.run(term_of(connection.client()))
@@ -61,7 +63,7 @@ def test_a_queue_with_the_name_of_a_shard_leaves_nothing(duty: Rebuild, clean_re
 
 
 def test_it_stops_in_the_middle_when_it_is_deposed(
-    duty: Rebuild, clean_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    duty: RebuildRedis, clean_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(2_500):
         clean_redis.set(f"{{jq:q{n}}}:body", "x")

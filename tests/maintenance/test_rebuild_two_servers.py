@@ -10,7 +10,7 @@ import redis
 
 from queue_app.dispatch import connection, epochs, keys
 from queue_app.maintenance import rebuild_redis as module
-from queue_app.maintenance.rebuild_redis import Rebuild
+from queue_app.maintenance.rebuild_redis import RebuildRedis
 from tests.support.epochs import begin_epoch
 from tests.support.jobs import drain, jobs, term_of
 from tests.support.marks import committed
@@ -45,7 +45,7 @@ def own_life() -> str:
 def test_a_server_that_is_the_master_again_is_told_from_one_of_several(
     clock: Clock, seconds: float, named: bool, monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
-    duty, client, mine = Rebuild(), connection.client(), own_life()
+    duty, client, mine = RebuildRedis(), connection.client(), own_life()
     clean_redis.set(keys.epoch("main"), f"{mine}|a|whole")
     other = "2" * 40
     with monkeypatch.context() as patched:
@@ -65,7 +65,7 @@ def unnamed(clean_redis: redis.Redis) -> redis.Redis:
     return clean_redis
 
 
-def looks(duty: Rebuild, clock: Clock, seconds: float) -> None:
+def looks(duty: RebuildRedis, clock: Clock, seconds: float) -> None:
     term = term_of(connection.client(), seconds=600)
     until = clock.now + seconds
     while clock.now < until:
@@ -78,8 +78,8 @@ def looks(duty: Rebuild, clock: Clock, seconds: float) -> None:
 def test_an_epoch_without_a_life_gets_it_when_one_server_is_seen_for_a_minute(
     unnamed: redis.Redis, clock: Clock
 ) -> None:
-    before, ids, duty = epochs.read(connection.client())["main"], jobs(2), Rebuild()
-    looks(duty, clock, module.STABLE - 5)
+    before, ids, duty = epochs.read(connection.client())["main"], jobs(2), RebuildRedis()
+    looks(duty, clock, module.STABLE_SECONDS - 5)
     assert life() == epochs.UNNAMED
     looks(duty, clock, 15)
     now = epochs.read(connection.client())["main"]
@@ -98,7 +98,7 @@ def test_it_does_not_while_connections_lead_to_several(
     monkeypatch.setattr(
         epochs, "life_of_server", lambda client: epochs.UNNAMED if next(lives) % 6 == 0 else mine
     )
-    looks(Rebuild(), clock, 4 * module.STABLE)
+    looks(RebuildRedis(), clock, 4 * module.STABLE_SECONDS)
     assert life() == epochs.UNNAMED
 
 

@@ -9,7 +9,7 @@ import redis
 
 from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.lifecycle.recovery import rebuild
-from queue_app.maintenance.rebuild_redis import Rebuild
+from queue_app.maintenance.rebuild_redis import RebuildRedis
 from tests.support.epochs import begin_epoch
 from tests.support.factories import WorkerFactory
 from tests.support.jobs import drain, jobs, term_of
@@ -30,9 +30,9 @@ def full(clean_redis: redis.Redis) -> Iterator[redis.Redis]:
 
 
 def test_a_full_redis_is_rebuilt(full: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rebuild, "limit_of_announcing", lambda: float("inf"))
+    monkeypatch.setattr(rebuild, "announcement_timeout", lambda: float("inf"))
     worker = WorkerFactory()
-    client, duty = connection.client(), Rebuild()
+    client, duty = connection.client(), RebuildRedis()
     duty.run(term_of(client))
     epoch = epochs.read(client)["main"]
     assert (epoch.lost, epoch.phase) == (False, epochs.CLOSED)

@@ -16,7 +16,7 @@ from queue_app.dispatch import connection
 from queue_app.domain import ids
 from queue_app.exceptions import AppendOnly, LeadershipLost
 from queue_app.lifecycle import prune
-from queue_app.maintenance.prune_record import Pruning
+from queue_app.maintenance.prune_record import PruneRecord
 from queue_app.models import AuditEvent
 from tests.support.factories import AuditEventFactory
 from tests.support.jobs import term_of
@@ -93,27 +93,27 @@ def kept() -> set[Any]:
 def test_the_duty_prune_deletes_events_whose_retention_is_over(settings: Any) -> None:
     settings.QUEUE_APP = {**settings.QUEUE_APP, "AUDIT_RETENTION": 30 * 86_400.0}
     old, young = aged(31), aged(29)
-    assert Pruning().run(term_of(connection.client())) == 1
+    assert PruneRecord().run(term_of(connection.client())) == 1
     assert kept() == {young.pk} and old.pk not in kept()
 
 
 def test_events_are_kept_for_a_year_unless_the_setting_says_otherwise() -> None:
     aged(366)
     young = aged(364)
-    assert prune.audit_events() == 1
+    assert prune.prune_audit_events() == 1
     assert kept() == {young.pk}
 
 
 @override_settings(QUEUE_APP={"AUDIT_RETENTION": None})
 def test_none_keeps_them_for_ever() -> None:
     aged(5_000)
-    assert prune.audit_events() == 0 and len(kept()) == 1
+    assert prune.prune_audit_events() == 0 and len(kept()) == 1
 
 
 @override_settings(QUEUE_APP={"AUDIT_RETENTION": 0.0})
 def test_a_batch_is_bounded_and_takes_the_oldest() -> None:
     events = [aged(days) for days in (1, 3, 2)]
-    assert prune.audit_events(limit=2) == 2
+    assert prune.prune_audit_events(limit=2) == 2
     assert kept() == {events[0].pk}
 
 
@@ -124,5 +124,5 @@ def test_a_deposed_leader_deletes_none() -> None:
         raise LeadershipLost
 
     with pytest.raises(LeadershipLost):
-        prune.audit_events(check=deposed)
+        prune.prune_audit_events(check=deposed)
     assert len(kept()) == 1

@@ -16,12 +16,13 @@ from queue_app.maintenance.duty import Duty, LeaderTerm
 from queue_app.maintenance.leader import DUTIES, Leader
 from queue_app.models import Worker
 from tests.support.factories import WorkerFactory
+from tests.support.made_duties import make_duty
 
 pytestmark = pytest.mark.django_db(transaction=True)  # a leader drops connections that are broken
 
 
 def lead(leader_id: str, *duties: Duty) -> None:
-    Leader(leader_id, threading.Event(), duties=duties or DUTIES).step()
+    Leader(leader_id, threading.Event(), duties=duties or None).step()
 
 
 def fail(term: LeaderTerm) -> int:
@@ -48,7 +49,7 @@ def test_the_api_shows_every_duty(api: Any) -> None:
 
 
 def test_the_api_shows_the_last_error(api: Any) -> None:
-    lead("somebody", Duty("prune", 30, fail, "fails"), Duty("reap", 2, lambda term: 3, "reaps"))
+    lead("somebody", make_duty("prune", 30, fail, "fails"), make_duty("reap", 2, lambda term: 3, "reaps"))
     duties = {duty["name"]: duty for duty in api.get("/api/v1/duties/").json()["duties"]}
     assert (duties["prune"]["status"], duties["prune"]["errors"]) == ("late", 1)
     assert duties["prune"]["last_error"] == "QueueAppError: <b>the disk</b> is full"
@@ -63,7 +64,7 @@ def test_a_duty_that_worked_and_then_failed_is_failing(api: Any) -> None:
         result = results.pop(0)
         return fail(term) if result is None else result
 
-    one = Leader("a", threading.Event(), duties=(Duty("prune", 0, run, "fails later"),))
+    one = Leader("a", threading.Event(), duties=(make_duty("prune", 0, run, "fails later"),))
     one.step()
     one.step()
     duties = {duty["name"]: duty for duty in api.get("/api/v1/duties/").json()["duties"]}
@@ -83,7 +84,11 @@ def test_the_admin_page(pages: Any, redis_process: RedisServer) -> None:
     worker = WorkerFactory()
     assert 'href="/admin/queue_app/worker/duties/"' in pages.get("/admin/queue_app/worker/").content.decode()
     assert "Nobody leads" in pages.get("/admin/queue_app/worker/duties/").content.decode()
-    lead(str(worker.pk), Duty("prune", 30, fail, "fails"), *(d for d in DUTIES if d.name != "prune"))
+    lead(
+        str(worker.pk),
+        make_duty("prune", 30, fail, "fails"),
+        *(kind() for kind in DUTIES if kind.name != "prune"),
+    )
     page = pages.get("/admin/queue_app/worker/duties/").content.decode()
     assert f'href="/admin/queue_app/worker/{worker.pk}/change/"' in page
     assert "&lt;b&gt;the disk&lt;/b&gt; is full" in page

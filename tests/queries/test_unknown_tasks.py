@@ -10,7 +10,7 @@ import pytest
 from bench.runtime.servers import RedisServer
 from queue_app.dispatch import connection, set_aside, workers
 from queue_app.maintenance.leader import Leader
-from queue_app.maintenance.sample_queues import STATS
+from queue_app.maintenance.sample_queues import SampleQueues
 from tests.support.behind_pages import WORKER, claim, jobs
 from tests.support.factories import WorkerFactory
 
@@ -42,7 +42,7 @@ def test_queues_and_stats_mean_the_same_by_waiting(api: Any) -> None:
     aside, *_ = jobs(3)
     claim(1)
     set_jobs_aside(aside)
-    Leader("me", threading.Event(), duties=(STATS,)).step()
+    Leader("me", threading.Event(), duties=(SampleQueues(),)).step()
     depth = api.get("/api/v1/queues/default/").json()["depth"]
     (sample,) = api.get("/api/v1/stats/").json()["queues"]
     assert depth == {"waiting": 2, "due_later": 0, "set_aside": 1}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from queue_app.dispatch import connection as redis_connection
-from queue_app.maintenance import enqueue_ticks as duty
+from queue_app.maintenance.enqueue_ticks import EnqueueTicks
 from queue_app.models import Job, Schedule
 from queue_app.scheduling import tick
 from tests.support.factories import ScheduleFactory
@@ -69,7 +69,7 @@ def test_all_that_was_missed_is_made_up_for_in_parts(at: At, monkeypatch: pytest
     at("11:00:00")
     many = ScheduleFactory(cron="* * * * *", missed="all")
     at("11:10:30")
-    assert [tick.tick()[:2] for _ in range(4)] == [(4, True), (4, True), (2, False), (0, False)]
+    assert [tick.enqueue_due()[:2] for _ in range(4)] == [(4, True), (4, True), (2, False), (0, False)]
     assert row(many).next_at == moment("11:11:00")
     assert Job.objects.filter(run_after=None).count() == 10
 
@@ -84,9 +84,8 @@ def test_very_many_are_taken_up_in_turn_and_other_duties_go_on(
     at("11:10:30")
     client = redis_connection.client()
     term = term_of(client, "a")
-    monkeypatch.setattr(tick, "SECONDS", 0.0)
-    monkeypatch.setitem(tick.tick.__kwdefaults__, "seconds", 0.0)
-    made, ticks = [], duty.Ticks()
+    monkeypatch.setitem(tick.enqueue_due.__kwdefaults__, "seconds", 0.0)
+    made, ticks = [], EnqueueTicks()
     while not made or term.unfinished:
         made.append(ticks.run(term))
     assert sum(made) == 50 and max(made) == 6, "no more than a chunk at a time"
@@ -101,9 +100,9 @@ def test_one_that_cannot_be_enqueued_takes_nobodys_turn(at: At, monkeypatch: pyt
     at("11:00:00")
     good = ScheduleFactory(cron="* * * * *")
     at("11:01:00")
-    first = tick.tick(seconds=0.0)
+    first = tick.enqueue_due(seconds=0.0)
     assert (first.jobs, first.unfinished) == (0, True)
-    assert tick.tick(first.behind, seconds=0.0).jobs == 1
+    assert tick.enqueue_due(first.position, seconds=0.0).jobs == 1
     assert row(good).last_at == moment("11:01:00") and all(row(one).error for one in broken)
 
 
@@ -116,6 +115,6 @@ def test_the_duty_comes_again_at_once_while_something_is_left(
     at("11:06:30")
     client = redis_connection.client()
     term = term_of(client, "a")
-    ticks = duty.Ticks()
+    ticks = EnqueueTicks()
     assert (ticks.run(term), term.unfinished) == (4, True)
     assert (ticks.run(term), term.unfinished) == (2, False)

@@ -51,7 +51,7 @@ def test_a_job_is_made_as_the_task_would_make_it(at: At, monkeypatch: pytest.Mon
     ScheduleFactory(task=task, arguments='[[1],{"a":"b"}]')
     ScheduleFactory(task=task, queue="other", priority=-7)
     at("12:00:00")
-    assert tick.tick().jobs == 2
+    assert tick.enqueue_due().jobs == 2
     made = list(Job.objects.order_by("pk"))
     expected = [
         Job.objects.get(pk=job.id)
@@ -70,7 +70,7 @@ def test_a_task_that_nobody_here_knows_is_enqueued_and_waits(at: At) -> None:
     schedule = ScheduleFactory(task="newer.release.task")
     ScheduleFactory(task="newer.release.task", queue="mail", priority=5)
     at("12:00:00")
-    assert tick.tick().jobs == 2
+    assert tick.enqueue_due().jobs == 2
     assert row(schedule).error == ""
     found = Job.objects.values_list("task", "queue", "priority", "max_attempts", "timeout", "backend")
     assert set(found) == {
@@ -86,16 +86,16 @@ def test_what_a_pause_would_have_run_is_not_made_up_for(at: At) -> None:
     schedule = ScheduleFactory(missed="all", cron="*/5 * * * *")
     assert schedules.pause(schedule).next_at is None
     at("11:30:00")
-    assert tick.tick().jobs == 0
+    assert tick.enqueue_due().jobs == 0
     schedules.resume(schedule)
     assert row(schedule).next_at == moment("11:35:00")
-    assert tick.tick().jobs == 0
+    assert tick.enqueue_due().jobs == 0
 
 
 def test_a_tick_that_was_enqueued_ahead_does_not_come_twice(at: At) -> None:
     schedule = ScheduleFactory()
     at("11:59:55")
-    assert tick.tick().jobs == 1
+    assert tick.enqueue_due().jobs == 1
     schedules.pause(Schedule.objects.get())
     schedules.resume(schedule)  # this one has not heard of the tick
     assert row(schedule).next_at == moment("13:00:00")
@@ -103,7 +103,7 @@ def test_a_tick_that_was_enqueued_ahead_does_not_come_twice(at: At) -> None:
     again.cron = "0 */2 * * *"
     again.save()
     assert row(schedule).next_at == moment("14:00:00")
-    assert tick.tick().jobs == 0
+    assert tick.enqueue_due().jobs == 0
 
 
 def test_an_edit_on_a_host_whose_clock_is_behind_repeats_no_tick(at: At) -> None:
@@ -158,7 +158,7 @@ def test_an_edit_finds_the_next_tick(at: At, change: dict[str, Any], expected: s
 def test_what_was_read_long_ago_does_not_move_a_schedule_back(at: At) -> None:
     stale = ScheduleFactory(cron="*/5 * * * *")
     at("11:05:00")
-    assert tick.tick().jobs == 1
+    assert tick.enqueue_due().jobs == 1
     stale.priority = 9
     stale.save()
     found = row(stale)
@@ -167,7 +167,7 @@ def test_what_was_read_long_ago_does_not_move_a_schedule_back(at: At) -> None:
     stale.next_at = moment("11:05:00")
     stale.save(update_fields=["next_at", "jitter"])
     assert row(stale).next_at == moment("11:10:00"), "not even if somebody insists"
-    assert tick.tick().jobs == 0
+    assert tick.enqueue_due().jobs == 0
 
 
 def test_a_partial_save_does_not_take_what_it_does_not_write_from_the_object(at: At) -> None:
@@ -237,15 +237,15 @@ def test_one_that_is_broken_stops_no_other(
     good = ScheduleFactory.create_batch(2)
     write(broken, **values)
     at("12:00:00")
-    assert tick.tick().jobs == 2
+    assert tick.enqueue_due().jobs == 2
     assert {row(one).next_at for one in good} == {moment("13:00:00")}
     found = row(broken)
     assert said in found.error and found.next_at == moment("12:00:00"), "it keeps its place"
-    assert tick.tick().jobs == 0
+    assert tick.enqueue_due().jobs == 0
     assert heard == [("broken", found.error)], "said once"
 
-    write(broken, cron="0 * * * *", zone="UTC", arguments="[[],{}]", queue=None, task="tests.app.tasks.noop")
-    assert tick.tick().jobs == 1, "and what it missed is not lost"
+    write(broken, cron="0 * * * *", zone="UTC", arguments="[[],{}]", queue=None, task="tests.tasks.noop")
+    assert tick.enqueue_due().jobs == 1, "and what it missed is not lost"
     assert (row(broken).error, row(broken).next_at) == ("", moment("13:00:00"))
 
 
@@ -259,7 +259,7 @@ def test_one_that_the_projects_own_code_refuses_stops_no_other(at: At, heard: li
     enqueued = compat.signals().task_enqueued
     enqueued.connect(refuse)
     try:
-        assert tick.tick().jobs == 2
+        assert tick.enqueue_due().jobs == 2
         with pytest.raises(InvalidJob, match="not on Sundays"):
             schedules.run_now(refused)
     finally:
@@ -273,7 +273,7 @@ def test_one_that_is_broken_can_be_paused_and_mended(at: At) -> None:
     schedule = ScheduleFactory()
     write(schedule, cron="whenever")
     at("12:00:00")
-    tick.tick()
+    tick.enqueue_due()
     broken = row(schedule)
     assert broken.error
     schedules.pause(broken)

@@ -54,7 +54,7 @@ def test_a_leader_that_has_not_imported_the_task_makes_the_same_jobs(
     expected += [registry.look_up(f"late.{name}").task.using(queue_name="other", priority=-7).enqueue()]
     late()
     Schedule.objects.update(next_at=clock.now())
-    assert tick.tick().jobs == 2
+    assert tick.enqueue_due().jobs == 2
     assert "late" not in sys.modules
     known = {str(result.id) for result in expected}
     for field in ("task", "queue", "priority", "max_attempts", "timeout", "backend", "payload"):
@@ -68,7 +68,7 @@ def test_nor_does_it_take_jobs_of_another_backend_for_ours(late: Callable[[], No
     ScheduleFactory(task="late.foreign")
     late()
     Schedule.objects.update(next_at=clock.now())
-    assert tick.tick().jobs == 0
+    assert tick.enqueue_due().jobs == 0
     assert "is not this queue" in Schedule.objects.get().error
     assert "late" not in sys.modules
 
@@ -85,7 +85,7 @@ def test_options_are_those_of_the_task_that_the_schedule_has(late: Callable[[], 
         Schedule.objects.update(task="late.mine")
     late()
     Schedule.objects.update(next_at=clock.now())
-    assert tick.tick().jobs == 1
+    assert tick.enqueue_due().jobs == 1
     job = Job.objects.get()
     kept = ("post", 20, 7, "") if how != "past all checks" else ("default", 0, 4, "")
     assert (job.queue, job.priority, job.max_attempts, job.backend) == kept
@@ -114,6 +114,6 @@ def test_what_was_not_kept_is_the_default(late: Callable[[], None], kept: str) -
     ScheduleFactory(task="late.mine")
     Schedule.objects.update(task_options=kept, next_at=clock.now())
     late()
-    assert tick.tick().jobs == 1
+    assert tick.enqueue_due().jobs == 1
     job = Job.objects.get()
     assert (job.queue, job.priority, job.max_attempts, job.backend) == ("default", 0, 4, "")

@@ -17,7 +17,7 @@ from queue_app.dispatch import connection as redis_connection
 from queue_app.dispatch import epochs, keys
 from queue_app.exceptions import LeadershipLost
 from queue_app.lifecycle.recovery import rebuild
-from queue_app.maintenance import enqueue_ticks as duty
+from queue_app.maintenance.enqueue_ticks import EnqueueTicks
 from queue_app.maintenance.leader import DUE_CHECK_SECONDS, Leader
 from queue_app.models import Job, Schedule
 from queue_app.models.schedule import AHEAD
@@ -53,7 +53,7 @@ def test_a_tick_is_enqueued_ahead_with_its_time_as_the_start(at: At) -> None:
 
 
 def test_the_look_ahead_covers_the_time_between_two_runs() -> None:
-    assert duty.TICK.longest + DUE_CHECK_SECONDS < AHEAD < 60
+    assert EnqueueTicks.longest() + DUE_CHECK_SECONDS < AHEAD < 60
 
 
 def test_the_jobs_are_pushed_when_the_tick_commits(at: At) -> None:
@@ -73,7 +73,7 @@ def test_ticks_are_rows_and_survive_an_empty_redis(at: At, clean_redis: redis.Re
     client = redis_connection.client()
     clean_redis.flushall()
     assert not epochs.all_open(client)
-    assert duty.Ticks().run(term_of(client, "a")) == 1
+    assert EnqueueTicks().run(term_of(client, "a")) == 1
     rebuild.at_once(client)
     assert depths_of(["default"])["default"]["due_later"] == 1, "not pushed twice"
 
@@ -146,13 +146,13 @@ def test_where_rows_cannot_be_locked_the_later_one_takes_nothing(
     at("11:00:00")
     schedule = ScheduleFactory()
     at("12:00:00")
-    enqueue = tick._enqueue
+    enqueue = tick._enqueue_jobs
 
     def meanwhile(*args: Any) -> None:
         enqueue(*args)
         Schedule.objects.update(next_at=moment("13:00:00"))
 
-    monkeypatch.setattr(tick, "_enqueue", meanwhile)
+    monkeypatch.setattr(tick, "_enqueue_jobs", meanwhile)
     with pytest.raises(tick.IllegalTransition):
         ticked()
     monkeypatch.undo()
@@ -161,7 +161,7 @@ def test_where_rows_cannot_be_locked_the_later_one_takes_nothing(
     assert row(schedule).next_at == moment("12:00:00"), "the whole transaction was taken back"
 
 
-@pytest.mark.parametrize("where", ["_enqueue", "_move"])
+@pytest.mark.parametrize("where", ["_enqueue_jobs", "_advance"])
 def test_a_crash_before_the_commit_leaves_neither_job_nor_move(
     at: At, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -225,12 +225,12 @@ def test_the_next_leader_goes_on(at: At) -> None:
     at("11:00:00")
     ScheduleFactory(cron="*/5 * * * *", missed="all")
     at("11:04:55")
-    Leader("a", threading.Event(), duties=(duty.TICK,)).step()
+    Leader("a", threading.Event(), duties=(EnqueueTicks(),)).step()
     assert Job.objects.count() == 1
     client = redis_connection.client()
     client.delete(keys.leader())  # it was killed
     at("11:10:08")
-    Leader("b", threading.Event(), duties=(duty.TICK,)).step()
+    Leader("b", threading.Event(), duties=(EnqueueTicks(),)).step()
     assert starts() == [moment("11:05:00"), None], "11:10 is late, 11:05 does not come again"
 
 

@@ -15,7 +15,7 @@ from queue_app.dispatch import connection, epochs, queue_stats, workers
 from queue_app.domain.states import JobState
 from queue_app.lifecycle import push
 from queue_app.lifecycle.recovery import rebuild, recover
-from queue_app.maintenance.verify_redis import AUDIT
+from queue_app.maintenance.duty import Duty
 from queue_app.models import Job, Schedule
 from queue_app.queries.queues import depths_of
 from tests.app import tasks
@@ -29,7 +29,7 @@ Look = Callable[[], object]
 
 
 def _later(patch: pytest.MonkeyPatch, seconds: float) -> None:
-    patch.setattr(clock.current, "source", lambda source=clock.current.source: source() + seconds)
+    patch.setattr(clock, "_source", lambda source=clock._source: source() + seconds)
 
 
 def _waiting() -> object:
@@ -42,41 +42,41 @@ def _unpushed(patch: pytest.MonkeyPatch, task: Any = tasks.noop) -> None:
         jobs(3, task=task)
 
 
-def _rebuild(patch: pytest.MonkeyPatch) -> Look:
+def _rebuild(duty: Duty, patch: pytest.MonkeyPatch) -> Look:
     connection.client().flushall()
     begin_epoch(to=epochs.FILLING)
     _unpushed(patch)
     return _waiting
 
 
-def _sweep(patch: pytest.MonkeyPatch) -> Look:
+def _sweep(duty: Duty, patch: pytest.MonkeyPatch) -> Look:
     rebuild.at_once(connection.client())
     _unpushed(patch)
     _later(patch, 20)
     return _waiting
 
 
-def _backlog(patch: pytest.MonkeyPatch) -> Look:
+def _backlog(duty: Duty, patch: pytest.MonkeyPatch) -> Look:
     rebuild.at_once(connection.client())
     _unpushed(patch)
     _later(patch, 3_600)
     return _waiting
 
 
-def _promote(patch: pytest.MonkeyPatch) -> Look:
+def _load_due(duty: Duty, patch: pytest.MonkeyPatch) -> Look:
     rebuild.at_once(connection.client())
     _unpushed(patch, tasks.noop.using(run_after=30))
     return _waiting
 
 
-def _say(patch: pytest.MonkeyPatch) -> Look:
+def _promote_due(duty: Duty, patch: pytest.MonkeyPatch) -> Look:
     rebuild.at_once(connection.client())
     tasks.noop.using(run_after=5).enqueue()
     _later(patch, 10)
     return lambda: Job.objects.filter(state=JobState.QUEUED).count()
 
 
-def _reap(patch: pytest.MonkeyPatch) -> Look:
+def _reap(duty: Duty, patch: pytest.MonkeyPatch) -> Look:
     from queue_app.maintenance import reap_workers
 
     patch.setattr(reap_workers.LateHeartbeats, "is_confirmed", lambda self, worker, age: age > 15)
@@ -88,7 +88,7 @@ def _reap(patch: pytest.MonkeyPatch) -> Look:
     return lambda: (workers.listed(client), child.held(), Job.objects.filter(attempt=1).count())
 
 
-def _orphans(patch: pytest.MonkeyPatch) -> Look:
+def _orphans(duty: Duty, patch: pytest.MonkeyPatch) -> Look:
     (job_id,) = jobs(1)
     child = Child()
     (delivery,) = child.claim()
@@ -101,7 +101,7 @@ def _orphans(patch: pytest.MonkeyPatch) -> Look:
     return lambda: Job.objects.get(pk=job_id).attempt
 
 
-def _cancel(patch: pytest.MonkeyPatch) -> Look:
+def _cancel(duty: Duty, patch: pytest.MonkeyPatch) -> Look:
     rebuild.at_once(connection.client())
     found = jobs(2)
     Child().claim(1)
@@ -109,33 +109,33 @@ def _cancel(patch: pytest.MonkeyPatch) -> Look:
     return lambda: Job.objects.filter(state=JobState.CANCELLED).count()
 
 
-def _tick(patch: pytest.MonkeyPatch) -> Look:
+def _tick(duty: Duty, patch: pytest.MonkeyPatch) -> Look:
     ScheduleFactory(cron="* * * * *")
     _later(patch, 60)
     return lambda: (Job.objects.count(), Schedule.objects.get().next_at)
 
 
-def _prune(patch: pytest.MonkeyPatch) -> Look:
+def _prune(duty: Duty, patch: pytest.MonkeyPatch) -> Look:
     JobFactory(state=JobState.SUCCEEDED, enqueued_at=clock.now() - timedelta(days=30))
     return Job.objects.count
 
 
-def _stats(patch: pytest.MonkeyPatch) -> Look:
+def _stats(duty: Duty, patch: pytest.MonkeyPatch) -> Look:
     rebuild.at_once(connection.client())
     jobs(2)
     return lambda: queue_stats.load(connection.client())
 
 
-def _audit(patch: pytest.MonkeyPatch) -> Look:
+def _verify(duty: Duty, patch: pytest.MonkeyPatch) -> Look:
     client = connection.client()
     jobs(2)
     client.delete("{jq:main}:default:ready:0:-")
-    assert AUDIT.run(term_of(client)) == 0, "what is seen once may be wrong"
+    assert duty.run(term_of(client)) == 0, "what is seen once may be wrong"
     client.delete("{jq}:leader")
     return lambda: epochs.read(client)["main"].lost
 
 
-def _summarize(patch: pytest.MonkeyPatch) -> Look:
+def _summarize(duty: Duty, patch: pytest.MonkeyPatch) -> Look:
     if database.vendor != "postgresql":
         pytest.skip("there is nothing to do elsewhere")
     now = clock.now()
@@ -146,16 +146,16 @@ def _summarize(patch: pytest.MonkeyPatch) -> Look:
     return lambda: plans.read_for("shop.absent")
 
 
-WORK: dict[str, Callable[[pytest.MonkeyPatch], Look]] = {
+WORK: dict[str, Callable[[Duty, pytest.MonkeyPatch], Look]] = {
     "rebuild": _rebuild,
     "sweep": _sweep,
     "backlog": _backlog,
-    "promote": _promote,
-    "say_queued": _say,
+    "load_due": _load_due,
+    "promote_due": _promote_due,
     "reap": _reap,
     "cancel": _cancel,
     "orphans": _orphans,
-    "audit": _audit,
+    "verify": _verify,
     "stats": _stats,
     "tick": _tick,
     "prune": _prune,

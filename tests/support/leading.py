@@ -6,12 +6,12 @@ import threading
 
 from queue_app.dispatch import connection, keys
 from queue_app.maintenance.duty import Duty
-from queue_app.maintenance.leader import DUTIES, Leader
+from queue_app.maintenance.leader import Leader
 from tests.support.jobs import term_of
 
 
 def leader(name: str = "a", *duties: Duty) -> Leader:
-    return Leader(name, threading.Event(), duties=duties or DUTIES)
+    return Leader(name, threading.Event(), duties=duties or None)
 
 
 def depose(by: str = "b") -> int:

@@ -17,7 +17,7 @@ from queue_app.dispatch import connection, epochs, keys, workers
 from queue_app.domain import ids
 from queue_app.lifecycle import push, redis_breaker, release, settle
 from queue_app.lifecycle.database import refresh
-from queue_app.lifecycle.recovery import rebuild, recover
+from queue_app.lifecycle.recovery import rebuild, recover, sweep
 from queue_app.models import Attempt, DeadLetter, Job
 from queue_app.worker.child import backoff, recorder
 from queue_app.worker.child.child import Child
@@ -201,7 +201,7 @@ class World:
         else:
             clock.travel(lambda: time.time() + 60)  # what was just made is old enough
             try:
-                recover.sweep(client)
+                sweep.push_missing_backlog(client)
             finally:
                 clock.travel()
             release.load_due(client)

@@ -18,7 +18,7 @@ def moment(text: str) -> datetime:
 
 
 def ticked(*, check: Callable[[], None] = lambda: None) -> int:
-    return tick.tick(check=check).jobs
+    return tick.enqueue_due(check=check).jobs
 
 
 def starts() -> list[datetime | None]:

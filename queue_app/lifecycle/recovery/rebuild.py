@@ -1,4 +1,4 @@
-"""Rebuild: what Redis is to have after it lost its data or went back in time. See dispatch/epochs.py for the phases."""
+"""Rebuild: fill Redis again after it lost its data or went back in time. See dispatch/epochs.py for the phases."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ from queue_app.dispatch import connection, epochs, keys, queues, workers
 from queue_app.domain import ids
 from queue_app.domain.states import JobState
 from queue_app.lifecycle import release
-from queue_app.lifecycle.release import Check, Place, unchecked
+from queue_app.lifecycle.callbacks import Check, no_check
+from queue_app.lifecycle.release import Position
 from queue_app.models import Job, Queue, Worker, sql
 from queue_app.models.sql import write_alias
 
 #: Queues in one round trip.
-QUEUES = 500
+QUEUES_PER_TRIP = 500
 #: Names of queues that are looked up in one query.
-NAMES = 5_000
-#: Rows read at once. The database sorts all that wait for each page.
-PAGE = 50_000
-#: What comes first: jobs enqueued in so many seconds, most of each queue, and of so many queues.
-NEW, NEWEST, NEW_QUEUES = 30.0, 200, 500
+NAMES_PER_QUERY = 5_000
+#: Rows read at once. The database sorts all waiting rows for each page.
+ROWS_PER_PAGE = 50_000
+#: What a refill pushes first: jobs of the last so many seconds, at most so many of a queue, and of so many queues.
+NEW_SECONDS, MAX_NEW_PER_QUEUE, MAX_NEW_QUEUES = 30.0, 200, 500
 
 
-def names_of_queues(client: redis.Redis, check: Check = unchecked) -> list[str]:
-    """All queues that may have something in Redis, sorted. What waits for a time is there only when that is near.
+def names_of_queues(client: redis.Redis, check: Check = no_check) -> list[str]:
+    """All queues that may have something in Redis, sorted. Delayed jobs are there only when their time is near.
 
     Args:
-        check: called before each question to the record.
+        check: called before each query.
     """
     names = set(names_in_redis(client))
     names.update(Queue.objects.using(write_alias()).values_list("name", flat=True))
     database, after = sql.write_connection(), ""
     while True:
         check()
-        found = sql.for_vendor(database).names_of_waiting(database, after, NAMES)
+        found = sql.for_vendor(database).names_of_waiting(database, after, NAMES_PER_QUERY)
         names.update(found)
-        if len(found) < NAMES:
+        if len(found) < NAMES_PER_QUERY:
             break
         after = found[-1]
     names.update(release.queues_of_near(check))
@@ -57,24 +58,24 @@ def names_in_redis(client: redis.Redis) -> list[str]:
 
 
 def begin(
-    client: redis.Redis, shard: str, life: str, check: Check = unchecked, *, unreachable: bool = True
+    client: redis.Redis, shard: str, life: str, check: Check = no_check, *, unreachable: bool = True
 ) -> int:
-    """Drop the stale data of a shard, set its pauses right, and begin an epoch.
+    """Drop the stale data of a shard, correct its pauses, and begin an epoch.
 
     Args:
         life: what the epoch is bound to (see epochs.life_of_server).
-        check: asked before each batch of writes, and each question to the record.
-        unreachable: whether keys that lead to others may be missing, so that all keys have to be looked at.
+        check: called before each batch of writes, and before each query.
+        unreachable: whether keys that lead to other keys may be missing, so that all keys have to be scanned.
 
     Returns:
-        How many jobs were dropped. They come back from the record.
+        How many jobs were dropped. The refill reads them from the record.
     """
     names = names_of_queues(client, check)
     count = 0
     mine = [name for name in names if keys.shard_of(name) == shard]
-    for start in range(0, len(mine), QUEUES):
+    for start in range(0, len(mine), QUEUES_PER_TRIP):
         check()
-        dropped = epochs.drop(client, mine[start : start + QUEUES])
+        dropped = epochs.drop(client, mine[start : start + QUEUES_PER_TRIP])
         if dropped is None:
             return count
         count += dropped
@@ -85,7 +86,7 @@ def begin(
         if not stale:
             return count
         unreachable = cursor > 0
-    if names:  # only now: a full Redis has room again
+    if names:  # not earlier: a full Redis has room only now
         check()
         queues.remember(client, names)
     sync_pauses(client, check)
@@ -94,22 +95,26 @@ def begin(
     return count
 
 
-def silent_workers(client: redis.Redis, shard: str, name: str) -> set[str]:
-    """Living workers that have not announced yet what they run, in the epoch of this name."""
+def unannounced_workers(client: redis.Redis, shard: str, name: str) -> set[str]:
+    """Ids of living workers that have not announced yet what they run.
+
+    Args:
+        name: of the epoch.
+    """
     living = Worker.objects.using(write_alias()).living().values_list("pk", flat=True)
     return {str(pk) for pk in living} - epochs.announced(client, shard, name)
 
 
 class Refill:
-    """Puts back all that waits, highest priority first, while new work flows. What was enqueued in the last seconds
-    comes first, some of each queue: its pushes were refused, and those of a moment later are not.
+    """Pushes all waiting jobs, highest priority first, while workers run and enqueue. Jobs of the last seconds come
+    before all others, some of each queue: their own pushes were refused, while the pushes of newer jobs are not.
 
     Args:
         shards: whose queues are filled.
 
     Attributes:
-        done: nothing is left.
-        full: it ended because Redis has no room; the sweep goes on when there is some.
+        done: nothing is left to do here.
+        full: it ended because Redis has no room. The duty `backlog` pushes the rest when there is room.
     """
 
     def __init__(self, shards: set[str]) -> None:
@@ -117,18 +122,18 @@ class Refill:
         self.done = False
         self.full = False
         self._page: deque[tuple[str, str]] = deque()
-        self._behind: tuple[int, UUID] | None = None  # priority and id of the last row that was read
+        self._position: tuple[int, UUID] | None = None  # priority and id of the last row that was read
         self._read_all = False
-        self._left: list[tuple[UUID | str, str]] = []
-        self._timed: Place | None = None
+        self._locked: list[tuple[UUID | str, str]] = []  # jobs whose rows another transaction has locked
+        self._delayed: Position | None = None
         self._until = release.horizon()
         self._began = False
 
-    def run(self, client: redis.Redis, seconds: float, check: Check = unchecked) -> int:
+    def run(self, client: redis.Redis, seconds: float, check: Check = no_check) -> int:
         """Go on for about so many seconds.
 
         Returns:
-            How many jobs were put back.
+            How many jobs were pushed.
         """
         until = time.monotonic() + seconds
         count = 0
@@ -140,13 +145,15 @@ class Refill:
             while not self.done and time.monotonic() < until:
                 check()
                 if part := self._next_part():
-                    count += release.restore(client, part, check, self._left)
+                    count += release.restore(client, part, check, self._locked)
                     continue
-                count += release.restore(client, self._left, check)  # other transactions have ended by now
-                self._left = []
-                found, self._timed = release.load_some(client, self._until, self._timed, check=check)
+                count += release.restore(
+                    client, self._locked, check
+                )  # the other transactions have ended by now
+                self._locked = []
+                found, self._delayed = release.load_due_part(client, self._until, self._delayed, check=check)
                 count += found
-                self.done = self._timed is None
+                self.done = self._delayed is None
         except connection.Full:
             self.full = self.done = True
         return count
@@ -154,7 +161,14 @@ class Refill:
     def _newest(self, client: redis.Redis, check: Check) -> int:
         database, now = sql.write_connection(), clock.seconds()
         scan = sql.for_vendor(database).newest_waiting
-        found = scan(database, "", ids.floor(now - NEW), ids.floor(now + NEW), NEWEST, NEW_QUEUES)
+        found = scan(
+            database,
+            "",
+            ids.floor(now - NEW_SECONDS),
+            ids.floor(now + NEW_SECONDS),
+            MAX_NEW_PER_QUEUE,
+            MAX_NEW_QUEUES,
+        )
         rows: list[tuple[UUID | str, str]] = [
             (job_id, queue)
             for queue, newest in found
@@ -162,7 +176,7 @@ class Refill:
             for job_id in reversed(newest)
         ]
         return sum(
-            release.restore(client, rows[start : start + release.JOBS_PER_PUSH], check, self._left)
+            release.restore(client, rows[start : start + release.JOBS_PER_PUSH], check, self._locked)
             for start in range(0, len(rows), release.JOBS_PER_PUSH)
         )
 
@@ -175,27 +189,29 @@ class Refill:
         return part
 
     def _read_page(self) -> bool:
-        """Read the next rows. No cursor stays open between two runs: SQLite would let no other process write, and
-        connections may end. Returns whether there were any."""
+        """Read the next rows; return whether there were any.
+
+        No cursor stays open between two runs: with SQLite it would keep all other processes from writing, and a
+        connection may be closed meanwhile."""
         if self._read_all:
             return False
         rows = Job.objects.using(write_alias()).filter(state=JobState.QUEUED)
-        if self._behind is not None:
-            priority, pk = self._behind
+        if self._position is not None:
+            priority, pk = self._position
             rows = rows.filter(Q(priority__lt=priority) | Q(priority=priority, pk__gt=pk))
-        found = list(rows.order_by("-priority", "id").values_list("priority", "pk", "queue")[:PAGE])
-        self._read_all = len(found) < PAGE
+        found = list(rows.order_by("-priority", "id").values_list("priority", "pk", "queue")[:ROWS_PER_PAGE])
+        self._read_all = len(found) < ROWS_PER_PAGE
         if found:
-            self._behind = found[-1][:2]
+            self._position = found[-1][:2]
         self._page.extend((str(pk), queue) for _, pk, queue in found)
         return bool(found)
 
 
 def at_once(client: redis.Redis) -> int:
-    """The whole rebuild in one go, for a process that is alone: no other worker lives.
+    """The whole rebuild in one call, for a process that is alone: no other worker lives.
 
     Returns:
-        How many jobs were put back.
+        How many jobs were pushed.
     """
     life = epochs.life_of_server(client)
     for shard, epoch in epochs.read(client).items():
@@ -213,28 +229,28 @@ def at_once(client: redis.Redis) -> int:
     return count
 
 
-def sync_pauses(client: redis.Redis, check: Check = unchecked) -> int:
-    """Let Redis hold back exactly the queues whose rows say so. It may have been away when that was said, and a row
-    may have been deleted while it was.
+def sync_pauses(client: redis.Redis, check: Check = no_check) -> int:
+    """Make the pauses in Redis equal to those in the rows of queues. They may differ, because Redis was away when a
+    queue was paused or resumed, or when its row was deleted.
 
     Returns:
-        How many queues were put right.
+        How many queues were corrected.
     """
     using = write_alias()
     names = sorted(queues.known(client).union(Queue.objects.using(using).values_list("name", flat=True)))
     count = 0
-    for start in range(0, len(names), QUEUES):
-        part = names[start : start + QUEUES]
-        # Redis first: an operator changes the row before it, so that a row that is read later is not older.
-        held_back = queues.paused(client, part)
+    for start in range(0, len(names), QUEUES_PER_TRIP):
+        part = names[start : start + QUEUES_PER_TRIP]
+        # Redis is read first. An operator changes the row before Redis, so the row that is read here is not older.
+        paused = queues.paused(client, part)
         rows = Queue.objects.using(using).filter(name__in=part, paused=True)
         wanted = set(rows.values_list("name", flat=True))
-        for name in sorted(held_back ^ wanted):
+        for name in sorted(paused ^ wanted):
             check()
             count += queues.pause(client, name, name in wanted)
     return count
 
 
-def limit_of_announcing() -> float:
-    """Seconds for which claims wait for living workers to announce what they run."""
+def announcement_timeout() -> float:
+    """Seconds for which claims wait until all living workers have announced what they run."""
     return min(3.0, conf.get().LEASE)

@@ -46,7 +46,7 @@ def test_names_come_from_the_record(rows: None) -> None:
 
 
 def test_a_few_names_at_a_time_with_a_check_between(rows: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rebuild, "NAMES", 2)
+    monkeypatch.setattr(rebuild, "NAMES_PER_QUERY", 2)
     monkeypatch.setattr(release, "ROWS_PER_STEP", 30)
     checked: list[int] = []
     with CaptureQueriesContext(database) as queries:

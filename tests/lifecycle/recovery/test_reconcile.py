@@ -16,7 +16,7 @@ from queue_app.dispatch import epochs, keys, queues
 from queue_app.domain.delivery import Delivery
 from queue_app.domain.states import JobState
 from queue_app.lifecycle import operate, push, release
-from queue_app.lifecycle.recovery import rebuild, recover
+from queue_app.lifecycle.recovery import rebuild, recover, sweep
 from queue_app.lifecycle.recovery.orphans import recover_orphaned as redeliver_orphans
 from queue_app.models import Attempt, Job, Queue
 from tests.app import tasks
@@ -115,37 +115,37 @@ def unpushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_sweep_pushes_what_was_never_pushed(unpushed: list[str]) -> None:
     client = Child().client
     assert drain() == []
-    assert recover.sweep(client) == (3, None)
-    assert recover.sweep(client) == (0, None)
+    assert sweep.push_missing_backlog(client) == (3, None)
+    assert sweep.push_missing_backlog(client) == (0, None)
     assert drain() == unpushed
 
 
 def test_sweep_leaves_young_rows_to_their_own_push(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(push, "push_quietly", lambda by_queue, made: set())
     jobs(1)
-    assert recover.sweep(Child().client) == (0, None)
+    assert sweep.push_missing_backlog(Child().client) == (0, None)
 
 
 def test_sweep_goes_through_a_long_backlog_in_parts(unpushed: list[str]) -> None:
     client = Child().client
-    count, behind = recover.sweep(client, limit=2)
+    count, behind = sweep.push_missing_backlog(client, limit=2)
     assert (count, behind) == (2, ("default", UUID(unpushed[1])))
-    assert recover.sweep(client, limit=2, after=behind) == (1, None)
+    assert sweep.push_missing_backlog(client, limit=2, after=behind) == (1, None)
     assert drain() == unpushed
 
 
 def test_sweep_does_not_deliver_what_a_child_holds(unpushed: list[str]) -> None:
     child = Child()
-    recover.sweep(child.client)
+    sweep.push_missing_backlog(child.client)
     child.claim(2)
-    assert recover.sweep(child.client) == (0, None)
+    assert sweep.push_missing_backlog(child.client) == (0, None)
     assert drain() == [unpushed[2]]
 
 
 def test_sweep_does_not_bring_back_what_ended_while_it_looked(unpushed: list[str]) -> None:
     """Between its look at the rows and its question to Redis, a job may have run and been settled."""
     child = Child()
-    recover.sweep(child.client)
+    sweep.push_missing_backlog(child.client)
 
     def rows() -> Iterator[tuple[UUID, str]]:
         for delivery in child.claim(3):
@@ -174,7 +174,7 @@ def test_a_late_push_after_the_look_of_a_sweep_is_refused(
         return restore(client, by_queue)
 
     monkeypatch.setattr(queues, "restore", push_first)
-    assert recover.sweep(child.client) == (3, None)
+    assert sweep.push_missing_backlog(child.client) == (3, None)
     assert [entry[0] for entry in entries] == unpushed
     for delivery in child.claim(3):
         child.end(delivery)
@@ -193,13 +193,13 @@ def test_a_late_restore_of_what_was_claimed_meanwhile_is_not_repeated(
         late.append(by_queue)
         with monkeypatch.context() as patched:
             patched.setattr(queues, "restore", restore)
-            assert recover.sweep(client) == (3, None)
+            assert sweep.push_missing_backlog(client) == (3, None)
         (done, _) = child.claim(2)
         child.end(done)
         return restore(client, by_queue)
 
     monkeypatch.setattr(queues, "restore", sweep_and_claim_first)
-    assert recover.sweep(child.client) == (0, None)
+    assert sweep.push_missing_backlog(child.client) == (0, None)
     assert [entry[0] for entry in late[0]["default"][0]] == unpushed
     assert child.held() == {unpushed[1]}
     assert drain() == [unpushed[2]]
@@ -208,7 +208,7 @@ def test_a_late_restore_of_what_was_claimed_meanwhile_is_not_repeated(
 def test_a_child_that_starts_while_rows_are_looked_at_keeps_what_it_claims(unpushed: list[str]) -> None:
     """A sweep of a long backlog takes a while; a child that is replaced meanwhile must not be overlooked."""
     client = Child().client
-    recover.sweep(client)
+    sweep.push_missing_backlog(client)
     newcomers: list[Child] = []
 
     def rows() -> Iterator[tuple[UUID, str]]:

@@ -20,8 +20,8 @@ from queue_app.domain import ids
 from queue_app.domain.states import JobState
 from queue_app.exceptions import StoreUnavailable
 from queue_app.lifecycle import push, release, tokens
-from queue_app.lifecycle.recovery import recover, sweep
-from queue_app.lifecycle.recovery.sweep import Recent
+from queue_app.lifecycle.recovery import sweep
+from queue_app.lifecycle.recovery.sweep import NewRowSweep
 from queue_app.maintenance import leader, sweep_new
 from queue_app.models import Job, Leadership
 from queue_app.models.sql import postgresql_scans
@@ -87,8 +87,8 @@ def prefetch(number: int) -> None:
 
 
 def test_a_lost_row_is_due_for_the_sweep_within_ten_seconds() -> None:
-    assert conf.Settings().SWEEP_GRACE + sweep_new.SWEEP.longest + leader.DUE_CHECK_SECONDS < 10
-    assert sweep.WINDOW > conf.Settings().LEASE, "also when the leader has just changed"
+    assert conf.Settings().SWEEP_GRACE + sweep_new.SweepNew.longest() + leader.DUE_CHECK_SECONDS < 10
+    assert sweep.WINDOW_SECONDS > conf.Settings().LEASE, "also when the leader has just changed"
 
 
 def test_a_lost_row_is_found_at_once_behind_a_long_backlog(
@@ -99,19 +99,19 @@ def test_a_lost_row_is_found_at_once_behind_a_long_backlog(
     travel(600)
     (lost,) = lose()
     travel(6)
-    assert Recent().run(connection.client()) == 1
+    assert NewRowSweep().run(connection.client()) == 1
     assert looked == [lost], "and nothing of the backlog was asked for"
 
 
 def test_a_lost_row_in_the_middle_of_a_burst_is_found(
     travel: Callable[[float], None], looked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "NEWEST", 50)
+    monkeypatch.setattr(sweep, "MAX_ROWS_PER_QUEUE", 50)
     prefetch(2_500)
     (lost,) = lose()
     prefetch(2_500)
     travel(6)
-    recent, client = Recent(), connection.client()
+    recent, client = NewRowSweep(), connection.client()
     assert [recent.run(client, limit=2_000) for _ in range(4)] == [0, 1, 0, 0]
     # Each row once, and the newest of those that were seen before once more.
     assert len(set(looked)) == 5_001
@@ -120,7 +120,7 @@ def test_a_lost_row_in_the_middle_of_a_burst_is_found(
 
 
 def test_young_rows_are_left_to_their_own_push(travel: Callable[[float], None]) -> None:
-    recent, client = Recent(), connection.client()
+    recent, client = NewRowSweep(), connection.client()
     lose()
     assert recent.run(client) == 0
     travel(6)
@@ -130,7 +130,7 @@ def test_young_rows_are_left_to_their_own_push(travel: Callable[[float], None]) 
 
 def test_a_commit_that_came_late_is_found(travel: Callable[[float], None]) -> None:
     """An atomic block of some seconds: the id is older than what was swept already."""
-    recent, client = Recent(), connection.client()
+    recent, client = NewRowSweep(), connection.client()
     prefetch(3)
     travel(20)
     assert recent.run(client) == 0
@@ -144,8 +144,8 @@ def test_a_row_that_was_locked_when_it_was_looked_at_is_looked_at_again(
     travel: Callable[[float], None], monkeypatch: pytest.MonkeyPatch, looked: list[str]
 ) -> None:
     """Somebody changed its priority just then, or looked at it FOR UPDATE."""
-    monkeypatch.setattr(sweep, "NEWEST", 2)
-    recent, client = Recent(), connection.client()
+    monkeypatch.setattr(sweep, "MAX_ROWS_PER_QUEUE", 2)
+    recent, client = NewRowSweep(), connection.client()
     locked, free, *more = lose(6)  # more than are read at first
     travel(6)
     entries = release.entries_of_waiting
@@ -168,22 +168,22 @@ def test_one_that_stays_locked_is_left_to_the_walk(
     travel: Callable[[float], None], monkeypatch: pytest.MonkeyPatch, looked: list[str]
 ) -> None:
     monkeypatch.setattr(release, "entries_of_waiting", lambda ids: [])
-    recent, client = Recent(), connection.client()
+    recent, client = NewRowSweep(), connection.client()
     (locked,) = lose()
     travel(6)
-    for _ in range(sweep.TRIES + 5):
+    for _ in range(sweep.MAX_TRIES + 5):
         assert recent.run(client) == 0
-    assert looked == [locked] * sweep.TRIES
+    assert looked == [locked] * sweep.MAX_TRIES
 
 
 def test_a_commit_that_came_very_late_is_found_by_the_walk(travel: Callable[[float], None]) -> None:
-    recent, client = Recent(), connection.client()
+    recent, client = NewRowSweep(), connection.client()
     prefetch(10)
     travel(3_600)
     (late,) = lose(at=clock.seconds() - 1_800)
     travel(6)
     assert recent.run(client) == 0
-    assert recover.sweep(client) == (1, None)
+    assert sweep.push_missing_backlog(client) == (1, None)
     assert late in drain()
 
 
@@ -191,7 +191,7 @@ def test_what_was_not_pushed_in_an_outage_is_caught_up_with(
     travel: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis was cut off for ten minutes, and kept what it had."""
-    recent, client = Recent(), connection.client()
+    recent, client = NewRowSweep(), connection.client()
     prefetch(1)
     travel(20)
     assert recent.run(client) == 0
@@ -214,7 +214,7 @@ def test_queues_that_nobody_has_ever_heard_of_are_swept(travel: Callable[[float]
     travel(6)
     client = connection.client()
     assert queues.known(client) == set()
-    assert Recent().run(client) == 6
+    assert NewRowSweep().run(client) == 6
     assert queues.known(client) == set(lost), "and they are listed"
     for name, expected in lost.items():
         assert drain(queue=name) == expected
@@ -225,7 +225,7 @@ def test_the_walk_goes_through_all_queues_in_parts(travel: Callable[[float], Non
     travel(6)
     client, place, counts = connection.client(), None, []
     while True:
-        found, place = recover.sweep(client, limit=2, after=place)
+        found, place = sweep.push_missing_backlog(client, limit=2, after=place)
         counts.append(found)
         if place is None:
             break
@@ -237,7 +237,7 @@ def test_the_walk_goes_through_all_queues_in_parts(travel: Callable[[float], Non
 def test_a_new_leader_looks_back_unless_nobody_else_led(
     travel: Callable[[float], None],
 ) -> None:
-    duty = sweep_new.Sweep()
+    duty = sweep_new.SweepNew()
     client = connection.client()
     tokens.next_token()
     jobs(1)
@@ -258,7 +258,7 @@ def test_a_new_leader_looks_back_unless_nobody_else_led(
     travel(600)
     assert found(4) == 0, "somebody has swept meanwhile; if not, the walk finds it"
     lose()
-    travel(sweep.WINDOW)
+    travel(sweep.WINDOW_SECONDS)
     assert found(6) == 1, "but what was new since the leader changed is looked at"
 
 
@@ -270,12 +270,12 @@ def test_its_questions_are_answered_by_the_index_of_waiting_rows(monkeypatch: py
     JobFactory.create_batch(20, state=JobState.QUEUED, queue="q1", enqueued_at=at)
     with database.cursor() as cursor:
         cursor.execute("ANALYZE")
-    monkeypatch.setattr(sweep, "NEWEST", 5)
-    monkeypatch.setattr(sweep, "LEAST", 5)
+    monkeypatch.setattr(sweep, "MAX_ROWS_PER_QUEUE", 5)
+    monkeypatch.setattr(sweep, "MIN_ROWS_PER_QUEUE", 5)
     client = connection.client()
     with CaptureQueriesContext(database) as queries:
-        assert Recent().run(client) == 20
-        recover.sweep(client, after=("q0", ids.floor(0)))
+        assert NewRowSweep().run(client) == 20
+        sweep.push_missing_backlog(client, after=("q0", ids.floor(0)))
     asked = [q["sql"] for q in queries if "queue_app_job" in q["sql"] and "payload" not in q["sql"]]
     assert len(asked) >= 3, asked
     for question in asked:

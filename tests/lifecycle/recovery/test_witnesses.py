@@ -18,7 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from queue_app import clock, conf
 from queue_app.dispatch import connection, epochs, keys, workers
 from queue_app.domain.states import JobState
-from queue_app.lifecycle.recovery import rebuild, recover, witnesses
+from queue_app.lifecycle.recovery import liveness, rebuild, recover
 from queue_app.lifecycle.recovery.orphans import recover_orphaned as redeliver_orphans
 from queue_app.maintenance import reap_workers
 from queue_app.models import Attempt, DeadLetter, Job, Worker
@@ -71,10 +71,10 @@ def test_nobody_is_buried_by_data_that_are_stale(cut_off: Child, monkeypatch: py
     renew(WORKER, conf.get().LEASE + 1)
     epoch = cut_off.client.get(keys.epoch("main"))
     cut_off.client.set(keys.epoch("main"), f"{'0' * 40}|old|0|whole")
-    assert reap_workers.Reap().run(term_of(cut_off.client, LEADER)) == 0
+    assert reap_workers.ReapWorkers().run(term_of(cut_off.client, LEADER)) == 0
     assert cut_off.held() and Worker.objects.get().stopped_at is None
     cut_off.client.set(keys.epoch("main"), epoch)
-    assert reap_workers.Reap().run(term_of(cut_off.client, LEADER)) == 1
+    assert reap_workers.ReapWorkers().run(term_of(cut_off.client, LEADER)) == 1
 
 
 def test_when_its_row_is_silent_too_it_is_dead(cut_off: Child) -> None:
@@ -157,7 +157,7 @@ def test_all_suspects_cost_one_question_and_none_without_a_suspect(cut_off: Chil
 def test_the_living_are_told_from_the_dead_in_one_look(cut_off: Child) -> None:
     dead = Child(1, OTHER_WORKER)
     silence(dead)
-    assert witnesses.with_fresh_rows([WORKER, OTHER_WORKER], 15.0) == {WORKER}
+    assert liveness.with_fresh_rows([WORKER, OTHER_WORKER], 15.0) == {WORKER}
     assert recover.reap(cut_off.client, LEADER) == 1
     assert [w.id for w in workers.listed(cut_off.client)] == [WORKER]
 

@@ -1,4 +1,4 @@
-"""What is known of workers besides their heartbeat in Redis: which children hold jobs, and how fresh their rows are."""
+"""Signs of life of workers besides their heartbeat in Redis: the jobs that their children hold, and their rows."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import redis
 from django.db.models.functions import Now
 
 from queue_app.dispatch import listing, queues, workers
-from queue_app.lifecycle.release import Check, unchecked
+from queue_app.lifecycle.callbacks import Check, no_check
 from queue_app.models import Worker
 from queue_app.models.sql import write_alias
 
 
-def holding(
-    client: redis.Redis, listed: Iterable[workers.Listed], keep: Check = unchecked
+def holders_by_worker(
+    client: redis.Redis, listed: Iterable[workers.Listed], keep_alive: Check = no_check
 ) -> dict[str, dict[str, list[str]]]:
-    """Which children may hold jobs.
+    """The children that may hold jobs.
 
     Args:
-        listed: the workers whose queues are looked at besides those that Redis lists.
-        keep: called for each part of the queues.
+        listed: workers whose queues are looked at, besides the queues that Redis lists.
+        keep_alive: called for each part of the queues.
 
     Returns:
         Worker → child → queues.
@@ -29,7 +29,7 @@ def holding(
     names = queues.known(client).union(*(worker.queues for worker in listed))
     found: dict[str, dict[str, list[str]]] = defaultdict(dict)
     for part in listing.parts(sorted(names)):
-        keep()
+        keep_alive()
         for queue, holders in listing.holders(client, part).items():
             for holder in holders:
                 found[workers.owner(holder)].setdefault(holder, []).append(queue)
@@ -37,14 +37,14 @@ def holding(
 
 
 def with_fresh_rows(worker_ids: Iterable[str], seconds: float) -> set[str]:
-    """Those of these workers that have not stopped and whose row was renewed within so many seconds; one query.
+    """The workers that have not stopped and whose row was renewed within so many seconds; one query.
 
-    The row has the time of the database, and is compared with that: hosts may disagree about the time.
+    The row has the time of the database and is compared with that, as the clocks of hosts may differ.
 
     Raises:
-        DatabaseError: nothing is known.
+        DatabaseError: the rows cannot be read.
     """
     rows = Worker.objects.using(write_alias()).filter(pk__in=worker_ids, stopped_at=None)
     found = rows.annotate(now=Now()).values_list("pk", "heartbeat_at", "now")
-    # One that lies in the future was written before the clock was put back.
+    # A time in the future was written before the clock was set back.
     return {str(pk) for pk, beat, now in found if abs((now - beat).total_seconds()) <= seconds}
