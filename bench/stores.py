@@ -47,7 +47,7 @@ class Stores:
         return cpu_seconds(self.postgresql.pid), cpu_seconds(self.redis.pid)
 
     def reset(self) -> None:
-        """Empty both; no worker may run. What was written before shall not trouble the next measure."""
+        """Empty both; no worker may run. Earlier writes must not disturb the next measurement."""
         from queue_app.dispatch.connection import client as redis_client
         from queue_app.lifecycle.recovery.rebuild import at_once
         from queue_app.models import Attempt, DeadLetter, Job

@@ -56,7 +56,7 @@ class Span:
 
 
 class Worker:
-    """A running worker of two processes with one slot each. Its queue is paused until it shall work.
+    """A running worker of two processes with one slot each. Its queue is paused until the measurement starts.
 
     Args:
         process: the started worker.

@@ -1,4 +1,4 @@
-"""Fetch a page that somebody named: over HTTP, with limits, and never from inside this network.
+"""Fetch a page whose address a user gave: over HTTP, with limits, and never from inside this network.
 
 Addresses are checked when the connection is made, and the connection goes to the address that was checked: so the
 guard holds for redirects, and for names that resolve to something else a moment later (DNS rebinding).

@@ -36,7 +36,7 @@ def port_is_free(port: int) -> bool:
 
 
 def answers(port: int) -> bool:
-    """Whether the web server there answers, whatever it says."""
+    """Whether the web server there answers, with any status."""
     connection = http.client.HTTPConnection(HOST, port, timeout=5)
     try:
         connection.request("HEAD", "/")

@@ -82,7 +82,7 @@ class Account:
 
 
 def read(arena: Arena) -> Account:
-    """Read everything; nobody may write any more."""
+    """Read everything; all writers must have stopped."""
     account = Account(ledger.read(arena.crew.ledgers))
     rows: Any
     for rows in arena.query(_JOBS):

@@ -91,7 +91,7 @@ class Arena:
 
     @contextlib.contextmanager
     def claims_stopped(self) -> Iterator[frozenset[str]]:
-        """For a moment nobody can claim or settle; gives the jobs in flight then."""
+        """For a moment no worker can claim or settle; gives the jobs in flight then."""
         with contextlib.suppress(redis.RedisError, OSError), self.client() as client:
             client.execute_command("CLIENT", "PAUSE", 2_000, "WRITE")
         try:

@@ -132,7 +132,7 @@ class Enqueuer:
         return len(fates)
 
     def _cancel(self, name: str) -> None:
-        """Cancel some of the last jobs, whatever has become of them."""
+        """Cancel some of the last jobs, in any state."""
         from django.db import Error, connection
 
         from queue_app.exceptions import StoreUnavailable

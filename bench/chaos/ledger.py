@@ -34,7 +34,7 @@ class Ledger:
         self._write({"begin": transaction, "count": count, "rolled_back": rolled_back})
 
     def end(self, transaction: str, result: str, error: str = "") -> None:
-        """It was committed or rolled back, or nobody knows."""
+        """It was committed, rolled back, or the outcome is unknown."""
         self._write({"end": transaction, "result": result, "error": error})
 
     def cancel(self, transaction: str, ids: list[str]) -> None:
@@ -62,7 +62,7 @@ class Accounts:
         unknown: transaction → keys of jobs of which all may be there, or none.
         bugs: what enqueueing raised although it must not.
         cancelled: ids of jobs that are cancelled → since when (epoch seconds).
-        may_be_cancelled: ids of jobs that were asked to end, or of which nobody knows.
+        may_be_cancelled: ids of jobs whose cancellation was requested, or may have been.
     """
 
     committed: set[str] = field(default_factory=set)

@@ -38,7 +38,7 @@ class Network:
         return ["ip", "netns", "exec", self.name]
 
     def cut(self) -> None:
-        """From now on no packet comes through, and nobody is told."""
+        """From now on no packet comes through, and neither side is told."""
         _ip("link", "set", self.cable, "down")
 
     def mend(self) -> None:

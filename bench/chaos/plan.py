@@ -38,7 +38,7 @@ class Planned:
     Attributes:
         at: seconds after the start.
         place: the worker or enqueuer that it would like to hit.
-        long: how long it shall last, 0…1 of what its kind allows.
+        long: how long it lasts, 0…1 of what its kind allows.
         chance: one more random number, 0…1, for what the kind has to choose.
     """
 

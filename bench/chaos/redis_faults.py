@@ -20,7 +20,7 @@ def flush(arena: Arena, fault: Fault, planned: Planned) -> None:
     with store(arena, fault, arena.redis_lock), struck(arena, fault):
         fault.ended = fault.began
         with arena.client() as client:
-            pipe = client.pipeline(transaction=False)  # in one go: nobody claims between the two
+            pipe = client.pipeline(transaction=False)  # in one go, so that no worker claims between the two
             pipe.execute_command("CLIENT", "UNPAUSE")
             pipe.flushall()
             pipe.execute()

@@ -27,7 +27,7 @@ Say = Callable[[str], None]
 TELL, START, STOP = 10.0, 60.0, 40.0
 #: Breaches of one check that are printed in full.
 SHOWN = 5
-#: What a worker may not say, whatever is done to it: a bug of ours, not a fault of a store.
+#: Log lines that show a bug of this product, not a fault of a store. No fault may cause them.
 FORBIDDEN = re.compile(
     r"The recorder failed|A process of the worker failed|cannot be recorded|left a transaction open"
     r"|Pushing to Redis failed|A duty failed\.$"

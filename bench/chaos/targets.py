@@ -60,7 +60,7 @@ def store(arena: Arena, fault: Fault, lock: Lock) -> Iterator[None]:
 
 @contextlib.contextmanager
 def struck(arena: Arena, fault: Fault) -> Iterator[None]:
-    """The fault begins here, while nobody can claim or settle: what is in flight now is so at the fault."""
+    """The fault begins here, while no worker can claim or settle: the jobs in flight now are those at the fault."""
     with arena.claims_stopped() as held:
         fault.inflight, fault.began = held, time.time()
         yield

@@ -17,7 +17,7 @@ from django.db import connection
 
 from queue_app import Discard, JobContext, Snooze, task
 
-#: More failures than a run can cause: only what is meant to fail shall end as a failure.
+#: More failures than a run can cause: only jobs that are meant to fail end as a failure.
 _OFTEN: dict[str, Any] = {"takes_context": True, "max_attempts": 100, "backoff": 0.2}
 _PLACE = os.environ.get("CHAOS_PLACE", "")
 

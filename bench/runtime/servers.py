@@ -68,7 +68,7 @@ class RedisServer(Server):
             "--dbfilename",
             DATA,
         ]
-        # A replica shall not wait for others that might want the same copy.
+        # So that a replica does not wait for others that might want the same copy.
         base += ["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"]
         super().__init__([binary, *base, *options], folder / "redis.log")
         self.url = f"redis://127.0.0.1:{port}/0" if port else self.socket_url

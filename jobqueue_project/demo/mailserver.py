@@ -1,4 +1,4 @@
-"""An SMTP server that keeps what it gets, and has mailboxes that are full until somebody empties them."""
+"""An SMTP server that keeps the mail that it gets. Some mailboxes are full until they are emptied."""
 
 from __future__ import annotations
 

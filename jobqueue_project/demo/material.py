@@ -93,7 +93,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         if path.name.startswith(".") or path.name in SKIPPED or path.is_symlink():
             continue
         if path.is_dir():
-            if not (path / "pyvenv.cfg").exists():  # a virtual environment under whatever name
+            if not (path / "pyvenv.cfg").exists():  # a virtual environment under any name
                 yield from _walk(path)
         elif path.is_file():
             yield path

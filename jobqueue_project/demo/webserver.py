@@ -1,4 +1,4 @@
-"""A web server with pages to scrape. Some are out of order until somebody repairs it."""
+"""A web server with pages to scrape. Some fail until the server is repaired."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class DeadLetterAdmin(RecordAdmin):
 
     @admin.display(description="Fingerprint")
     def fingerprint_link(self, letter: DeadLetter) -> str:
-        """All that died of the same."""
+        """A link to all dead letters with the same fingerprint."""
         if not letter.fingerprint:
             return ""
         return link_to_list(DeadLetter, f"fingerprint={letter.fingerprint}", letter.fingerprint)

@@ -1,4 +1,4 @@
-"""Filters whose choices cost no query: the usual ones would read every value from a table of millions of rows."""
+"""Filters whose choices need no query. Django's own would read every value from a table of millions of rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class InputFilter(admin.SimpleListFilter):
     lookup = ""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("", "")]  # none to click, but without any the filter would not be shown
+        return [("", "")]  # Django hides a filter without choices
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         text = (self.value() or "").strip()
@@ -45,7 +45,7 @@ class InputFilter(admin.SimpleListFilter):
 
 
 class TaskFilter(InputFilter):
-    """By the whole path, which is found at any age; or by its beginning, which ends in a dot or an asterisk."""
+    """By the whole path, which finds rows of any age; or by a prefix that ends in a dot or an asterisk."""
 
     title = "task (or the beginning of it and *)"
     parameter_name = "task"
@@ -88,7 +88,7 @@ class AgeFilter(admin.SimpleListFilter):
 
 
 class ReplayedFilter(admin.SimpleListFilter):
-    """Open dead letters, unless others are asked for."""
+    """Open dead letters by default; replayed ones or all on request."""
 
     title = "replay"
     parameter_name = "replayed"

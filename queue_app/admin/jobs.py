@@ -49,7 +49,7 @@ else:
 #: Attempts and dead letters that a job's page shows, the latest of them.
 MAX_ATTEMPTS_SHOWN = 50
 
-#: Added to the state of a job whose task no worker has known that met it.
+#: Added to the state of a job that waits for a worker that knows its task.
 WAITING_FOR_TASK = ", for a worker that knows its task"
 
 TIMES = (
@@ -64,7 +64,7 @@ COUNTS = ("attempt", "failures", "max_attempts", "deaths", "suspect")
 
 
 class LiveChangeList(RecordChangeList):
-    """A list of jobs in the states that everyone should see: Redis knows of attempts that have just begun."""
+    """A list of jobs with their current states: Redis knows of attempts that have just begun."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -92,7 +92,7 @@ class AttemptInline(RightsMixin, AttemptInlineBase):
         return rows.annotate(payload_visible=Value(may(request, Right.VIEW_PAYLOAD)))
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return may(request, Right.VIEW_JOB)  # they are a part of its page
+        return may(request, Right.VIEW_JOB)  # attempts are part of the page of the job
 
     @admin.display(description="Ran for")
     def run_time(self, attempt: Attempt) -> str:
@@ -184,7 +184,7 @@ class JobAdmin(RecordAdmin):
 
     @admin.display(description="Meta")
     def meta_json(self, job: Job) -> str:
-        """What it carries about itself, such as who submitted it."""
+        """The meta of the job, such as who submitted it."""
         if may_see_payload(job) or job.meta is None:
             return json_block(job.meta)
         return json_block(serialization.dump(masked_meta(serialization.load(job.meta))))
@@ -224,7 +224,7 @@ class JobAdmin(RecordAdmin):
         return self._back(request)
 
     def _back(self, request: HttpRequest) -> HttpResponse | None:
-        """To the job's page if the button there was used; None for the list."""
+        """Redirect to the page of the job if its button was used; None: stay on the list."""
         job_id = request.POST.get("_selected_action")
         if "_from_page" not in request.POST or not job_id:
             return None

@@ -1,4 +1,4 @@
-"""Queues: what operators say of them. All changes go through `operations`."""
+"""Queues and their settings. All changes go through `operations`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from queue_app.queries import queues as queries
 
 
 class QueueChangeList(RecordChangeList):
-    """A list of queues with what waits in them, asked from Redis at once."""
+    """A list of queues with their depths, read from Redis for all rows at once."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -55,10 +55,12 @@ class QueueAdmin(ReasonMixin, AuditLinksMixin, RightsMixin, ModelAdmin):
         return QueueChangeList
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return ("name",) if obj is not None else ()  # it is the key: another name would be another queue
+        return (
+            ("name",) if obj is not None else ()
+        )  # the name is the key: another name would be another queue
 
     def save_model(self, request: HttpRequest, obj: Queue, form: Any, change: bool) -> None:
-        """Write what was edited, and nothing else: another operator may have changed the rest meanwhile."""
+        """Save only the edited fields: another operator may have changed the others meanwhile."""
         actor, reason = Actor.of_request(request), reason_of(request)
         if change:
             values = {name: form.cleaned_data[name] for name in form.changed_data}
@@ -67,7 +69,7 @@ class QueueAdmin(ReasonMixin, AuditLinksMixin, RightsMixin, ModelAdmin):
             operations.create(actor, obj, reason=reason)
 
     def delete_model(self, request: HttpRequest, obj: Queue) -> None:
-        """Through the verb, so that Redis hears of one that was paused."""
+        """Delete through `operations`, so that Redis no longer holds the queue as paused."""
         operations.delete(Actor.of_request(request), obj.name, reason=reason_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Queue]) -> None:

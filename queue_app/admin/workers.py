@@ -1,4 +1,4 @@
-"""Workers: which there are and were, and whether they are healthy."""
+"""Workers: running and past ones, with their status."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class WorkerAdmin(RecordAdmin):
         return [path("duties/", view, name="queue_app_worker_duties"), *super().get_urls()]
 
     def duties(self, request: HttpRequest) -> HttpResponse:
-        """What the leader does for all."""
+        """The page of the maintenance duties, which the leader runs."""
         return page(request, self)
 
     @admin.display(description="Status")

@@ -1,4 +1,4 @@
-"""/audit/: who did what to what, when and why."""
+"""/audit/: the audit events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What OPTIONS tells of an address: the fields of the bodies that its methods take."""
+"""The response to OPTIONS: the body fields of each method of the URL."""
 
 from __future__ import annotations
 

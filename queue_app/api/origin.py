@@ -1,4 +1,4 @@
-"""Which requests may change anything: JSON, and not sent by another site's page with a browser's kept credentials.
+"""Guards against cross-site requests: a change must be JSON, and must not come from a page of another site.
 
 A browser sends cached basic credentials (and cookies) with the forms of any page. A form cannot send JSON, and a script
 that does announces itself: by `Origin` and `Sec-Fetch-Site`, which no page can forge. Machines send neither of the two.

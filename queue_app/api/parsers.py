@@ -13,18 +13,17 @@ from rest_framework.parsers import BaseParser
 from queue_app import conf
 from queue_app.api.errors import TooLarge
 
-#: An escaped character has six bytes for one; beside the arguments there is little to say.
+#: Bytes of an escaped character in JSON; and bytes for all of a request beside the arguments.
 BYTES_PER_ESCAPE = 6
 ENVELOPE_BYTES = 65_536
-#: Jobs or dead letters that one request changes unless it says otherwise, and at most: it must end before a proxy
-#: loses patience.
+#: Jobs or dead letters that one request changes by default, and at most: it must end before a proxy times out.
 DEFAULT_JOBS, MAX_JOBS = 1_000, 10_000
 
 _surrogate = re.compile("[\ud800-\udfff]").search
 
 
 class StrictJSONParser(BaseParser):
-    """JSON as its standard has it: UTF-8 whatever the header says, no NaN; and never a body without an end."""
+    """Strict JSON: UTF-8 regardless of the header, no NaN, and a bounded size."""
 
     media_type = "application/json"
 
@@ -86,10 +85,10 @@ def _has_surrogate(value: Any) -> bool:
 
 
 def refuse_unknown(given: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    """Answer names that do not exist, instead of ignoring them.
+    """Refuse unknown names, instead of ignoring them.
 
     Raises:
-        ValidationError: names each, with the one that was probably meant.
+        ValidationError: names each unknown name, with the known name that is most similar.
     """
     takes = f" There are: {', '.join(known)}." if known else " None is taken here."
     unknown = {

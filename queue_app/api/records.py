@@ -1,4 +1,4 @@
-"""What the views of rows share: lists in pages, newest first, with strict filters; and the page of one."""
+"""Base views of rows: lists in pages, newest first, with strict filters; and the detail of one row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ M = TypeVar("M", bound=Model)
 
 
 class RecordList(StaffView, viewsets.GenericViewSet[M]):
-    """A list of rows, newest first. A view says its `filterset_class`."""
+    """A list of rows, newest first. A subclass sets `filterset_class`."""
 
     pagination_class = NewestFirstPagination
     filter_backends = [StrictFilterBackend]
@@ -28,7 +28,7 @@ class RecordView(RecordList[M], mixins.RetrieveModelMixin, mixins.ListModelMixin
     """Rows to look at, in a list and one by one.
 
     Attributes:
-        detail_serializer_class: of the page of one.
+        detail_serializer_class: the serializer of one row.
     """
 
     detail_serializer_class: type[BaseSerializer[Any]]

@@ -1,4 +1,4 @@
-"""/schedules/: what runs again and again; written, paused, resumed, run now, and when it is due next."""
+"""/schedules/: list, create, change, delete, pause, resume, run now, and the next due times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/workers/: which there are and were."""
+"""/workers/: running and past workers."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def targets(target: str) -> Q | None:
 def created_between(field: str = "pk", *, after: datetime | None = None, before: datetime | None = None) -> Q:
     """The condition that a row was created at or after `after`, and before `before`.
 
-    Ids are UUIDv7, so this is a range of the primary key: no scan, whatever the table's size.
+    Ids are UUIDv7, so this is a range of the primary key: no scan, even of a large table.
     """
     condition = Q()
     if after is not None:
