@@ -67,8 +67,8 @@ def _copy_jobs(columns: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=16)
 def _insert_job(columns: tuple[str, ...]) -> tuple[str, Callable[[NewJobs], tuple[Any, ...]]]:
-    """The statement, and a function that gets its values from `NewJobs`, except id and payload. Values that are the same
-    for all new rows are part of the statement."""
+    """The statement, and a function that gets its values from `NewJobs`, except id and payload. Values that are the
+    same for all new rows are part of the statement."""
     given = [column for column in columns if column not in CONSTANT]
     constant = [column for column in columns if column in CONSTANT]
     names, places = ", ".join([*given, *constant]), ", %s" * len(given)
