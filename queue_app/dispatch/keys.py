@@ -21,7 +21,7 @@ S is `{jq:<shard>}` here, and Q is `{jq:<shard>}:<queue>`.
     Q:pushed:<id>            STRING  the push that begins with this id was carried out; expires
     Q:bell                   LIST    wakes blocked children; bounded
     Q:unknown                SET     what children lacked: <backend>|<task>, of each that has jobs set aside
-    Q:unknown:<need>         ZSET    ids of jobs that wait for it, all with the score 0: sorted by id, so by time
+    Q:unknown:<requirement>         ZSET    ids of jobs that wait for it, all with the score 0: sorted by id, so by time
     Q:ended                  HASH    state of attempts → how many ended so; run_ms: how long they ran in all
     Q:paused                 STRING  present while the queue is paused
     {jq}:layout              STRING  version of this list; keys of older ones were dropped

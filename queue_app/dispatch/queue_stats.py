@@ -93,8 +93,7 @@ def _figures_of(one: Count) -> QueueStats:
 def busiest(
     queues: Mapping[str, QueueStats], before: Mapping[str, QueueStats] | None = None
 ) -> dict[str, QueueStats]:
-    """At most MAX_QUEUES_PER_SAMPLE queues, busiest first, with what has ended since `before`. Idle queues are left
-    out."""
+    """At most MAX_QUEUES_PER_SAMPLE queues, busiest first, with what has ended since `before`, without idle ones."""
     before = before or {}
     sizes = {name: one.size_since(before.get(name, _NOTHING)) for name, one in queues.items()}
     names = nlargest(MAX_QUEUES_PER_SAMPLE, sizes, key=sizes.__getitem__)

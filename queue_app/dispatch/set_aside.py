@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import redis
 
 from queue_app.dispatch import keys, scripts
-from queue_app.dispatch.holder import fence, seen
+from queue_app.dispatch.holder import counted, fence
 from queue_app.domain.delivery import Delivery
 
 #: Most jobs taken in one call: a script's stack holds some 8,000 values.
@@ -23,7 +23,7 @@ def requirement_of(task: str, backend: str) -> str:
 
 
 def parts_of(requirement: str) -> tuple[str, str]:
-    """The task and the backend of a need."""
+    """The task and the backend of a requirement."""
     backend, _, task = requirement.partition("|")
     return task, backend
 
@@ -41,7 +41,7 @@ def put(client: redis.Redis, queue: str, holder: str, requirement: str, ids: Seq
 
 
 def requirements(client: redis.Redis, queues: Iterable[str]) -> dict[str, list[str]]:
-    """What is needed in these queues: queue → needs, sorted; queues without any left out. One round trip."""
+    """What is needed in these queues: queue → requirements, sorted; queues without any left out. One round trip."""
     names = list(queues)
     pipe = client.pipeline(transaction=False)
     for queue in names:
@@ -52,7 +52,7 @@ def requirements(client: redis.Redis, queues: Iterable[str]) -> dict[str, list[s
 def take(
     client: redis.Redis, queue: str, requirement: str, holder: str, count: int
 ) -> tuple[list[Delivery], int]:
-    """Claim jobs of a need for `holder`, oldest first; none while their queue is paused.
+    """Claim jobs for a requirement for `holder`, oldest first; none while their queue is paused.
 
     Args:
         count: most jobs to claim.
@@ -67,7 +67,7 @@ def take(
     names = [keys.epoch_of(queue), keys.body(queue), keys.unknown(queue), keys.unknown_of(queue, requirement)]
     names += [keys.held(queue, holder), keys.paused(queue), keys.holders(queue), keys.fence_of(queue, holder)]
     args = [requirement, min(count, MAX_JOBS_PER_CLAIM), holder, fence(holder, queue)]
-    answer = scripts.take_set_aside(client, names, args, seen(holder, queue))
+    answer = scripts.take_set_aside(client, names, args, counted(holder, queue))
     at = float(answer[0])
     found = [Delivery(queue, answer[i], answer[i + 1], at) for i in range(2, len(answer), 2)]
     return found, int(answer[1])
@@ -77,7 +77,7 @@ def waiting_for_requirement(client: redis.Redis, wanted: Mapping[str, Mapping[st
     """Those of the wanted jobs that are set aside; one round trip, and another if there are any in their queues.
 
     Args:
-        wanted: queue → id → need.
+        wanted: queue → id → requirement.
     """
     there = requirements(client, wanted)
     asked: list[str] = []

@@ -59,7 +59,7 @@ def test_a_push_older_than_its_time_reads_the_rows_first(
     restore(ended)
     child = Child()
     child.end(*child.claim())
-    old = time.monotonic() - queues.DIRECT - 1
+    old = time.monotonic() - queues.DIRECT_PUSH_SECONDS - 1
     batches: list[Batch] = [batch._replace(made=old) for batch in pushes.pop()]
     connection.client().delete("{jq:main}:default:restored")  # as a minute later
     pushes.append(batches)
@@ -69,7 +69,7 @@ def test_a_push_older_than_its_time_reads_the_rows_first(
 
 def test_a_long_transaction_pushes_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(queues, "DIRECT", 0.0)
+        patched.setattr(queues, "DIRECT_PUSH_SECONDS", 0.0)
         with transaction.atomic():
             job_id = tasks.noop.enqueue().id
         assert drain() == [job_id]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from queue_app.dispatch import queues, set_aside
-from queue_app.dispatch.queues import DIRECT
+from queue_app.dispatch.queues import DIRECT_PUSH_SECONDS
 from tests.support.queue_model import (
     LANES,
     NEED,
@@ -67,7 +67,9 @@ class Moves(Model):
         self.unpushed += new
         if not dies:
             entries = self.entries([*self.chosen(data, self.jobs), *new])
-            assert queues.push(self.client, QUEUE, entries, time.monotonic() - DIRECT - 0.1) is None
+            assert (
+                queues.push(self.client, QUEUE, entries, time.monotonic() - DIRECT_PUSH_SECONDS - 0.1) is None
+            )
 
     @precondition(lambda self: self.unpushed)
     @rule(data=st.data())

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from queue_app import signals
-from queue_app.domain.outcome import Outcome
-from tests.app import atomic_tasks
+
+if TYPE_CHECKING:
+    from queue_app.domain.outcome import Outcome
 
 
 @pytest.fixture(autouse=True)
 def hooked() -> Iterator[list[Any]]:
+    from tests.app import atomic_tasks  # late: there are no settings yet at import
+
     atomic_tasks.hooked.clear()
     yield atomic_tasks.hooked
 
