@@ -16,7 +16,7 @@ BANNED = frozenset(
     re.findall(
         r"\w+",
         """Hands letting_go doubt doubtful put_right owed Strangers Watched _hurry _instead DOOMED Ledger
-        Attendant carrier Seat unwilling ordered _heed _press _fill _roll _greet bury _bury _cannot_bury
+        Attendant carrier Seat unwilling _heed _press _fill _roll _greet bury _bury _cannot_bury
         BURIAL Board mistrust Registrar hurry Cancels surrender want struck _strike _is_gone heed_losses
         Mandate Deposed _reign silent say_queued SAY end_or_request pursue forbid forbidden redeliver
         raise_fence enlist discharge Figures LOOK CHUNK MOST AGAIN LATE KEEP _tell _note""",

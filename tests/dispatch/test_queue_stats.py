@@ -111,7 +111,7 @@ def test_rates_over_real_samples(monkeypatch: pytest.MonkeyPatch, clean_redis: r
     duty, term = SampleQueues(), term_of(child.client, "a")
     duty.run(term)
     child.end(*child.claim(6))
-    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 10)
+    monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + 10)
     duty.run(term)
     found = over(60)
     (line,) = [line for line in found.lines if line.name == "default"]

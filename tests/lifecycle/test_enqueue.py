@@ -145,7 +145,7 @@ def test_a_failing_hook_of_the_caller_does_not_take_the_jobs_along(monkeypatch: 
         job_id = one()
     # Django has stopped running hooks: the row is there, and the sweep pushes it.
     assert states([job_id]) == ["queued"]
-    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 60.0)
+    monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + 60.0)
     sweep.push_missing_backlog(Child().client)
     assert drain() == [job_id]
 
@@ -158,7 +158,7 @@ def test_under_manual_transaction_management_the_sweep_pushes(monkeypatch: pytes
         transaction.commit()
     finally:
         transaction.set_autocommit(True)
-    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 60.0)
+    monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + 60.0)
     sweep.push_missing_backlog(Child().client)
     assert drain() == [job_id]
 

@@ -81,7 +81,7 @@ def test_a_queue_whose_bodies_are_gone_is_filled_again_and_no_other_stops(
     ids = jobs(3)
     other = tasks.noop.using(queue_name="other").enqueue().id
     assert clean_redis.delete(keys.body("default"))
-    monkeypatch.setattr(clock, "_source", lambda source=clock._source: source() + 60)
+    monkeypatch.setattr(clock.current, "source", lambda source=clock.current.source: source() + 60)
     audit = VerifyRedis()
     assert [audit.run(term), audit.run(term)] == [0, 1]
     assert not lost()

@@ -65,7 +65,7 @@ def test_after_years_a_schedule_goes_on_at_once(at: At, missed: str, count: int)
 
 
 def test_all_that_was_missed_is_made_up_for_in_parts(at: At, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tick, "MOST", 4)
+    monkeypatch.setattr(tick, "MAX_MISSED_TICKS", 4)
     at("11:00:00")
     many = ScheduleFactory(cron="* * * * *", missed="all")
     at("11:10:30")
@@ -77,8 +77,8 @@ def test_all_that_was_missed_is_made_up_for_in_parts(at: At, monkeypatch: pytest
 def test_very_many_are_taken_up_in_turn_and_other_duties_go_on(
     at: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tick, "CHUNK", 2)
-    monkeypatch.setattr(tick, "JOBS", 6)
+    monkeypatch.setattr(tick, "SCHEDULES_PER_TRANSACTION", 2)
+    monkeypatch.setattr(tick, "MAX_JOBS_PER_TRANSACTION", 6)
     at("11:00:00")
     found = [ScheduleFactory(cron="* * * * *", missed="all") for _ in range(5)]
     at("11:10:30")
@@ -94,7 +94,7 @@ def test_very_many_are_taken_up_in_turn_and_other_duties_go_on(
 
 def test_one_that_cannot_be_enqueued_takes_nobodys_turn(at: At, monkeypatch: pytest.MonkeyPatch) -> None:
     """They keep the earliest place of all, and the time is only enough for them."""
-    monkeypatch.setattr(tick, "CHUNK", 2)
+    monkeypatch.setattr(tick, "SCHEDULES_PER_TRANSACTION", 2)
     broken = [ScheduleFactory() for _ in range(2)]
     Schedule.objects.update(cron="never", next_at=moment("10:00:00"))
     at("11:00:00")
@@ -109,7 +109,7 @@ def test_one_that_cannot_be_enqueued_takes_nobodys_turn(at: At, monkeypatch: pyt
 def test_the_duty_comes_again_at_once_while_something_is_left(
     at: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tick, "MOST", 4)
+    monkeypatch.setattr(tick, "MAX_MISSED_TICKS", 4)
     at("11:00:00")
     ScheduleFactory(cron="* * * * *", missed="all")
     at("11:06:30")

@@ -268,10 +268,10 @@ def test_an_idle_tick_costs_one_query_that_uses_the_index(at: At) -> None:
 
 def test_many_that_are_due_at_once_cost_few_queries(at: At) -> None:
     at("11:00:00")
-    ScheduleFactory.create_batch(tick.CHUNK + 50)
+    ScheduleFactory.create_batch(tick.SCHEDULES_PER_TRANSACTION + 50)
     at("12:00:00")
     with CaptureQueriesContext(connection) as queries:
-        assert ticked() == tick.CHUNK + 50
+        assert ticked() == tick.SCHEDULES_PER_TRANSACTION + 50
     assert len(queries) < 20
     assert set(Schedule.objects.values_list("next_at", "last_at")) == {
         (moment("13:00:00"), moment("12:00:00"))

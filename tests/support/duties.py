@@ -29,7 +29,7 @@ Look = Callable[[], object]
 
 
 def _later(patch: pytest.MonkeyPatch, seconds: float) -> None:
-    patch.setattr(clock, "_source", lambda source=clock._source: source() + seconds)
+    patch.setattr(clock.current, "source", lambda source=clock.current.source: source() + seconds)
 
 
 def _waiting() -> object:
