@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.app import dtasks
-
 
 @pytest.fixture(autouse=True)
 def nothing_seen() -> Iterator[None]:
+    from tests.app import dtasks  # late: this file may be read before the settings are
+
     dtasks.seen.clear()
     yield
     dtasks.seen.clear()

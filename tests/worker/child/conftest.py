@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from queue_app import signals
-from queue_app.domain.outcome import Outcome
-from tests.app import atomic_tasks
+if TYPE_CHECKING:  # this file may be read before the settings are
+    from queue_app.domain.outcome import Outcome
 
 
 @pytest.fixture(autouse=True)
 def hooked() -> Iterator[list[Any]]:
+    from tests.app import atomic_tasks
+
     atomic_tasks.hooked.clear()
     yield atomic_tasks.hooked
 
@@ -21,6 +22,8 @@ def hooked() -> Iterator[list[Any]]:
 @pytest.fixture
 def refused() -> Iterator[list[str]]:
     """The ids of outcomes that were said not to count."""
+    from queue_app import signals
+
     found: list[str] = []
 
     def hear(sender: object, outcomes: list[Outcome], **more: Any) -> None:
@@ -34,6 +37,8 @@ def refused() -> Iterator[list[str]]:
 @pytest.fixture
 def finished() -> Iterator[list[tuple[str, str]]]:
     """(id, state of the attempt) of outcomes that were said to be committed."""
+    from queue_app import signals
+
     found: list[tuple[str, str]] = []
 
     def hear(sender: object, outcomes: list[Outcome], **more: Any) -> None:
