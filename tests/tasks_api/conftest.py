@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def nothing_seen() -> Iterator[None]:
-    from tests.app import dtasks  # late: there are no settings yet at import
+    from tests.app import dtasks  # late: this file may be read before the settings are
 
     dtasks.seen.clear()
     yield

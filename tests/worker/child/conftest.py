@@ -24,6 +24,7 @@ def hooked() -> Iterator[list[Any]]:
 @pytest.fixture
 def refused() -> Iterator[list[str]]:
     """The ids of outcomes that were said not to count."""
+
     found: list[str] = []
 
     def hear(sender: object, outcomes: list[Outcome], **more: Any) -> None:
@@ -37,6 +38,7 @@ def refused() -> Iterator[list[str]]:
 @pytest.fixture
 def finished() -> Iterator[list[tuple[str, str]]]:
     """(id, state of the attempt) of outcomes that were said to be committed."""
+
     found: list[tuple[str, str]] = []
 
     def hear(sender: object, outcomes: list[Outcome], **more: Any) -> None:
