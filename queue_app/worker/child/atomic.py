@@ -3,10 +3,10 @@
 The transaction is that of the thread which runs the task, on the database that holds the jobs. Its last statement is
 the guarded write of the outcome, so that a delivery which the record no longer expects takes its effects with it.
 
-    begin    before the task: waits for the database, not for the task's luck
+    begin    opens the transaction before the task runs; waits while the database is down
     execute  the task, the outcome, COMMIT; a failure of any rolls back everything
     put      what became of it goes to the recorder, which records only what is not recorded yet; if the answer to the
-             COMMIT was lost, that is found out first (unanswered.py)
+             COMMIT was lost, that is found out first (commit_check.py)
 """
 
 from __future__ import annotations

@@ -10,17 +10,17 @@ FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 5.0
 
 
 class StoreMonitor(Protocol):
-    """Who is told of the database's absence, and that it is back: the recorder."""
+    """Is told when the database fails, and when it answers again: the recorder."""
 
     def database_failed(self, error: BaseException) -> None: ...
     def database_answered(self) -> None: ...
 
 
 class Backoff:
-    """Waits between two tries, longer each time; tells the recorder, so that nothing is claimed meanwhile.
+    """Waits between two tries, longer each time. Tells the recorder, so that nothing is claimed meanwhile.
 
     Attributes:
-        has_failed: whether a try has failed; it may have been carried out all the same, and its answer lost.
+        has_failed: whether a try has failed. It may have been carried out although its answer was lost.
     """
 
     def __init__(self, recorder: StoreMonitor) -> None:
@@ -29,7 +29,7 @@ class Backoff:
         self._pause = FIRST_PAUSE_SECONDS
 
     def failed(self, error: BaseException) -> None:
-        """A try has failed."""
+        """A try has failed: wait before the next one."""
         self.has_failed = True
         self._recorder.database_failed(error)
         time.sleep(self._pause)

@@ -43,7 +43,7 @@ class Child:
     """One child process.
 
     Args:
-        index: its place on the board.
+        index: its index in the shared state.
         serial: its number among all children that this worker ever had.
     """
 
@@ -97,7 +97,7 @@ class Child:
             raise _StopSignal
 
     def _handle_interrupt(self, signum: int, frame: FrameType | None) -> None:
-        """By the keeper: the board says which jobs. Raises in the midst of the one that runs in this thread."""
+        """Sent by the keeper; the shared state says which jobs. Raises within the one that runs in this thread."""
         waiting, self._interruptible = self._interruptible, False  # no TERM shall break this off
         try:
             self._runner.interrupt()

@@ -1,9 +1,9 @@
-"""What a child has in its hands; and how what Redis says that it holds is put right after a call that failed.
+"""What a child has claimed, and how this is reconciled with Redis after a call that failed.
 
-A claim, a give-back or an acknowledgement whose answer never came may have taken place or not, or may yet. Nothing is
-repeated blindly. The child raises its fence, so that such a call cannot take place any more, looks at what it holds,
-and lets go of all that it knows nothing of, as the record says (`recover.give_up`). What it has claimed and Redis says
-that it does not hold is another child's by now: `revoked` tells the runner not to begin it.
+A claim, give-back or acknowledgement whose answer was lost may have been carried out, or may still be. It is not
+repeated. The child raises its fencing number, so that the old call is refused from then on. It reads what Redis says
+that it holds, and releases what it has not claimed, as the record says (`recover.give_up`). A claim that Redis does not
+know belongs to another child by now: it is `revoked`, so that the runner does not start it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from queue_app.lifecycle.recovery import recover
 
 
 class ClaimSet:
-    """The deliveries of one child that are claimed and not yet let go of.
+    """The deliveries that one child has claimed and not released yet.
 
     Args:
         holder: the name under which the child holds jobs.
 
     Attributes:
-        lock: held from before a claim until its deliveries are in `add`; and while things are put right.
-        gone: ids of what must not begin any more, as far as it has not begun.
-        owed: those of them of which Redis may not know: when they are dropped, there is a doubt.
-        since: when something was last claimed or put right, epoch seconds.
+        lock: held from before a claim until `add` was called, and while claims are reconciled.
+        revoked: ids of claimed jobs that must not start any more.
+        unconfirmed: revoked ids that Redis may not know of; removing one makes a reconcile necessary.
+        since: when the last claim or reconcile was, in epoch seconds.
     """
 
     def __init__(self, holder: Holder) -> None:
@@ -45,7 +45,7 @@ class ClaimSet:
         self._unsure: set[str] = set()  # queues
 
     def add(self, deliveries: Iterable[Delivery]) -> None:
-        """These were claimed, and will be run or given back."""
+        """Register deliveries that were claimed."""
         new = {d.id: d for d in deliveries}
         self._deliveries.update(new)
         if self.revoked:
@@ -54,8 +54,7 @@ class ClaimSet:
 
     @contextmanager
     def releasing(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
-        """The block asks Redis to let go of these; they leave the hands after it, whether or not there was an answer.
-        Without one there is a doubt, and Redis is noted to be away."""
+        """Remove these after the block, which asks Redis to release them. Without an answer, reconcile is needed."""
         lost: BaseException | None = None
         try:
             yield
@@ -67,8 +66,8 @@ class ClaimSet:
             self.mark_unsure({d.queue for d in deliveries})
 
     def remove(self, deliveries: Iterable[Delivery]) -> None:
-        """Redis has let go of these, or may have (call `mark_unsure` then). They are not reconciled
-        until this is called. A later delivery of the same job stays."""
+        """Redis has released these, or may have (call `mark_unsure` then). They are not reconciled until this call.
+        A later delivery of the same job stays."""
         mine = self._deliveries
         for d in deliveries:
             if mine.get(d.id) is d:
@@ -110,26 +109,26 @@ class ClaimSet:
         return found is not None and found is not delivery
 
     def mark_unsure(self, names: Iterable[str]) -> None:
-        """Something was asked of Redis for these queues, and it is not known whether it was done."""
+        """It is not known whether a call for these queues was carried out: they have to be reconciled."""
         self._unsure.update(names)
 
     @property
     def needs_reconcile(self) -> bool:
-        """Whether there is something to put right."""
+        """Whether any queue has to be reconciled."""
         return bool(self._unsure)
 
     def reconcile(self, client: redis.Redis) -> int:
-        """Let go of all that this child holds in Redis and has not in its hands. The caller has the lock.
+        """Release all that this child holds in Redis and has not claimed. The caller holds the lock.
 
         Returns:
-            How many such jobs there were.
+            How many jobs were released.
 
         Raises:
             Unavailable (see dispatch.connection), Error (of the database): call it again.
         """
         count = 0
         for name in sorted(self._unsure.copy()):
-            # Before the look: a doubt that arises meanwhile is one more.
+            # Before Redis is read: a call that fails meanwhile needs another reconcile.
             self._unsure.discard(name)
             try:
                 count += self._reconcile(client, name)
@@ -143,7 +142,7 @@ class ClaimSet:
         revoke_calls(client, name, self._holder)
         mine = {job_id for job_id, d in list(self._deliveries.items()) if d.queue == name}
         held = workers.held(client, name, self._holder)
-        self.revoked |= mine - held.keys()  # also what ends just now; it is forgotten when it is dropped
+        self.revoked |= mine - held.keys()  # also jobs that end at this moment; `remove` discards them
         strange = [
             Delivery(name, job_id, raw, at)
             for job_id, (at, raw) in sorted(held.items())

@@ -1,7 +1,7 @@
 """A COMMIT whose answer is lost: was the transaction of an atomic job committed?
 
-It is settled by writing, under the same guard, that the attempt failed: either this counts, and then the transaction is
-not there and never will be; or the attempt is found there, and it is.
+The check writes, under the same guard, that the attempt was lost. If this write counts, the transaction is not
+committed and never will be. If it is refused and the attempt is found recorded, the transaction is committed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,18 @@ logger = logging.getLogger(__name__)
 
 
 def lost_attempt(outcome: Outcome, error: Exception) -> Outcome:
-    """The attempt, if it is not there. It counts as no failure; but a job that breaks its connection each time must not
-    go round for ever, hence a death like that of its process."""
+    """The outcome of an attempt that was not committed: no failure, but it counts like the death of its process.
+
+    A job that breaks its connection each time must not be repeated for ever.
+    """
     return _lost(outcome, error, f"the connection was lost before its commit: {message(error).strip()}")
 
 
 def refused_attempt(outcome: Outcome, error: Exception, *, in_outage: bool) -> Outcome:
-    """The attempt, if the database has refused to take it: made again, without a failure. Unless there is an outage for
-    all, the task may have spoilt its transaction, and may do so each time: then it is a death."""
+    """The outcome of an attempt that the database refused to record: it is repeated, and is no failure.
+
+    Without a general outage the task may have broken its transaction, and may do so each time. So it counts as a death.
+    """
     return _lost(outcome, error, f"the database refused its outcome: {explain(error)}", blameless=in_outage)
 
 
@@ -45,7 +49,7 @@ def _lost(outcome: Outcome, error: Exception, why: str, *, blameless: bool = Fal
 def resolve(
     recorder: StoreMonitor, worker_id: str, outcome: Outcome, instead: Outcome
 ) -> tuple[Outcome, bool | None]:
-    """Find out whether `outcome` is committed; asked for as long as it takes.
+    """Find out whether `outcome` is committed. Repeated until the database answers.
 
     A transaction that is still open somewhere has the job's row locked, so that the write below waits for its end.
 

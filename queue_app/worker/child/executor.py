@@ -1,4 +1,4 @@
-"""Run one delivery and say what came of it. Knows no database and no Redis; recording is the recorder's."""
+"""Runs one delivery and returns its outcome. Uses no database and no Redis; the recorder records."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Executor:
         worker_id: named in results and signals.
         interrupts: how to interrupt synchronous code here.
         run_async: how to run coroutine functions here.
-        monitor: takes progress, and knows who was cancelled.
+        monitor: receives progress, and knows which jobs were cancelled.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
-"""Writes outcomes into the record for as long as it takes: nothing is acknowledged that is not recorded.
+"""Writes outcomes into the record, and repeats this until it succeeds.
 
-An outage is waited for. A value that the database refuses costs no other outcome of the group. What is refused alone
-is written as a failure that says why. If that is refused as well, the database may refuse every outcome, as when its
-tables are newer than the code: a made-up one tells, and then it is an outage too. Else the record of this one job is
-broken; the job is left with its child, and the log says so.
+It waits for the end of an outage. A value that the database refuses costs no other outcome of the group. An outcome
+that is refused alone is written as a failure with the reason. If that is refused as well, a trial write shows whether
+the database refuses every outcome, as when its tables are newer than the code: that is an outage too. Otherwise the
+record of this one job is broken: the job stays held by its child, and an error is logged.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class OutcomeWriter:
 
     Args:
         worker_id: of the worker that makes the attempts.
-        monitor: is told when the database is away, and when it is back.
+        monitor: is told when the database fails, and when it answers again.
     """
 
     def __init__(self, worker_id: str, monitor: StoreMonitor) -> None:

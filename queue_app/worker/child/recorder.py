@@ -1,8 +1,8 @@
 """The recorder: writes the outcomes that have gathered in one transaction, then acknowledges them to Redis.
 
 No timers: while one commit is under way, the next group gathers (DESIGN §4). When the database is away, or refuses
-writes, outcomes are kept and repeated and the child claims nothing; an acknowledgement that fails leaves a doubt, which
-`claims` puts right. Nothing is acknowledged that is not recorded.
+writes, outcomes are kept and repeated, and the child claims nothing. After an acknowledgement that fails, the claims
+are reconciled. Nothing is acknowledged that is not recorded.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Recorder:
     Args:
         worker_id, holder: who ran them, and under which name they are held.
         tick: called about every `conf.LONG_JOB` seconds while jobs run; it marks and gives back.
-        hands: what the child has claimed and not let go of.
+        claims: what the child has claimed and not released.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class Recorder:
             self._pause = FIRST_PAUSE_SECONDS
 
     def _reconcile(self) -> None:
-        """Let go of what could not be acknowledged. When the child stops meanwhile, the keeper does so."""
+        """Reconcile after a failed acknowledgement. If the child stops first, the keeper recovers its jobs."""
         if not self._claims.lock.acquire(blocking=False):
             return  # the child is claiming, and does this before
         try:
@@ -212,7 +212,7 @@ class Recorder:
             self._claims.reconcile(connection.client())
             self._pause = FIRST_PAUSE_SECONDS
         except (Error, *connection.Unavailable) as error:
-            logger.debug("What is held in Redis could not be put right yet: %s", connection.said(error))
+            logger.debug("Claims could not be reconciled with Redis yet: %s", connection.said(error))
             refresh(close=isinstance(error, Error))
             self._pause = min(self._pause * 2, MAX_PAUSE_SECONDS)
         finally:

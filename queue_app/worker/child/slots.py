@@ -47,7 +47,7 @@ class MainThread:
         return self._runner.prefetch.batch_size
 
     def run(self, deliveries: list[Delivery]) -> None:
-        """Run these; what is left when told to stop stays in the backlog."""
+        """Run these; what is left when told to stop stays prefetched."""
         runner, stopping = self._runner, self._stopping
         runner.prefetch.extend(deliveries)
         runner.recorder.watch()
@@ -112,8 +112,10 @@ class Threads:
             self._run_alone(suspects[0])
 
     def _run_alone(self, delivery: Delivery) -> None:
-        """Run a suspect when nothing else runs here. Only this thread hands out jobs, so nothing is started beside it;
-        if it cannot be run before the others have taken too long, it is left to another child, or another time."""
+        """Run a suspect when nothing else runs here. Only this thread hands out jobs, so nothing starts beside it.
+
+        If the other jobs take too long, the suspect is postponed. Then another child runs it, or this one later.
+        """
         runner = self._runner
         began = time.monotonic()
         patience = self._suspect_wait.of(delivery.id, began)

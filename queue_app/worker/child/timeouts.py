@@ -1,9 +1,9 @@
 """Interrupting synchronous tasks: `SoftTimeout` when the time is up, `Cancelled` on request. Never anything else.
 
 In the main thread signal handlers raise; in other threads the interpreter is asked to raise (CPython's
-`PyThreadState_SetAsyncExc`). Neither can interrupt a call into C code that never returns: the supervisor kills (see
-shared.py). The block between `arm` and `disarm` is interrupted at most once, and nothing strikes outside of it: the
-worker's own code must not be hit.
+`PyThreadState_SetAsyncExc`). Neither can interrupt a call into C code that never returns: then the supervisor kills
+the child. The block between `arm` and `disarm` is interrupted at most once. Code outside of it is never
+interrupted, because it is the worker's own.
 """
 
 from __future__ import annotations
@@ -30,22 +30,24 @@ class Interrupts(Protocol):
     interrupted: set[str]
 
     def arm(self, job_id: str, seconds: float | None) -> None:
-        """The calling thread's block begins.
+        """Begin the calling thread's block, which may be interrupted.
 
         Args:
-            job_id: what it runs, for `cancel`.
+            job_id: of the job that it runs.
             seconds: until SoftTimeout; None: no limit.
 
         Raises:
-            Cancelled: that was asked for before.
+            Cancelled: the job was cancelled before.
         """
 
     def disarm(self, job_id: str) -> None:
-        """It has ended; in a `finally` of a `try` that follows `arm` at once."""
+        """End the block. Called in the `finally` of a `try` that follows `arm` directly."""
 
     def cancel(self, job_id: str) -> None:
-        """Raise Cancelled in the block of this job, if it is under way. Called by the main thread's signal handler,
-        so that it must not wait for a lock."""
+        """Raise Cancelled in the block of this job, if it runs.
+
+        The main thread's signal handler calls this, so that it must not wait for a lock.
+        """
 
     def clear_interrupted(self, job_id: str) -> bool:
         """Forget whether this job was interrupted.
@@ -78,13 +80,15 @@ class InMainThread(_Noted):
     def __init__(self, cancelled: Set[str]) -> None:
         super().__init__()
         self._cancelled = cancelled
-        self._running = ""  # the block under way; cleared first of all, so that nothing strikes later
+        self._running = (
+            ""  # the job of the current block; cleared first, so that the block is interrupted only once
+        )
         self._previous: Any = None
         self._timed = False
 
     def arm(self, job_id: str, seconds: float | None) -> None:
         self._running = job_id
-        if self._timed:  # an interruption came into the midst of `disarm`
+        if self._timed:  # the last `disarm` was interrupted
             self._stop_timer()
         if seconds is not None:
             self._timed = True
@@ -144,7 +148,7 @@ class InThreads(_Noted):
             with self._condition:
                 self._armed[token] = threading.get_ident()
                 self._watch_until(time.monotonic() + seconds, token)
-        # Not before the lock was let go of: from here on `cancel` finds the block.
+        # Only after the lock was released: from here on `cancel` finds the block.
         self._tokens[job_id] = token
         if self._cancelled and job_id in self._cancelled and self._armed.pop(token, None) is not None:
             del self._tokens[job_id]
@@ -153,7 +157,7 @@ class InThreads(_Noted):
     def disarm(self, job_id: str) -> None:
         token = self._tokens.pop(job_id)
         if self._armed.pop(token, None) is None:
-            # Another thread took it: the exception was raised, or is on its way. Meet it here, not elsewhere.
+            # Another thread took the token: its exception was raised, or will be. Catch it here, not elsewhere.
             self.interrupted.add(job_id)
             try:
                 while token not in self._fired:
@@ -169,7 +173,7 @@ class InThreads(_Noted):
             self._fire(token, Cancelled)
 
     def _fire(self, token: int, error: type[BaseException]) -> None:
-        # Whoever takes the token out may raise, and nobody else: a dict's `pop` is one step.
+        # Only the thread that removes the token may raise. A dict's `pop` is one step.
         thread = self._armed.pop(token, None)
         if thread is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))

@@ -1,4 +1,4 @@
-"""Strangers: jobs whose task this child's code does not know. They are never failed for that (P10)."""
+"""Jobs whose task this child's code does not know. They are set aside, and never fail for that (P10)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from queue_app.worker.child.claims import ClaimSet
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at what other children did not know; the first is before the first claim.
+#: Seconds between two checks for jobs that other children set aside; the first is before the first claim.
 OFFER_INTERVAL_SECONDS = 5.0
-#: Seconds after which a task that was not known is looked for again: its module may have failed at first.
+#: Seconds after which an unknown task is looked up again: the import of its module may have failed at first.
 RETRY_IMPORT_SECONDS = 60.0
 
 
@@ -30,7 +30,7 @@ class UnknownTasks:
     """What one child does not know, and what it knows that others do not.
 
     Args:
-        hands: what the child has claimed.
+        claims: what the child has claimed.
         holder: the name under which the child holds jobs.
         queues: that it serves.
     """
@@ -40,9 +40,11 @@ class UnknownTasks:
         self._holder = holder
         self._queues = queues
         self._aliases = frozenset(getattr(settings, "TASKS", None) or {"default": {}})
-        self._unknown: dict[str, float] = {}  # need → when to look for it again
+        self._unknown: dict[str, float] = {}  # requirement → when to look it up again (monotonic)
         self._next_offer_at = 0.0
-        self._pending: list[tuple[str, str]] = []  # queue and need of what it knows and others have set aside
+        self._pending: list[
+            tuple[str, str]
+        ] = []  # queue and requirement of jobs to claim that were set aside
 
     def known(self, delivery: Delivery) -> Declared | None:
         """The task of a delivery if this child has met it before; else ask `resolve`. Asked for each job."""
