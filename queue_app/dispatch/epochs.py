@@ -4,15 +4,15 @@ An epoch begins when the leader has dropped what was stale. It names the life of
 (its run_id). Every script that hands out or takes jobs compares it with the server at the other end of its connection.
 The data are lost when the epoch is missing: after FLUSHALL, or a restart without data. They are lost as well when it
 names another life. A server that was restarted from a snapshot, or a replica that was promoted, may have gone back in
-time. An epoch also says when it began, by the clock of Redis: whether jobs made before that were pushed already, Redis
-does not know. It goes through three phases:
+time. An epoch also says when it began, by the clock of Redis. Redis does not know whether jobs made before that were
+pushed. An epoch goes through three phases:
 
     closed   stale data were dropped: new jobs are pushed, living keepers announce what they run, nothing is claimed
     filling  claims go on, while all that waits is put back from the record
     whole    Redis has all that it should have
 
-Where the server's run_id is hidden, or differs from one connection to the next (proxies), its place is taken by `-` and
-a counter of writes. Each epoch counts anew. In an epoch the counter may never fall below what a worker has seen in it,
+Some servers hide their run_id, or show another one on each connection (proxies). There `-` and a counter of writes take
+its place. Each epoch counts anew. In an epoch the counter may never fall below what a worker has seen in it,
 and no epoch may come back after another. A loss can remain unnoticed there if only the writes of the last second are
 lost.
 """

@@ -1,8 +1,8 @@
 """The name under which a child holds jobs, and the fence that refuses its late calls.
 
 A call that was given up may still be carried out: its bytes wait in a socket, while Redis stands still or the network
-does. If that happens after another process has put the child's jobs in order, a late claim holds jobs without an owner,
-and a late acknowledgement lets go of a later attempt. So that process first revokes the child's calls in each queue.
+does. Meanwhile another process may have put the child's jobs in order. Then a late claim would hold jobs without an
+owner, and a late acknowledgement would let go of a later attempt. So that process first revokes the child's calls in each queue.
 From then on Redis refuses calls that were made before.
 """
 

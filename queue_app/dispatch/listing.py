@@ -88,8 +88,11 @@ def stray(client: redis.Redis, names: Sequence[str], sample: int = 300) -> set[s
 
 
 def unknown(client: redis.Redis, by_queue: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Of the ids of each queue, at most a few thousand, those that neither wait in Redis nor are held by a child, in
-    the same order; queues without any are left out.
+    """The ids of each queue that neither wait in Redis nor are held by a child, in the same order. Queues without any
+    are left out.
+
+    Args:
+        by_queue: queue → ids, at most a few thousand in all.
 
     Raises:
         DataLost: it is not known at present what runs.

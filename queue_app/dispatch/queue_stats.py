@@ -1,7 +1,7 @@
 """The figures of queues: what Redis holds of each just now, how attempts ended, and the samples that are kept of both.
 
-They are figures, not the record: an acknowledgement that got lost is not counted, one that was repeated is counted
-twice, and all begin at nothing when Redis has lost its data.
+They are figures, not the record. An acknowledgement that got lost is not counted. One that was repeated is counted
+twice. All counts begin at zero when Redis has lost its data.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """When a cron expression is due, by the clocks of a time zone.
 
-An expression has the five fields of cron (minute, hour, day of month, month, day of week), with names (`MON`, `JAN`),
-ranges, lists and steps, `L` for the last day, `LW` for the last working day, `5L` and `MON#2` for the last Friday and
-the second Monday of a month; or it is one of `NICKNAMES`. If both days are given and neither begins with `*`, either
+An expression has the five fields of cron: minute, hour, day of month, month, day of week. It may have names (`MON`,
+`JAN`), ranges, lists and steps. `L` is the last day of a month, `LW` its last working day. `5L` is its last Friday,
+`MON#2` its second Monday. Or the expression is one of `NICKNAMES`. If both days are given and neither begins with `*`, either
 of them is enough.
 
 Clocks are put forward and back. The rule is that of Debian's cron:
@@ -13,9 +13,9 @@ Clocks are put forward and back. The rule is that of Debian's cron:
 * **Intervals** (the minute or the hour begins with `*`, such as `*/15 * * * *`) run whenever the clocks show a time
   that fits: never at one that is skipped, twice at one that comes twice.
 
-cronsim reads the expressions and finds the times that fit on a clock that is never changed. The changes are made here:
-cronsim's own way misses ticks where they are of half an hour, and goes back in time when it starts within an hour that
-is repeated.
+cronsim reads the expressions and finds the times that fit on a clock that is never changed. The changes are made here.
+cronsim's own way misses ticks where a change is of half an hour. When it starts within an hour that is repeated, it goes
+back in time.
 """
 
 from __future__ import annotations

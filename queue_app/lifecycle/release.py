@@ -140,8 +140,8 @@ def restore(
 ) -> int:
     """Push jobs that Redis does not know, neither waiting nor held, if their rows still wait.
 
-    Redis is asked first, and the rows are read after that. A job that was settled meanwhile is unknown to Redis, but
-    its row was changed before, so it is seen as finished and not run again. Cancelled jobs are left out. Redis stamps
+    Redis is asked first, and the rows are read after that. A job that was settled meanwhile is unknown to Redis. Its
+    row was changed before that, so it is seen as finished and not run again. Cancelled jobs are left out. Redis stamps
     what it does not know: if several processes push the same job, only one succeeds (dispatch/lua/find.lua).
 
     Args:

@@ -18,8 +18,11 @@ MAX_RUN_SECONDS = 2.0
 
 
 def term_seconds() -> float:
-    """Seconds for which one renewal lets a leader lead. It is shorter than the lease, so that the duties of a killed
-    leader have moved within the lease, although other processes ask only now and then."""
+    """Seconds for which one renewal lets a leader lead.
+
+    It is shorter than the lease. Other processes ask only now and then, and the duties of a killed leader must still
+    move within the lease.
+    """
     return conf.get().LEASE * 2 / 3
 
 

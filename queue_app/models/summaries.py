@@ -1,8 +1,8 @@
 """The summaries of the search index of jobs, on PostgreSQL.
 
-The index (BRIN, with the bloom operator class) keeps for each four pages of the table between which times the jobs
-there were enqueued, and a filter that nearly knows which tasks and queues they have. So it is small. Two things it does
-not do by itself:
+The index (BRIN, with the bloom operator class) keeps a summary of each four pages of the table. It says between which
+times the jobs there were enqueued. A filter says, nearly, which tasks and queues they have. So the index is small. Two
+things it does not do by itself:
 
 * Pages that were never full of rows before have no summary until a vacuum comes, and count as a match for everything.
 * A summary only grows. Where deleted jobs have made room for others it knows the old ones still, and excludes little.

@@ -2,8 +2,8 @@
 
 * An index may give just these rows in the order of their ids. Then the search is complete.
 * Otherwise rows are looked at one by one, the newest first, but no more than `MAX_DENSE_ROWS` of them.
-* If that does not fill a page, PostgreSQL is asked for older ones through an index that finds a few rows quickly, in
-  windows of time that grow. This ends when the page is full, the history ends, or a window holds more than a few.
+* If that does not fill a page, PostgreSQL is asked for older ones, in windows of time that grow. An index finds a few
+  rows of each quickly. This ends when the page is full, the history ends, or a window holds more than a few.
 
 `Found.searched_to` says where a search ended. The next search continues from there.
 """

@@ -102,8 +102,8 @@ def _take_back_some(
 def give_up(client: redis.Redis, holder: str, deliveries: list[Delivery]) -> list[str]:
     """Give deliveries back that did not run. Cancelled jobs end here.
 
-    If the record expects another attempt, or the body cannot be read because it is of another release, a new entry is
-    made from the record.
+    A new entry is made from the record where it expects another attempt. So it is where the body cannot be read,
+    because it is of another release.
 
     Returns:
         The ids that went back unchanged.

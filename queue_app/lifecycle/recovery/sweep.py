@@ -60,7 +60,7 @@ class NewRowSweep:
     """Looks at each new row once.
 
     A pass reads the newest rows of all queues. If a queue has more new rows than that, the sweep remembers where they
-    begin and looks at them afterwards. It remembers the ids that it has looked at while they are new, so a later pass
+    begin and looks at them afterwards. It remembers the ids that it has looked at while they are new. So a later pass
     looks only at rows whose transaction was committed late. A row that another transaction had locked is tried again.
     """
 
