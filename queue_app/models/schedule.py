@@ -186,8 +186,8 @@ class Schedule(models.Model):
 
     def save(self, **kwargs: Any) -> None:
         """Write the schedule. Only this computes the next tick: for a new schedule, and when the cron expression, the
-        zone or `paused` changes. Otherwise the ticks go on as the row says. If the task is written, its options are kept
-        with it, which may import its module.
+        zone or `paused` changes. Otherwise the ticks go on as the row says. If the task is written, its options are
+        kept with it, which may import its module.
 
         Raises:
             InvalidOption: the cron expression or the zone is wrong.
