@@ -1,7 +1,7 @@
 """Every setting, with its default, in one typed object read from the dict `QUEUE_APP`.
 
-A wrong key or value is an answer, not silence: `ImproperlyConfigured` with "did you mean". The object is
-rebuilt when tests override the setting.
+A wrong key or value raises `ImproperlyConfigured`, with "did you mean". The object is rebuilt when tests override the
+setting.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ class SoftTimeout(Exception):
 class Cancelled(BaseException):
     """The job was cancelled while it ran; raised inside the task, which may clean up.
 
-    Not an `Exception`, for the reason that `asyncio.CancelledError` is none: what handles errors must not keep a task
-    going that shall end. Who catches it raises it again.
+    It is no `Exception`, like `asyncio.CancelledError`: a handler of errors must not keep a cancelled task going. Code
+    that catches it must raise it again.
     """
 
     def __init__(self, message: str = "The job was cancelled.") -> None:
@@ -94,7 +94,7 @@ class Cancelled(BaseException):
 
 
 class Control(Exception):
-    """Base of what a task raises to decide its job's fate."""
+    """Base of the exceptions by which a task decides how its job goes on."""
 
 
 class Retry(Control):

@@ -1,6 +1,6 @@
-"""What happens in the queue, as Django signals. `log` words them, projects may listen.
+"""What happens in the queue, as Django signals. `observability.log` writes them as log lines; projects may listen.
 
-Sent with `send_robust`: a receiver that fails is logged and never costs a job.
+They are sent with `send_robust`: a failing receiver is logged, and no job is lost.
 """
 
 from __future__ import annotations

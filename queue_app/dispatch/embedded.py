@@ -252,23 +252,18 @@ def _start(folder: Path, socket: Path) -> None:
     config, log = folder / "redis.conf", folder / "redis.log"
     log.unlink(missing_ok=True)
     # A file, because Redis 6 splits its command line at spaces, also at those inside a path.
-    config.write_text(
-        "\n".join(
-            [
-                "port 0",
-                f"unixsocket {_quoted(socket)}",
-                "unixsocketperm 700",
-                'save ""',
-                "appendonly no",
-                f"dir {_quoted(folder)}",
-                f"pidfile {_quoted(folder / 'redis.pid')}",
-                f"logfile {_quoted(log)}",
-                # In a session of its own, so that neither a Ctrl-C here nor a kill of this process ends it.
-                "daemonize yes",
-                "",
-            ]
-        )
-    )
+    lines = [
+        "port 0",
+        f"unixsocket {_quoted(socket)}",
+        "unixsocketperm 700",
+        'save ""',
+        "appendonly no",
+        f"dir {_quoted(folder)}",
+        f"pidfile {_quoted(folder / 'redis.pid')}",
+        f"logfile {_quoted(log)}",
+        "daemonize yes",  # in a session of its own: neither a Ctrl-C here nor a kill of this process ends it
+    ]
+    config.write_text("\n".join(lines) + "\n")
     try:
         started = subprocess.run([binary, config], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     except OSError as error:

@@ -1,6 +1,6 @@
-"""Epochs: which data Redis has, and whether they are whole. One for each shard.
+"""Epochs: which data Redis has, and whether they are complete. Each shard has one.
 
-An epoch begins when the leader has dropped what was stale. It names the life of the server process that holds the data
+An epoch begins when the leader has dropped the stale data. It names the life of the server process that holds the data
 (its run_id). Every script that hands out or takes jobs compares it with the server at the other end of its connection.
 The data are lost when the epoch is missing: after FLUSHALL, or a restart without data. They are lost as well when it
 names another life. A server that was restarted from a snapshot, or a replica that was promoted, may have gone back in
@@ -104,7 +104,7 @@ def drop_unreachable(client: redis.Redis, shard: str, cursor: int) -> tuple[int,
         cursor: where to go on; 0: from the beginning.
 
     Returns:
-        Where to go on (0: that was all), and whether the data are stale still.
+        Where to go on (0: that was all), and whether the data are still stale.
     """
     cursor, found = client.scan(cursor, match=keys.all_of_shard(shard), count=5_000)
     by_queue: dict[str, list[str]] = {}
@@ -122,23 +122,26 @@ def begin(client: redis.Redis, shard: str, name: str, life: str) -> bool:
 
 
 def open_claims(client: redis.Redis, shard: str, epoch: Epoch) -> bool:
-    """Living workers have announced what they run. Returns whether this call opened the epoch."""
+    """Open the claims, after living workers have announced what they run. Returns whether this call did."""
     return _enter(client, shard, FILLING, epoch.name)
 
 
 def complete(client: redis.Redis, shard: str, epoch: Epoch) -> bool:
-    """All that waits was put back. Returns whether this call said so."""
+    """Declare the data complete, after all waiting jobs were put back. Returns whether this call did."""
     return _enter(client, shard, WHOLE, epoch.name)
 
 
 def end(client: redis.Redis, shard: str, epoch: Epoch) -> bool:
-    """Part of the data is gone: all of them count as lost. Returns whether this call said so."""
+    """Declare all data lost, because part of them is gone. Returns whether this call did."""
     return _enter(client, shard, "lost", epoch.name)
 
 
 def bind(client: redis.Redis, shard: str, epoch: Epoch, life: str) -> bool:
-    """Let an epoch without one have the life of the server, which is known by now. Nothing else changes. Returns
-    whether this call did that; not if its connection leads to another server."""
+    """Give an epoch without a life that of the server, which is known by now. Nothing else changes.
+
+    Returns:
+        Whether this call did; not if its connection leads to another server.
+    """
     return bool(scripts.bind(client, [keys.epoch(shard)], [epoch.name, life]))
 
 
@@ -147,13 +150,13 @@ def _enter(client: redis.Redis, shard: str, phase: str, name: str, life: str = "
 
 
 def announce(client: redis.Redis, shard: str, name: str, worker_id: str) -> None:
-    """A worker has announced what it runs of this shard, in the epoch of this name; noted also when Redis is full.
-    `workers.remove` strikes it off."""
+    """Record that a worker has announced what it runs of this shard, in the epoch of this name. Works also when Redis
+    is full. `workers.remove` deletes the record."""
     scripts.announce(client, [keys.epoch(shard), keys.announced(shard)], [name, worker_id])
 
 
 def announced(client: redis.Redis, shard: str, name: str) -> set[str]:
-    """The workers that have."""
+    """The workers that have announced what they run, in the epoch of this name."""
     found = client.hgetall(keys.announced(shard))
     return {str(worker_id) for worker_id, of in found.items() if str(of) == name}
 

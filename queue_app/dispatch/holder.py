@@ -2,8 +2,8 @@
 
 A call that was given up may still be carried out: its bytes wait in a socket, while Redis stands still or the network
 does. Meanwhile another process may have put the child's jobs in order. Then a late claim would hold jobs without an
-owner, and a late acknowledgement would let go of a later attempt. So that process first revokes the child's calls in each queue.
-From then on Redis refuses calls that were made before.
+owner, and a late acknowledgement would let go of a later attempt. So that process first revokes the child's calls in
+each queue. From then on Redis refuses calls that were made before.
 """
 
 from __future__ import annotations

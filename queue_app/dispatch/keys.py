@@ -8,7 +8,7 @@ S is `{jq:<shard>}` here, and Q is `{jq:<shard>}:<queue>`.
     S:epoch                  STRING  life '|' name '|' begun '|' phase of the data (see epochs.py)
     S:epoch:count            STRING  writes counted, only where the server's run_id cannot be used
     S:announced              HASH    worker → the epoch in which it has announced what it runs
-    Q:body                   HASH    id → body of a job that waits (see body.py), or '@' holder
+    Q:body                   HASH    id → body of a job that waits (see domain/envelope.py), or '@' holder
     Q:levels                 ZSET    priorities that have lanes
     Q:lanes:<prio>           LIST    lanes with work, in turn
     Q:ready:<prio>:<lane>    LIST    ids: the dispatch itself
@@ -32,8 +32,8 @@ S is `{jq:<shard>}` here, and Q is `{jq:<shard>}:<queue>`.
     {jq}:stats               LIST    JSON of the queues' figures, newest first; trimmed (dispatch/queue_stats.py)
     {jq}:duties              HASH    duty → JSON of its last run (see maintenance/history.py)
 
-An id that Redis knows has exactly one entry in `body`. It is the body of a job that waits, or names the child that
-holds it. So one look-up says whether Redis knows a job, however many children there are.
+An id that Redis knows has exactly one value in `body`: the body of a waiting job, or the name of the child that holds
+it. So one look-up tells whether Redis knows a job, for any number of children.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Questions about many queues at once: a round trip or two, whatever their number. Callers ask in parts."""
+"""Questions about many queues at once, in one or two round trips. Callers ask in `parts`."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def parts(names: Iterable[str]) -> Iterator[list[str]]:
 
 
 def holders(client: redis.Redis, names: Sequence[str]) -> dict[str, list[str]]:
-    """The children that may hold jobs of these queues, dead ones not yet buried included; queues without any are left
-    out."""
+    """The children that may hold jobs of these queues, including dead ones whose jobs are not recovered yet. Queues
+    without any are left out."""
     return {name: sorted(found) for name, found in _each(client, scripts.holders, names, keys.holders)}
 
 
 def _each(
     client: redis.Redis, script: scripts.Script, names: Sequence[str], key_of: Callable[[str], str]
 ) -> Iterator[tuple[str, list[Any]]]:
-    """What a script says of each queue. It stops where it has taken long, and is called again for the others."""
+    """What a script answers for each queue. A script that took long stops, and is called again for the rest."""
     while names:
         looked_at, *answer = script(client, [key_of(name) for name in names], [""])
         for n, found in zip(answer[::2], answer[1::2], strict=True):
@@ -42,7 +42,7 @@ def _each(
 
 
 class Count(NamedTuple):
-    """What Redis has of a queue, and how many of the jobs that wait a claim can reach.
+    """What Redis has of a queue, and how many waiting jobs a claim can reach.
 
     Attributes:
         waiting: jobs that may be claimed now.
@@ -50,7 +50,7 @@ class Count(NamedTuple):
         due_later: jobs that wait for their time.
         set_aside: jobs that wait for a worker that knows their task.
         listed: ids in lanes; those of cancelled jobs may be among them.
-        ended: attempts that have ended, by state; and `run_ms`, how long they ran in all.
+        ended: attempts that have ended, by state; and `run_ms`, the milliseconds that they ran in all.
     """
 
     waiting: int = 0
@@ -62,7 +62,7 @@ class Count(NamedTuple):
 
 
 def counts(client: redis.Redis, names: Sequence[str]) -> dict[str, Count]:
-    """What Redis has of these queues; one round trip, and more where they have very many children or lanes."""
+    """What Redis has of these queues; one round trip, and more if they have very many children or lanes."""
     found = {name: Count() for name in names}
     for name, (known, held, due, aside, listed, *words) in _each(client, scripts.counts, names, keys.body):
         ended = {state: int(number) for state, number in zip(words[::2], words[1::2], strict=True)}
@@ -71,7 +71,7 @@ def counts(client: redis.Redis, names: Sequence[str]) -> dict[str, Count]:
 
 
 def stray(client: redis.Redis, names: Sequence[str], sample: int = 300) -> set[str]:
-    """Those of these queues of which some job waits in no lane, as far as a sample shows it; one round trip.
+    """Those of these queues that have a job in no lane, as far as a sample shows; one round trip.
 
     Args:
         sample: how many jobs of each queue are looked at, about.
@@ -88,14 +88,16 @@ def stray(client: redis.Redis, names: Sequence[str], sample: int = 300) -> set[s
 
 
 def unknown(client: redis.Redis, by_queue: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """The ids of each queue that neither wait in Redis nor are held by a child, in the same order. Queues without any
-    are left out.
+    """The ids that neither wait in Redis nor are held by a child, in the same order.
 
     Args:
-        by_queue: queue → ids, at most a few thousand in all.
+        by_queue: queue → ids, at most a few thousand of each.
+
+    Returns:
+        Queue → its unknown ids; queues without any are left out.
 
     Raises:
-        DataLost: it is not known at present what runs.
+        DataLost: what runs is not known at present.
     """
     calls = [(keys.for_find(name), [keys.base(name), "check", *ids]) for name, ids in by_queue.items()]
     answers = scripts.many(client, scripts.find, calls)
@@ -107,9 +109,9 @@ def unknown(client: redis.Redis, by_queue: Mapping[str, Sequence[str]]) -> dict[
 
 
 def forget(client: redis.Redis, names: Sequence[str]) -> int:
-    """Drop queues from the list, and what is left of them, where there is nothing to do.
+    """Remove idle queues from the list, and what is left of them in Redis.
 
-    A job that is pushed at this moment is not lost: its queue is listed again here, or by the sweep.
+    A job that is pushed at this moment is not lost: its queue is listed again, here or by the sweep.
 
     Returns:
         How many were dropped.

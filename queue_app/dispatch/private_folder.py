@@ -1,4 +1,4 @@
-"""Whether a folder may hold the embedded server: what others could have put there must not be used, nor overwritten."""
+"""Whether a folder may hold the embedded server: files of other users must not be used or overwritten."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from queue_app.exceptions import StoreUnavailable
 
-#: All that there ever is in such a folder.
+#: The only files in such a folder.
 FILES = frozenset({"lock", "users", "redis.conf", "redis.log", "redis.pid", "redis.sock"})
 
 
 def check(path: Path) -> Path:
-    """The real folder, if it is only ours. Files are written there, and the server that listens there is believed.
+    """The real path of the folder, if it is only ours. Files are written there, and its server is trusted.
 
     Raises:
         StoreUnavailable: others made it, can write to it, or keep something else in it.

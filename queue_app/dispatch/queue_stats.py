@@ -1,4 +1,4 @@
-"""The figures of queues: what Redis holds of each just now, how attempts ended, and the samples that are kept of both.
+"""Figures of queues: what Redis holds of each now, how attempts ended, and samples of both.
 
 They are figures, not the record. An acknowledgement that got lost is not counted. One that was repeated is counted
 twice. All counts begin at zero when Redis has lost its data.
@@ -17,9 +17,9 @@ import redis
 from queue_app.dispatch import keys, listing
 from queue_app.dispatch.listing import Count
 
-#: Samples that are kept; older ones are forgotten.
+#: Samples that are kept; older ones are dropped.
 MAX_SAMPLES = 360
-#: Queues in one sample, those with the most going on: a queue for each customer must not fill Redis.
+#: The busiest queues that one sample has: a queue for each customer must not fill Redis.
 MAX_QUEUES_PER_SAMPLE = 200
 
 
@@ -32,7 +32,7 @@ class QueueStats:
         due_later: delayed jobs that were loaded because their time is near.
         held: jobs that children have claimed and not settled.
         set_aside: jobs that wait for a worker that knows their task.
-        oldest: seconds for which the job that has waited longest of the first ones has waited; None: none waits.
+        oldest: seconds that the longest-waiting of the first jobs has waited; None: none waits.
         ended: attempts that have ended, by state: since Redis was last empty, or since the sample before.
         run_ms: milliseconds that they ran, in all.
     """
@@ -46,14 +46,14 @@ class QueueStats:
     run_ms: int = 0
 
     def size_since(self, before: QueueStats) -> int:
-        """How much there is, and has ended from `before` on; 0: the queue is idle."""
+        """Jobs there are, plus attempts ended since `before`; 0: the queue is idle."""
         ended, earlier = sum(self.ended.values()), sum(before.ended.values())
         ended -= earlier if earlier <= ended else 0
         return self.waiting + self.due_later + self.held + self.set_aside + ended
 
     def since(self, before: QueueStats) -> QueueStats:
-        """The same, with what has ended from `before` on. Numbers that have become less began anew: Redis had lost
-        them."""
+        """The same, with only what has ended since `before`. If the numbers are lower, Redis lost its data and they
+        began anew."""
         if sum(self.ended.values()) < sum(before.ended.values()):
             before = QueueStats()
         left = {state: number - before.ended.get(state, 0) for state, number in self.ended.items()}
@@ -71,7 +71,7 @@ class Sample:
 
     Attributes:
         at: epoch seconds.
-        seconds: the time before it in which was `ended` what the figures say so of; 0: not known.
+        seconds: the time before it that the figures `ended` cover; 0: not known.
     """
 
     at: float
@@ -101,7 +101,7 @@ def busiest(
 
 
 def save(client: redis.Redis, sample: Sample) -> None:
-    """Add a sample to those that are kept."""
+    """Keep a sample."""
     text = json.dumps(asdict(sample), separators=(",", ":"))
     pipe = client.pipeline(transaction=False)
     pipe.lpush(keys.stats(), text)
@@ -110,7 +110,7 @@ def save(client: redis.Redis, sample: Sample) -> None:
 
 
 def load(client: redis.Redis, count: int = MAX_SAMPLES) -> list[Sample]:
-    """The latest samples, oldest first; fields of another release are left out."""
+    """The latest samples, oldest first. Fields of another release are left out."""
     texts: Iterable[Any] = client.lrange(keys.stats(), 0, count - 1)
     found = []
     for text in texts:

@@ -1,6 +1,6 @@
-"""Jobs of tasks that some worker's code does not know: set aside once, until a child that knows them takes them.
+"""Jobs whose task some worker's code does not know. They are set aside once, until a child that knows it comes.
 
-They wait like others (a cancellation finds them), but in no lane, so that nobody claims them in vain.
+They wait like other jobs, and a cancellation finds them. They are in no lane, so that no child claims them in vain.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from queue_app.dispatch import keys, scripts
 from queue_app.dispatch.holder import counted, fence
 from queue_app.domain.delivery import Delivery
 
-#: Most jobs taken in one call: a script's stack holds some 8,000 values.
+#: Most jobs claimed in one call: a script's stack holds some 8,000 values.
 MAX_JOBS_PER_CLAIM = 1_000
 
 
@@ -41,7 +41,11 @@ def put(client: redis.Redis, queue: str, holder: str, requirement: str, ids: Seq
 
 
 def requirements(client: redis.Redis, queues: Iterable[str]) -> dict[str, list[str]]:
-    """What is needed in these queues: queue → requirements, sorted; queues without any left out. One round trip."""
+    """What children must know to run the jobs that are set aside in these queues; one round trip.
+
+    Returns:
+        Queue → requirements, sorted. Queues without any are left out.
+    """
     names = list(queues)
     pipe = client.pipeline(transaction=False)
     for queue in names:
@@ -52,7 +56,7 @@ def requirements(client: redis.Redis, queues: Iterable[str]) -> dict[str, list[s
 def take(
     client: redis.Redis, queue: str, requirement: str, holder: str, count: int
 ) -> tuple[list[Delivery], int]:
-    """Claim jobs for a requirement for `holder`, oldest first; none while their queue is paused.
+    """Claim jobs for a requirement for `holder`, oldest first. None are claimed while the queue is paused.
 
     Args:
         count: most jobs to claim.
@@ -74,7 +78,7 @@ def take(
 
 
 def waiting_for_requirement(client: redis.Redis, wanted: Mapping[str, Mapping[str, str]]) -> set[str]:
-    """Those of the wanted jobs that are set aside; one round trip, and another if there are any in their queues.
+    """Those of the wanted jobs that are set aside. One round trip, and another if their queues have any.
 
     Args:
         wanted: queue → id → requirement.

@@ -10,7 +10,7 @@ import redis
 from queue_app.dispatch import epochs, keys, scripts
 from queue_app.dispatch.epochs import Epoch
 
-#: Seconds for which a request to a worker is kept; a duty repeats those that were not heard.
+#: Seconds for which a request to a worker is kept. A duty repeats requests that were not answered.
 CONTROL_SECONDS = 60
 
 
@@ -56,7 +56,7 @@ def beat(client: redis.Redis, worker_id: str, queues: Sequence[str]) -> None:
 
 
 def remove(client: redis.Redis, worker_id: str) -> None:
-    """Strike a worker off; what its children held must have been taken back before."""
+    """Remove a worker from the list. Its children's jobs must have been taken back before."""
     commands = [("HDEL", keys.workers(), worker_id), ("DEL", keys.control(worker_id))]
     scripts.ask(client, *commands, *[("HDEL", keys.announced(shard), worker_id) for shard in keys.shards()])
 
@@ -72,7 +72,7 @@ def to_interrupt(client: redis.Redis, worker_id: str, seconds: float) -> list[st
     """The ids of jobs that a worker was asked to interrupt, oldest request first.
 
     Args:
-        seconds: how long to wait for one; the client must have more patience.
+        seconds: how long to wait for one; the client's timeout must be longer.
     """
     first = client.blpop([keys.control(worker_id)], timeout=seconds)
     if first is None:
@@ -82,7 +82,7 @@ def to_interrupt(client: redis.Redis, worker_id: str, seconds: float) -> list[st
 
 
 def listed(client: redis.Redis) -> list[Listed]:
-    """All workers that were not struck off, dead ones included."""
+    """All workers in the list, including dead ones that were not removed yet."""
     result = []
     for worker_id, value in _texts(client, keys.workers()).items():
         beat_at, _, served = value.partition("|")
@@ -151,10 +151,10 @@ def leader(client: redis.Redis) -> tuple[str, int] | None:
 
 
 def note_duties(client: redis.Redis, states: dict[str, str]) -> None:
-    """Keep what is to be known of duties: name → JSON text."""
+    """Save the state of duties: name → JSON text."""
     client.hset(keys.duties(), mapping=cast(Any, states))
 
 
 def duties(client: redis.Redis) -> dict[str, str]:
-    """What was kept of duties: name → JSON text."""
+    """The saved state of duties: name → JSON text."""
     return _texts(client, keys.duties())

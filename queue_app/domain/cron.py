@@ -2,8 +2,8 @@
 
 An expression has the five fields of cron: minute, hour, day of month, month, day of week. It may have names (`MON`,
 `JAN`), ranges, lists and steps. `L` is the last day of a month, `LW` its last working day. `5L` is its last Friday,
-`MON#2` its second Monday. Or the expression is one of `NICKNAMES`. If both days are given and neither begins with `*`, either
-of them is enough.
+`MON#2` its second Monday. Or the expression is one of `NICKNAMES`. If both days are given and neither begins with
+`*`, either of them is enough.
 
 Clocks are put forward and back. The rule is that of Debian's cron:
 
@@ -14,8 +14,8 @@ Clocks are put forward and back. The rule is that of Debian's cron:
   that fits: never at one that is skipped, twice at one that comes twice.
 
 cronsim reads the expressions and finds the times that fit on a clock that is never changed. The changes are made here.
-cronsim's own way misses ticks where a change is of half an hour. When it starts within an hour that is repeated, it goes
-back in time.
+cronsim's own way misses ticks where a change is of half an hour. When it starts within an hour that is repeated, it
+goes back in time.
 """
 
 from __future__ import annotations

@@ -2,102 +2,39 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator
 from django.db import models, router, transaction
 from django.db.models import Q
 
 from queue_app import clock, conf, signals
-from queue_app.domain import cron, ids, options, serialization
+from queue_app.domain import cron, ids, serialization
 from queue_app.domain.names import check_queue, priority_of
 from queue_app.exceptions import InvalidArguments, InvalidOption
+from queue_app.models.schedule_fields import Missed as Missed
+from queue_app.models.schedule_fields import call_of, check_name, check_task
+from queue_app.models.schedule_fields import default_zone as default_zone
+from queue_app.models.schedule_manager import ScheduleManager
 
-#: Seconds before its time that a tick is enqueued. More than lies between two runs of the duty, and less than a minute,
-#: so that a schedule has at most one tick ahead.
+#: Seconds before its time at which a tick is enqueued. More than the time between two runs of the duty, and less than a
+#: minute, so that a schedule has at most one tick ahead.
 AHEAD = 10.0
 
-#: Seconds by which the clocks of two hosts may differ, and an edit on one not repeat a tick that the other enqueued.
+#: Seconds by which the clocks of two hosts may differ without an edit on one repeating a tick that the other enqueued.
 CLOCKS = 300.0
 
-#: What a schedule is due by: with one of them, its next tick changes.
+#: Changing any of these recomputes `next_at`.
 TIMING = ("cron", "zone", "paused")
-#: Written by the tick, and never by a save: what was read a while ago would move the schedule back.
+#: Written by the tick, never by a save: values that were read a while ago would move the schedule back.
 TICKED = frozenset({"next_at", "last_at", "last_job_id"})
-
-_dotted_path = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+").fullmatch
-
-
-class Missed(models.TextChoices):
-    """What becomes of ticks whose time passed while nobody ticked."""
-
-    SKIP = "skip", "Skip: none of them runs"
-    ONCE = "once", "Once: one run stands for all of them"
-    ALL = "all", "All: each of them runs"
-
-
-def default_zone() -> str:
-    """The project's time zone."""
-    return settings.TIME_ZONE or "UTC"
-
-
-class ScheduleManager(models.Manager["Schedule"]):
-    def define(
-        self,
-        name: str,
-        task: Any,
-        cron: str,
-        *,
-        args: Iterable[Any] = (),
-        kwargs: dict[str, Any] | None = None,
-        **more: Any,
-    ) -> Schedule:
-        """Create the schedule of this name, or make it what is said here; made for code that runs at each deployment.
-
-        A schedule that is there stays paused if it is; and its next tick stays, unless the cron expression or the
-        zone changes.
-
-        Args:
-            task: a task, or its dotted path.
-            args, kwargs: what the task is called with.
-            more: `queue`, `priority` (also `high` and the like), `zone`, `jitter`, `missed`; what is left out is the
-                default.
-
-        Raises:
-            ValidationError: names each field that is wrong.
-            InvalidOption: there is no such option, or priority.
-        """
-        options.unknown(more, ("queue", "priority", "zone", "jitter", "missed"), "A schedule")
-        try:
-            arguments = serialization.dump_arguments(list(args), kwargs or {}, conf.get().PAYLOAD_LIMIT)
-        except InvalidArguments as error:
-            raise ValidationError({"arguments": str(error)}) from None
-        if more.get("priority") is not None:
-            more["priority"] = priority_of(more["priority"])
-        values: dict[str, Any] = {
-            "queue": None,
-            "priority": None,
-            "zone": default_zone(),
-            "jitter": 0,
-            "missed": Missed.ONCE,
-        }
-        values |= {"task": getattr(task, "module_path", task), "cron": cron, "arguments": arguments} | more
-        wanted = self.model(name=name, **values)
-        wanted.full_clean(validate_unique=False, validate_constraints=False)
-        wanted.announce_task()  # before the row is locked: this may import the task's module
-        return self.update_or_create(name=name, defaults={field: getattr(wanted, field) for field in values})[
-            0
-        ]
 
 
 class Schedule(models.Model):
-    """A call of a task, and when it is due. `save` finds out when it is due next."""
+    """A call of a task, and when it is due. `save` computes the next tick."""
 
     id = models.UUIDField(primary_key=True, default=ids.new_id, editable=False)
     name = models.CharField(max_length=100)
@@ -133,7 +70,7 @@ class Schedule(models.Model):
     paused = models.BooleanField(
         default=False, help_text="It is never due; what it would have run is not made up for."
     )
-    #: The next tick that is not enqueued; null while it is paused.
+    #: The next tick that is not enqueued yet; null while the schedule is paused.
     next_at = models.DateTimeField(null=True, blank=True, editable=False)
     #: The last tick that was enqueued, and the job that this made.
     last_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -144,12 +81,12 @@ class Schedule(models.Model):
         editable=False,
         help_text="Why its ticks cannot be enqueued; they wait until they can.",
     )
-    #: What the task said of its jobs when it was last looked up by a save, for leaders that have not imported its
-    #: module: see `domain/task_options.py`.
+    #: The task's options when a save last looked it up, for leaders that have not imported its module
+    #: (domain/task_options.py).
     task_options = models.TextField(default="", db_default="", editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
-    objects = ScheduleManager()
+    objects: ClassVar[ScheduleManager] = ScheduleManager()
 
     class Meta:
         ordering = ["name"]
@@ -194,7 +131,7 @@ class Schedule(models.Model):
         Raises:
             InvalidArguments: `arguments` is not what its help says.
         """
-        return _call_of(self.arguments)
+        return call_of(self.arguments)
 
     def upcoming(self, count: int = 5) -> list[datetime]:
         """When it is due next, soonest first, in its own zone; paused or not.
@@ -219,8 +156,8 @@ class Schedule(models.Model):
             found = error.update_error_dict(found)
         self.queue = self.queue or None
         rules: dict[str, Callable[[], Any]] = {
-            "name": self._check_name,
-            "task": self._check_task,
+            "name": lambda: check_name(self.name),
+            "task": lambda: check_task(self.task),
             "arguments": self._clean_arguments,
             "cron": lambda: cron.validate(self.cron),
             "zone": lambda: cron.zone_of(self.zone),
@@ -238,19 +175,8 @@ class Schedule(models.Model):
             raise ValidationError(found)
 
     def validate_constraints(self, exclude: Iterable[str] | None = None) -> None:
-        """As always, but for when it is due next: `save` finds that out."""
+        """As always, without `next_at`, which `save` computes."""
         super().validate_constraints(exclude={*(exclude or ()), "next_at"})
-
-    def _check_name(self) -> None:
-        if not self.name.strip() or not self.name.isprintable():
-            raise InvalidOption(f"name is {self.name!r}; use 1–100 characters that can be seen.")
-
-    def _check_task(self) -> None:
-        # Whether there is such a task, only a worker can say: the job waits for one that knows it.
-        if not _dotted_path(self.task):
-            raise InvalidOption(
-                f"task is {self.task!r}; use the dotted path of a task, such as 'shop.tasks.send_report'."
-            )
 
     def _clean_arguments(self) -> None:
         self.arguments = serialization.dump_arguments(*self.call, conf.get().PAYLOAD_LIMIT)
@@ -259,9 +185,9 @@ class Schedule(models.Model):
         self.priority = None if self.priority is None else priority_of(self.priority)
 
     def save(self, **kwargs: Any) -> None:
-        """Write it. When it is due next is found out here, and nowhere else: for a new one, and when the cron
-        expression, the zone or `paused` changes. Otherwise the ticks go on where the row says. Where the task is
-        written, its options are kept with it; that may import its module.
+        """Write the schedule. Only this computes the next tick: for a new schedule, and when the cron expression, the
+        zone or `paused` changes. Otherwise the ticks go on as the row says. If the task is written, its options are
+        kept with it, which may import its module.
 
         Raises:
             InvalidOption: the cron expression or the zone is wrong.
@@ -276,7 +202,7 @@ class Schedule(models.Model):
             {f.name for f in self._meta.concrete_fields if not f.primary_key} if given is None else set(given)
         )
         fields -= TICKED
-        if "task" in fields:  # not for a pause alone: the module may be what is wrong
+        if "task" in fields:  # not for a pause alone: the module may be broken
             self.announce_task()
             fields.add("task_options")
         using = kwargs.pop("using", None) or router.db_for_write(Schedule, instance=self)
@@ -284,23 +210,23 @@ class Schedule(models.Model):
             if not fields.isdisjoint(TIMING):
                 fields |= self._follow(fields, using)
             if fields:
-                self.error = ""  # whether it still holds, the next tick says
+                self.error = ""  # the next tick finds out whether it persists
                 super().save(using=using, update_fields=fields | {"error"}, **kwargs)
 
     def announce_task(self) -> None:
-        """Let `scheduling` keep what the task says of its jobs. It may import the task's module."""
+        """Let `scheduling` keep the task's options. This may import the task's module."""
         signals.schedule_task_written.send(sender=Schedule, schedule=self)
 
     def _follow(self, fields: set[str], using: str) -> set[str]:
-        """Find the next tick anew if what the row says of the timing changes.
+        """Recompute the next tick if the timing differs from that of the row.
 
         Returns:
             The fields to write beyond `fields`.
         """
-        # Locked and read again, so that no process ticks meanwhile, and no tick that was enqueued comes twice.
+        # Locked and read again: no process ticks meanwhile, and no enqueued tick comes twice.
         row = Schedule.objects.using(using).select_for_update().filter(pk=self.pk).first()
         if row is None:
-            return set()  # it was deleted, as the update will find
+            return set()  # it was deleted; the update finds that out
         for name in TIMING:
             if name not in fields:
                 setattr(self, name, getattr(row, name))
@@ -308,7 +234,7 @@ class Schedule(models.Model):
         changed = {name for name in TIMING if getattr(self, name) != getattr(row, name)}
         if not changed:
             return set()
-        # One that has become wrong, as the zones on this machine have changed, can be paused all the same.
+        # A schedule that became invalid, because this machine's zones changed, can still be paused.
         self.next_at = None if changed == {"paused"} and self.paused else self._next()
         return {"next_at"}
 
@@ -317,21 +243,8 @@ class Schedule(models.Model):
         return None if self.paused else found
 
     def _since(self) -> datetime:
-        """Now; or the last tick, if it was enqueued ahead of its time: it must not be enqueued again."""
+        """Now; or the last tick if it was enqueued ahead of its time, so that it is not enqueued again."""
         now = clock.now()
         if self.last_at is not None and now < self.last_at <= now + timedelta(seconds=AHEAD + CLOCKS):
             return self.last_at
         return now
-
-
-def _call_of(text: str) -> tuple[list[Any], dict[str, Any]]:
-    try:
-        args, kwargs = json.loads(text)
-    except (ValueError, TypeError, RecursionError):
-        args, kwargs = None, None
-    if not isinstance(args, list) or not isinstance(kwargs, dict):
-        raise InvalidArguments(
-            "arguments is not JSON of a list and an object; use the positional and the keyword arguments, such as"
-            ' [[1, "two"], {"x": 3}], or [[], {}] for none.'
-        )
-    return args, kwargs

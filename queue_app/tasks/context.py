@@ -1,4 +1,4 @@
-"""What a running task may know of its job, and say of it."""
+"""What a running task can read and report about its job."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from queue_app.exceptions import InvalidOption
 
 
 class AttemptMonitor(Protocol):
-    """Who looks after an attempt: takes its latest progress to the record, and knows whether it was cancelled."""
+    """Watches an attempt: writes its latest progress to the record, and knows whether it was cancelled."""
 
     def progress(self, delivery: Any, text: str) -> None: ...
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def enqueue(task: Task, calls: Iterable[Call]) -> list[JobResult]:
     """Enqueue calls of a `queue_app.task`; `Task.enqueue` and `enqueue_many` come here."""
     jobs = produce_own(task, calls)
-    return [JobResult.of_new(jobs, index) for index in range(len(jobs))]
+    return [JobResult.just_enqueued(jobs, index) for index in range(len(jobs))]
 
 
 def get_result(job_id: Any, task: Task | None = None) -> JobResult:
@@ -66,8 +66,8 @@ class JobResult:
         self._set(job, attempts)
 
     @classmethod
-    def of_new(cls, jobs: NewJobs, index: int) -> JobResult:
-        """The handle of a job just enqueued, without a query."""
+    def just_enqueued(cls, jobs: NewJobs, index: int) -> JobResult:
+        """The handle of a job that was enqueued just now, without a query."""
         self = cls.__new__(cls)
         self.id = jobs.ids[index]
         self.task = jobs.task

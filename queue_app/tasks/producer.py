@@ -1,6 +1,6 @@
-"""The one way in: calls of a task become rows, whoever enqueues them.
+"""Calls of a task become rows, in one place for all callers.
 
-produce        calls → rows; everybody ends here
+produce        calls → rows; all others end here
 produce_own    for tasks of `queue_app.task`
 submit         for callers that have either kind of task (API, schedules): its backend calls `produce` too
 submit_kept    for schedules whose task has not been imported here
@@ -37,7 +37,7 @@ def produce(
     """Write the calls as jobs, in the caller's transaction; they are pushed when it commits.
 
     Args:
-        meanwhile: what the caller wants to do with rows and arguments while the database writes.
+        meanwhile: called with rows and arguments while the database writes.
 
     Returns:
         The rows, in the order of the calls.
@@ -71,7 +71,7 @@ def submit(task: Any, calls: Iterable[Call], meta: Meta = None) -> list[str]:
         The ids of the jobs.
 
     Raises:
-        Exception: what the task's backend says against it.
+        Exception: of the task's backend, if it refuses the call.
     """
     backend = registry.backend_of(task)
     if backend is None:
@@ -110,7 +110,7 @@ def submit_kept(
 def request_of(
     task: Any, alias: str = "", said: Mapping[str, Any] | None = None, *, meta: Meta = None
 ) -> Request:
-    """What a task object says of its jobs.
+    """The request that a task object's options make.
 
     Args:
         alias: of the backend in TASKS that they come through; empty for a task of `queue_app.task`.
@@ -133,7 +133,7 @@ def request_of(
 
 
 def _fallbacks(alias: str, said: Mapping[str, Any] | None) -> tuple[int, float | None]:
-    """How many attempts, and which time limit, where neither the task nor its queue says so."""
+    """Attempts and time limit (seconds), for tasks and queues without their own."""
     if not alias:
         return conf.get().MAX_ATTEMPTS, None
     options = said or {}

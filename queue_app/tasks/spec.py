@@ -1,7 +1,7 @@
-"""What a task may say of its jobs beyond the standard: `max_attempts`, `timeout`, `hard_timeout`, `backoff`, `atomic`,
+"""Options of a task beyond the standard: `max_attempts`, `timeout`, `hard_timeout`, `backoff`, `atomic`,
 `sensitive`.
 
-Both kinds of task carry these fields: ours (`declare.Task`) and that of the `django.tasks` backend. A plain
+Both kinds of task carry these fields: ours (`tasks.task.Task`) and that of the `django.tasks` backend. A plain
 `django.tasks` Task, sent here by `.using(backend=…)`, has none of them, hence `getattr` with a default.
 """
 

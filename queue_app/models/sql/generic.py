@@ -85,8 +85,8 @@ def end_attempts(
             jobs = [
                 _apply(job, part[job.pk], worker) for job in rows if job.attempt == part[job.pk].number - 1
             ]
-            # The rows are locked and complete, so that this "insert" only ever updates; unlike bulk_update, whose
-            # CASE … WHEN grows with the square of the group, it costs the same for each row.
+            # The rows are locked and complete, so this "insert" only updates. Its cost for each row is constant; that
+            # of bulk_update, with its CASE … WHEN, grows with the group.
             Job.objects.using(using).bulk_create(
                 jobs,
                 update_conflicts=True,
@@ -155,7 +155,7 @@ def _dead_letter(e: Ending) -> DeadLetter:
 
 
 def mark_running(connection: BaseDatabaseWrapper, starts: list[Start], worker_id: str) -> None:
-    """Say `running` of jobs whose attempt is under way, unless their outcome is there already."""
+    """Set jobs whose attempt is under way to `running`, unless the outcome is recorded already."""
     for start in starts:  # jobs that have run for half a second: few, and at most one for each slot
         values = {
             "state": JobState.RUNNING,

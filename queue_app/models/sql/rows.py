@@ -8,12 +8,12 @@ from typing import ClassVar, NamedTuple
 
 from queue_app.domain.envelope import FIELDS, LANE, REQUIRED
 
-#: The columns that new rows share and that each of them says.
+#: Columns that every insert names.
 _ALWAYS = ("queue", "state", *(f.column for f in FIELDS if f.default is REQUIRED))
-#: Those that say something by themselves.
+#: Columns with a default, named only where the value differs.
 _DEFAULTS = tuple((f.column, f.default) for f in FIELDS if f.default is not REQUIRED)
 
-#: Those of which all new rows say the same.
+#: Columns with the same value in all new rows.
 CONSTANT = frozenset({"attempt", "failures", "deaths"})
 
 
@@ -29,7 +29,7 @@ class NewJobs:
         lane, meta: see domain/envelope.py.
     """
 
-    #: What all new rows say.
+    #: Values of all new rows.
     attempt: ClassVar[int] = 0
     failures: ClassVar[int] = 0
     deaths: ClassVar[int] = 0
@@ -52,7 +52,7 @@ class NewJobs:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that they share, but for those in which they say what the database says by itself."""
+        """The columns that they share, without those that hold the database's own default."""
         if self.lane == LANE and self.meta is None:
             return _ALWAYS
         return (*_ALWAYS, *(column for column, default in _DEFAULTS if getattr(self, column) != default))
@@ -84,8 +84,7 @@ class Accepted(set[str]):
     """The ids whose outcome counted.
 
     Attributes:
-        cancelled: those of them whose job is `cancelled` now: as the outcome says; or it was to be cancelled and
-            did not succeed, whatever the outcome would have made of it, and there is no dead letter.
+        cancelled: accepted ids whose job ended cancelled; no dead letter is written for them.
     """
 
     cancelled: frozenset[str] = frozenset()
