@@ -14,7 +14,8 @@ from django.db.models import F
 from queue_app import signals
 from queue_app.dispatch import queues
 from queue_app.dispatch.queues import Entry
-from queue_app.domain.outcome import Ending, Outcome, ending
+from queue_app.domain.ending import Ending, ending
+from queue_app.domain.outcome import Outcome
 from queue_app.domain.states import FINAL, AttemptState
 from queue_app.lifecycle import store_health
 from queue_app.lifecycle.entries import entry_of_next, is_near

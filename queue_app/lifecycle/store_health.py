@@ -10,7 +10,7 @@ from django.db import DataError, Error, IntegrityError, InterfaceError, Operatio
 
 from queue_app import clock, conf
 from queue_app.domain import ids
-from queue_app.domain.outcome import Ending
+from queue_app.domain.ending import Ending
 from queue_app.domain.states import AttemptState, DeadReason, JobState
 from queue_app.models import sql
 from queue_app.models.sql.rows import NewJobs

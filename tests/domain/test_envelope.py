@@ -7,8 +7,9 @@ import redis
 
 from queue_app import clock
 from queue_app.dispatch import keys
+from queue_app.domain.ending import Ending, ending
 from queue_app.domain.envelope import dump_meta
-from queue_app.domain.outcome import Ending, Outcome, ending
+from queue_app.domain.outcome import Outcome
 from queue_app.lifecycle import enqueue, settle
 from queue_app.lifecycle.entries import entries_of_waiting
 from queue_app.models import Job

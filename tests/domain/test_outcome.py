@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from queue_app.domain.causes import Cause
-from queue_app.domain.outcome import Outcome, ending, lost
+from queue_app.domain.ending import ending
+from queue_app.domain.outcome import Outcome, lost
 from queue_app.domain.states import TRANSITIONS, AttemptState, DeadReason, JobState, S
 from tests.support.executing import delivery
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from queue_app import clock
 from queue_app.domain import ids
+from queue_app.domain.ending import Ending
 from queue_app.domain.envelope import LANE
-from queue_app.domain.outcome import Ending
 from queue_app.domain.states import FINAL
 from queue_app.models import Attempt, DeadLetter, Job, sql
 from queue_app.models.sql import generic

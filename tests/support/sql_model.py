@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from queue_app import clock
 from queue_app.domain import ids
-from queue_app.domain.outcome import Ending
+from queue_app.domain.ending import Ending
 from queue_app.domain.states import FINAL, TIMED, UNFINISHED, JobState
 from queue_app.models import Job
 from queue_app.models.sql import generic, postgresql

@@ -11,7 +11,7 @@ from django.db.models.functions import Coalesce
 
 from queue_app import clock
 from queue_app.domain import ids
-from queue_app.domain.outcome import Ending
+from queue_app.domain.ending import Ending
 from queue_app.domain.states import ATTEMPTABLE, FINAL, JobState
 from queue_app.models.attempt import Attempt
 from queue_app.models.dead_letter import DeadLetter

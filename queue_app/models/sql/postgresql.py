@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from queue_app.domain import ids
-from queue_app.domain.outcome import Ending
+from queue_app.domain.ending import Ending
 from queue_app.domain.states import FINAL, JobState
 from queue_app.models.sql.postgresql_insert import insert_jobs as insert_jobs
 from queue_app.models.sql.postgresql_scans import names_of_waiting as names_of_waiting
