@@ -60,7 +60,7 @@ def _nodes(plan: dict[str, Any]) -> Iterator[str]:
 def read_for(task: str) -> int:
     """Buffers that the search index has PostgreSQL read to find that there are few jobs of a task."""
     rows = Job.objects.filter(task=task).order_by().values_list("pk", flat=True)
-    with explained() as plans, search._without("default", "seqscan", "indexscan", "indexonlyscan"):
+    with explained() as plans, search._disabling("default", "seqscan", "indexscan", "indexonlyscan"):
         assert len(rows[: search.MAX_WINDOW_ROWS + 1]) <= search.MAX_WINDOW_ROWS
     (plan,) = plans
     assert f"Bitmap Index Scan {summaries.INDEX}" in plan.nodes, plan
