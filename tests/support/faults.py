@@ -58,6 +58,7 @@ class Stores:
         self.hit: str | None = None
         self._server = server
         self._at = -1
+        self._only = ""
         self._mode = ""
         self._dead = self._asleep = False
         self._lost: dict[int, str] = {}  # connection of Redis whose next answer does not arrive → why
@@ -69,9 +70,14 @@ class Stores:
             yield self.seen
 
     @contextlib.contextmanager
-    def failing(self, at: int, mode: str) -> Iterator[Stores]:
-        """Let the call number `at` (0 is the first one of this block) fail in this way."""
+    def failing(self, at: int, mode: str, only: str = "") -> Iterator[Stores]:
+        """Let the call number `at` (0 is the first one of this block) fail in this way.
+
+        Args:
+            only: count calls of this name alone. Other threads make calls at times of their own.
+        """
         self.seen, self.hit, self._at, self._mode, self._dead = [], None, at, mode, False
+        self._only = only
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(connection, "PROMPT", float("inf"))  # the same calls, however slow they are
             for owner, name, wrapped in (
@@ -116,6 +122,8 @@ class Stores:
             return ""
         if self._dead:
             raise Died("already")
+        if self._only and name != self._only:
+            return ""
         self.seen.append(name)
         if len(self.seen) - 1 != self._at:
             return ""
