@@ -40,5 +40,13 @@ task_backends: Any = _root.task_backends
 
 @lru_cache(maxsize=1)
 def signals() -> Any:
-    """The module of the three signals; late, because it needs settings."""
-    return import_module(f"{ROOT}.signals")
+    """The module of the three signals; late, because it needs settings.
+
+    They are sent once for each job. So each looks up the receivers of a sender once, and again after every connect and
+    disconnect: Django's own switch for frequent signals, which its model signals have.
+    """
+    found = import_module(f"{ROOT}.signals")
+    for signal in (found.task_enqueued, found.task_started, found.task_finished):
+        signal.use_caching = True
+        signal.sender_receivers_cache = {}  # senders are classes of backends, which are few and stay
+    return found

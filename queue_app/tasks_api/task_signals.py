@@ -29,11 +29,6 @@ from queue_app.tasks_api.task_objects import stand_in
 SUCCEEDED = AttemptState.SUCCEEDED
 
 _signals = signals()
-for _signal in (_signals.task_enqueued, _signals.task_started, _signals.task_finished):
-    # Django's own switch for frequent signals, which its model signals have: the receivers of a sender are looked up
-    # once, and again after every connect and disconnect.
-    _signal.use_caching = True
-    _signal.sender_receivers_cache = {}  # senders are classes of backends, which are few and stay
 
 
 @lru_cache(maxsize=64)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from bench.runtime.workers import ROOT
 from queue_app.backend import JobQueueBackend
 from queue_app.tasks_api.compat import ROOT as API
 from queue_app.tasks_api.compat import (
@@ -123,3 +125,17 @@ def test_the_frameworks_own_log_lines_repeat_no_sensitive_argument(caplog: pytes
     assert "4111-22" not in caplog.text
     bad.refresh()
     assert "card ••• declined" in bad.errors[0].traceback
+
+
+def test_a_process_that_only_enqueues_looks_up_receivers_once() -> None:
+    """It imports nothing that a worker needs for its own signals."""
+    code = """if True:
+        import sys, django
+        django.setup()
+        from queue_app.tasks_api.compat import signals
+        found = signals()
+        assert found.task_enqueued.use_caching and found.task_started.use_caching and found.task_finished.use_caching
+        assert "queue_app.tasks_api.task_signals" not in sys.modules
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
