@@ -9,11 +9,6 @@ import redis
 
 from queue_app.dispatch import keys, scripts
 from queue_app.dispatch.connection import close
-from queue_app.dispatch.finding import holders_of as holders_of
-from queue_app.dispatch.finding import mark_cancelled as mark_cancelled
-from queue_app.dispatch.finding import marked_cancelled as marked_cancelled
-from queue_app.dispatch.finding import missing as missing
-from queue_app.dispatch.finding import withdraw as withdraw
 from queue_app.dispatch.holder import Holder, counted, fence
 from queue_app.domain.delivery import Delivery
 

@@ -17,7 +17,7 @@ import redis
 from django.db import transaction
 
 from queue_app import clock
-from queue_app.dispatch import connection, queues, workers
+from queue_app.dispatch import connection, finding, queues, workers
 from queue_app.domain.delivery import Delivery
 from queue_app.domain.states import ATTEMPTABLE, WAITING, JobState
 from queue_app.lifecycle.callbacks import Check, no_check
@@ -58,13 +58,13 @@ def cancel_or_request(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
     for queue, part in waiting.items():
         found = [str(job.pk) for job in part]
         try:
-            held = set(queues.withdraw(connection.client(), queue, found))
+            held = set(finding.withdraw(connection.client(), queue, found))
         except connection.DataLost:
             # It is not known what runs. If no worker lives, nothing runs; tombstones keep these jobs from starting.
             if Worker.objects.using(using).living().exists():
                 held = set(found)
             else:
-                queues.mark_cancelled(connection.client(), queue, found)
+                finding.mark_cancelled(connection.client(), queue, found)
                 held = set()
         for job in part:
             (asked if str(job.pk) in held else ended).append(job)
@@ -88,7 +88,7 @@ def _interrupt(by_queue: dict[str, list[str]]) -> None:
     try:
         client = connection.client(PUSH_TIMEOUT)
         for queue, ids in by_queue.items():
-            for job_id, held in queues.mark_cancelled(client, queue, ids).items():
+            for job_id, held in finding.mark_cancelled(client, queue, ids).items():
                 by_worker[workers.owner(held.holder)].append(job_id)
         for worker_id, ids in by_worker.items():
             workers.interrupt(client, worker_id, ids)
@@ -153,7 +153,7 @@ def marked_cancelled(client: redis.Redis, deliveries: Iterable[Delivery]) -> lis
     found = list(deliveries)
     by_queue = ids_by_queue((delivery.id, delivery.queue) for delivery in found)
     marked = {
-        job_id for queue, ids in by_queue.items() for job_id in queues.marked_cancelled(client, queue, ids)
+        job_id for queue, ids in by_queue.items() for job_id in finding.marked_cancelled(client, queue, ids)
     }
     return [delivery for delivery in found if delivery.id in marked]
 

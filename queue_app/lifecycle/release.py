@@ -15,7 +15,7 @@ from django.db import Error
 from django.db.models import Q
 
 from queue_app import clock, conf
-from queue_app.dispatch import connection, listing, queues
+from queue_app.dispatch import connection, finding, listing, queues
 from queue_app.domain.states import TIMED, JobState
 from queue_app.lifecycle.callbacks import Check, no_check
 from queue_app.lifecycle.entries import entries_of_waiting, ids_by_queue
@@ -170,7 +170,7 @@ def _restore_some(
     left: list[tuple[UUID | str, str]] | None,
 ) -> int:
     """`restore` of at most `JOBS_PER_PUSH` jobs: a few round trips, in however many queues they are."""
-    missing = queues.missing(client, ids_by_queue(part))
+    missing = finding.missing(client, ids_by_queue(part))
     wanted = [job_id for job_ids, _ in missing.values() for job_id in job_ids]
     if not wanted:
         return 0

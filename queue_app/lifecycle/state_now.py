@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import DataError
 
 from queue_app import clock
-from queue_app.dispatch import connection, queues, workers
+from queue_app.dispatch import connection, finding, workers
 from queue_app.domain.states import WAITING, JobState
 from queue_app.exceptions import JobDoesNotExist
 from queue_app.models import Job
@@ -51,7 +51,7 @@ def states_now(jobs: Iterable[Job]) -> dict[UUID, JobState]:
     if not waiting:
         return states
     try:
-        found = queues.holders_of(connection.client(), by_queue)
+        found = finding.holders_of(connection.client(), by_queue)
     except connection.Unavailable:
         return states
     for job_id, held in found.items():

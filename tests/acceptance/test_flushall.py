@@ -11,7 +11,7 @@ from pathlib import Path
 import redis
 
 from bench.runtime.waiting import wait_until
-from queue_app.dispatch import connection, keys, listing, queues
+from queue_app.dispatch import connection, finding, keys, listing
 from queue_app.lifecycle.recovery import rebuild
 from queue_app.models import Attempt, Job
 from tests.app import tasks
@@ -90,7 +90,7 @@ def test_a_keeper_that_replaces_one_that_died_meanwhile_announces_what_runs(
     assert not listing.holders(client, ["default"])
     process.signal(signal.SIGCONT)
     process.wait_for("it is replaced")
-    wait_until(lambda: queues.holders_of(client, {"default": [job_id]}), 10, "what runs is announced")
+    wait_until(lambda: finding.holders_of(client, {"default": [job_id]}), 10, "what runs is announced")
     (tmp_path / "release").touch()
     assert wait_for_end([job_id]) == ["succeeded"]
     assert len(lines(tmp_path, "started")) == 1 == Attempt.objects.count()

@@ -10,7 +10,7 @@ import redis
 from django.test import override_settings
 
 from bench.runtime.servers import RedisServer
-from queue_app.dispatch import connection, epochs, keys, listing, queues
+from queue_app.dispatch import connection, epochs, finding, keys, listing, queues
 from queue_app.dispatch.connection import DataLost
 from queue_app.lifecycle import operate, tokens
 from queue_app.lifecycle.recovery import rebuild
@@ -45,8 +45,8 @@ def test_data_of_another_life_are_used_for_nothing(client: redis.Redis) -> None:
     for call in (
         lambda: child.claim(1),
         lambda: listing.unknown(client, {"default": [waiting]}),
-        lambda: queues.missing(client, {"default": [waiting]}),
-        lambda: queues.withdraw(client, "default", [waiting]),
+        lambda: finding.missing(client, {"default": [waiting]}),
+        lambda: finding.withdraw(client, "default", [waiting]),
         lambda: queues.hold(client, "default", child.holder, 1.0, {waiting: "0:-|x"}),
     ):
         with pytest.raises(DataLost):

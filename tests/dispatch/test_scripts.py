@@ -7,7 +7,7 @@ import time
 import pytest
 import redis
 
-from queue_app.dispatch import connection, keys, listing, queues
+from queue_app.dispatch import connection, finding, keys, listing, queues
 from queue_app.domain.envelope import LANE
 from tests.support.queue_model import QUEUE, Job, holding
 
@@ -43,7 +43,7 @@ def test_many_at_once(client: redis.Redis) -> None:
 def test_very_many_cancelled_are_passed_over(client: redis.Redis) -> None:
     """One claim looks at a bounded number of them, and says to come again."""
     ids = fill(client, 45_000)
-    assert queues.withdraw(client, QUEUE, ids[:-1]) == {}
+    assert finding.withdraw(client, QUEUE, ids[:-1]) == {}
     claims = 0
     while not (found := queues.claim(client, QUEUE, "w1.1", 500)[0]):
         claims += 1
@@ -57,7 +57,7 @@ def test_a_lane_does_not_lose_its_turn_to_cancelled_ids(client: redis.Redis) -> 
     first = [Job(f"a-{n}", 0, "a") for n in range(50)]
     second = [Job(f"b-{n}", 0, "b") for n in range(50)]
     assert queues.push(client, QUEUE, [job.entry(None) for job in [*first, *second]]) == 100
-    queues.withdraw(client, QUEUE, [job.id for job in first[:40]])
+    finding.withdraw(client, QUEUE, [job.id for job in first[:40]])
     assert [d.id for d in queues.claim(client, QUEUE, "w1.1", 4)[0]] == ["a-40", "a-41", "b-0", "a-42"]
 
 
@@ -76,7 +76,7 @@ def test_very_many_become_due_at_once(client: redis.Redis) -> None:
 def test_queues_do_not_meet(client: redis.Redis) -> None:
     fill(client, 3)
     assert queues.claim(client, "other", "w1.1", 10)[0] == []
-    assert queues.withdraw(client, "other", ["0-000000"]) == {}
+    assert finding.withdraw(client, "other", ["0-000000"]) == {}
     queues.pause(client, "other", True)
     assert len(queues.claim(client, QUEUE, "w1.1", 10)[0]) == 3
 
@@ -85,13 +85,15 @@ def test_holders_in_many_queues_are_found_at_once(client: redis.Redis) -> None:
     for n, queue in enumerate(["a", "b", "c"]):
         assert queues.push(client, queue, [Job(f"{queue}-{i}", 0, LANE).entry(None) for i in range(2)]) == 2
         assert len(queues.claim(client, queue, f"w1.{n}", 1)[0]) == 1
-    found = queues.holders_of(client, {queue: [f"{queue}-0", f"{queue}-1", "?"] for queue in ("c", "a", "b")})
+    found = finding.holders_of(
+        client, {queue: [f"{queue}-0", f"{queue}-1", "?"] for queue in ("c", "a", "b")}
+    )
     assert {job_id: held.holder for job_id, held in found.items()} == {
         "a-0": "w1.0",
         "b-0": "w1.1",
         "c-0": "w1.2",
     }
-    assert queues.holders_of(client, {}) == queues.holders_of(client, {"a": []}) == {}
+    assert finding.holders_of(client, {}) == finding.holders_of(client, {"a": []}) == {}
 
 
 def test_scripts_are_sent_again_when_redis_has_forgotten_them(client: redis.Redis) -> None:
@@ -102,6 +104,6 @@ def test_scripts_are_sent_again_when_redis_has_forgotten_them(client: redis.Redi
 
 def test_cancelled_delayed_jobs_do_not_count(client: redis.Redis) -> None:
     ids = fill(client, 3, at=time.time() + 1e6)
-    queues.withdraw(client, QUEUE, ids[:2])
+    finding.withdraw(client, QUEUE, ids[:2])
     found = listing.counts(client, [QUEUE])[QUEUE]
     assert (found.waiting, found.due_later) == (0, 1)

@@ -12,7 +12,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
-from queue_app.dispatch import connection, epochs, keys, listing, queues, set_aside
+from queue_app.dispatch import connection, epochs, finding, keys, listing, queues, set_aside
 from queue_app.domain.envelope import LANE
 from tests.support.epochs import begin_epoch
 from tests.support.queue_model import HOLDERS, NEED, QUEUE, Job, Look, holders, holding
@@ -41,7 +41,7 @@ class Dispatch(Moves):
         ids = [*self.chosen(data, self.known()), *self.chosen(data, self.unpushed)]
         expected = [i for i in ids if i in self.unpushed]
         assert listing.unknown(self.client, {QUEUE: ids}).get(QUEUE, []) == expected
-        found = queues.missing(self.client, {QUEUE: ids})
+        found = finding.missing(self.client, {QUEUE: ids})
         missing, stamp = found[QUEUE]
         assert missing == expected
         self.looks.append(Look(stamp, [self.jobs[i] for i in missing]))
@@ -135,7 +135,7 @@ class Dispatch(Moves):
         epoch = epochs.read(self.client)["main"]
         assert epochs.open_claims(self.client, "main", epoch)
         missing = [job for job in left if job.id not in running]
-        found = queues.missing(self.client, {QUEUE: [job.id for job in left] or ["none"]})
+        found = finding.missing(self.client, {QUEUE: [job.id for job in left] or ["none"]})
         if missing:
             assert found[QUEUE][0] == [job.id for job in missing]
             entries = [job.entry(None) for job in left]
@@ -150,7 +150,7 @@ class Dispatch(Moves):
         ids = list(self.jobs)[:3] or ["none"]
         for call in (
             lambda: queues.claim(self.client, QUEUE, holder, 1, self.now),
-            lambda: queues.missing(self.client, {QUEUE: ids}),
+            lambda: finding.missing(self.client, {QUEUE: ids}),
             lambda: listing.unknown(self.client, {QUEUE: ids}),
             lambda: queues.restore(self.client, {QUEUE: ([Job(ids[0], 0, LANE).entry(None)], "1")}),
             lambda: holding(self.client, ids, withdraw=True),

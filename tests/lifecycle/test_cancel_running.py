@@ -10,7 +10,7 @@ from django.db import transaction
 
 from bench.runtime.servers import RedisServer
 from queue_app import clock
-from queue_app.dispatch import epochs, keys, queues, workers
+from queue_app.dispatch import epochs, finding, keys, queues, workers
 from queue_app.domain import outcome as outcomes
 from queue_app.domain.causes import Cause
 from queue_app.domain.delivery import Delivery
@@ -224,7 +224,7 @@ def test_a_request_that_could_not_be_sent_is_repeated(monkeypatch: pytest.Monkey
         raise redis.ConnectionError("injected")
 
     with monkeypatch.context() as patched:
-        patched.setattr(queues, "mark_cancelled", broken)
+        patched.setattr(finding, "mark_cancelled", broken)
         assert operate.cancel([job_id]).requested == [job_id]
     assert not child.client.exists(keys.control(WORKER))
     assert pursued(child) == 0

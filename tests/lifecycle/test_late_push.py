@@ -9,7 +9,7 @@ import pytest
 import redis
 from django.db import transaction
 
-from queue_app.dispatch import connection, epochs, keys, queues
+from queue_app.dispatch import connection, epochs, finding, keys, queues
 from queue_app.lifecycle import enqueue, operate, push, release
 from queue_app.lifecycle.enqueue import Batch
 from queue_app.lifecycle.entries import entries_of_waiting
@@ -142,7 +142,7 @@ def test_of_two_sweeps_one_pushes() -> None:
     (job_id,) = jobs(1)
     client.delete("{jq:main}:default:body", "{jq:main}:default:ready:0:-", "{jq:main}:default:lanes:0")
     client.delete("{jq:main}:default:levels")
-    found = queues.missing(client, {"default": [job_id]})
+    found = finding.missing(client, {"default": [job_id]})
     (entry,) = entries_of_waiting([job_id])
     assert restore(job_id) == 1
     child = Child()
@@ -158,7 +158,7 @@ def test_a_sweep_leaves_what_is_announced_between_its_look_and_its_push() -> Non
     (delivery,) = child.claim(1)
     client = child.client
     client.delete(keys.held("default", child.holder))
-    found, stamp = queues.missing(client, {"default": [job_id]})["default"]
+    found, stamp = finding.missing(client, {"default": [job_id]})["default"]
     assert found == [job_id]
     queues.hold(client, "default", child.holder, 1.7e9, {job_id: delivery.raw})
     assert queues.restore(client, {"default": ([(job_id, 0.0, delivery.raw)], stamp)}) == 0
@@ -173,10 +173,10 @@ def test_what_is_remembered_of_sweeps_is_forgotten_after_a_minute(pushes: list[A
     (job_id,) = jobs(1)
     client, name = connection.client(), keys.restored("default")
     ((batch,),) = pushes
-    stamp = queues.missing(client, {"default": [job_id]})["default"][1]
+    stamp = finding.missing(client, {"default": [job_id]})["default"][1]
     client.zadd(name, {job_id: float(stamp) - 61e6})
     assert queues.restore(client, {"default": (batch.entries, stamp)}) == 0, "another one came after it"
-    queues.missing(client, {"default": ["another"]})
+    finding.missing(client, {"default": ["another"]})
     assert client.zrange(name, 0, -1) == ["another"]
     assert restore(job_id) == 1 and drain() == [job_id]
 

@@ -12,7 +12,7 @@ from django.db import connection as database
 
 from bench.runtime.servers import RedisServer
 from queue_app import clock
-from queue_app.dispatch import connection, keys, listing, queue_stats, queues, scripts, workers
+from queue_app.dispatch import connection, finding, keys, listing, queue_stats, queues, scripts, workers
 from queue_app.domain import ids
 from queue_app.domain.states import JobState
 from queue_app.lifecycle import push
@@ -284,7 +284,7 @@ def test_a_cancelled_job_of_it_is_remembered_as_long_as_it_has_to_be(clean_redis
     """A push that is under way must not bring it back. Afterwards its place in the queue goes with the rest."""
     job_id = tasks.noop.using(queue_name="mail").enqueue().id
     client = connection.client()
-    queues.withdraw(client, "mail", [job_id])
+    finding.withdraw(client, "mail", [job_id])
     assert listing.forget(client, ["mail"]) == 0
     client.zadd(keys.cancelled("mail"), {job_id: workers.now(client) - 601})
     assert listing.forget(client, ["mail"]) == 1

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from queue_app import clock, conf
-from queue_app.dispatch import connection, keys, queues, workers
+from queue_app.dispatch import connection, finding, keys, workers
 from queue_app.domain import ids
 from queue_app.domain.states import JobState
 from queue_app.exceptions import StoreUnavailable
@@ -136,7 +136,7 @@ def test_a_row_says_queued_only_when_redis_has_it(term: LeaderTerm, small: None)
 def test_what_redis_refuses_still_waits_for_its_time(term: LeaderTerm) -> None:
     """It is being cancelled; if that fails, the next runs bring it in."""
     found = scheduled(3, -5)
-    queues.withdraw(term.client, "default", found[:1])
+    finding.withdraw(term.client, "default", found[:1])
     assert PromoteDue().run(term) == 2
     assert states(found) == ["scheduled", "queued", "queued"]
     assert drain() == found[1:]

@@ -10,7 +10,7 @@ import redis
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from queue_app.dispatch import keys, listing, queues, workers
+from queue_app.dispatch import finding, keys, listing, workers
 from queue_app.dispatch.queues import Entry
 from queue_app.domain.envelope import LANE
 from tests.support.bodies import body
@@ -29,7 +29,7 @@ delays = st.sampled_from([None, None, 0.0, 0.5, 1.0, 7.25])
 
 def holding(client: redis.Redis, ids: list[str], *, withdraw: bool = False) -> dict[str, str]:
     """id → the name of its holder."""
-    found = queues.withdraw(client, QUEUE, ids) if withdraw else queues.holders_of(client, {QUEUE: ids})
+    found = finding.withdraw(client, QUEUE, ids) if withdraw else finding.holders_of(client, {QUEUE: ids})
     return {job_id: held.holder for job_id, held in found.items()}
 
 

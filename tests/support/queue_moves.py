@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from queue_app.dispatch import queues, set_aside
+from queue_app.dispatch import finding, queues, set_aside
 from queue_app.dispatch.queues import DIRECT_PUSH_SECONDS
 from tests.support.queue_model import (
     LANES,
@@ -217,9 +217,9 @@ class Moves(Model):
         """What waits is gone for good; what a child holds goes nowhere when it lets go of it."""
         ids = self.of_all(data)
         by = self.holder_of()
-        found = queues.mark_cancelled(self.client, QUEUE, ids)
+        found = finding.mark_cancelled(self.client, QUEUE, ids)
         assert {i: held.holder for i, held in found.items()} == {i: by[i] for i in ids if i in by}
-        assert queues.marked_cancelled(self.client, QUEUE, ids) == ids
+        assert finding.marked_cancelled(self.client, QUEUE, ids) == ids
         self.marked_cancelled |= set(ids) & set(by)
         self.are_gone(set(ids) - set(by))
 

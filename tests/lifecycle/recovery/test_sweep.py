@@ -15,7 +15,7 @@ from django.db import transaction
 from django.test.utils import CaptureQueriesContext
 
 from queue_app import clock, conf
-from queue_app.dispatch import connection, keys, queues
+from queue_app.dispatch import connection, finding, keys, queues
 from queue_app.domain import ids
 from queue_app.domain.states import JobState
 from queue_app.exceptions import StoreUnavailable
@@ -56,13 +56,13 @@ def travel(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 def looked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ids that Redis was asked about."""
     asked: list[str] = []
-    missing = queues.missing
+    missing = finding.missing
 
     def ask(client: redis.Redis, by_queue: dict[str, list[str]]) -> dict[str, tuple[list[str], str]]:
         asked.extend(job_id for found in by_queue.values() for job_id in found)
         return missing(client, by_queue)
 
-    monkeypatch.setattr(queues, "missing", ask)
+    monkeypatch.setattr(finding, "missing", ask)
     return asked
 
 
@@ -198,7 +198,7 @@ def test_what_was_not_pushed_in_an_outage_is_caught_up_with(
     (early,) = lose()
     travel(600)
     with monkeypatch.context() as patched:
-        patched.setattr(queues, "missing", _raise)
+        patched.setattr(finding, "missing", _raise)
         with pytest.raises(StoreUnavailable):
             recent.run(client)
     assert recent.run(client) == 1
