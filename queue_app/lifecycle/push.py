@@ -79,7 +79,3 @@ def push_quietly(by_queue: dict[str, list[Entry]], made: float) -> set[str]:
         return set()
     breaker.close()
     return late
-
-
-#: For callers outside this package.
-redis_failed, redis_answered = breaker.failed, breaker.answered

@@ -20,8 +20,9 @@ from queue_app.dispatch import connection, epochs, queues, workers
 from queue_app.dispatch.holder import Holder
 from queue_app.domain.delivery import Delivery
 from queue_app.lifecycle import claim as claiming
-from queue_app.lifecycle import push, release
+from queue_app.lifecycle import release
 from queue_app.lifecycle.recovery import rebuild, recover, sweep
+from queue_app.lifecycle.redis_breaker import breaker
 from queue_app.maintenance.leader import Leader
 from queue_app.maintenance.rebuild_redis import RebuildRedis
 from queue_app.models import Worker
@@ -94,7 +95,7 @@ def drain(config: WorkerConfig) -> int:
                     queues.unregister(client, name, holder)
         finally:
             keeper.end()
-    push.redis_answered()
+    breaker.answered()
     return runner.jobs
 
 

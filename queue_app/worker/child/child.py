@@ -18,8 +18,9 @@ from queue_app import clock
 from queue_app.dispatch import connection, queues, workers
 from queue_app.dispatch.holder import Holder
 from queue_app.lifecycle import claim as claiming
-from queue_app.lifecycle import database, push
+from queue_app.lifecycle import database
 from queue_app.lifecycle.recovery import recover
+from queue_app.lifecycle.redis_breaker import breaker
 from queue_app.worker import title
 from queue_app.worker.child.runner import Runner
 from queue_app.worker.child.slots import MainThread, Threads
@@ -122,14 +123,14 @@ class Child:
                 self._sleep(DATA_LOST_PAUSE_SECONDS * (0.5 + random.random()))
                 continue
             except connection.Unavailable as error:
-                push.redis_failed(error)
+                breaker.failed(error)
                 # What was claimed may have been lost on the way.
                 self._runner.claims.mark_unsure(self._config.queues.names)
                 self._sleep(pause * (0.5 + random.random()))
                 pause = min(pause * 2, MAX_PAUSE_SECONDS)
                 continue
             pause = FIRST_PAUSE_SECONDS
-            push.redis_answered()
+            breaker.answered()
             if claimed.deliveries:
                 slots.run(claimed.deliveries)
             else:
@@ -210,7 +211,7 @@ class Child:
         try:
             self._wait_interruptibly(lambda: queues.wait(client, names, seconds))
         except connection.Unavailable as error:
-            push.redis_failed(error)
+            breaker.failed(error)
         if self._stopping:
             # A token may have been taken just now: pass it on; the connection may be in the middle of an answer.
             try:
@@ -218,7 +219,7 @@ class Child:
                 for name in names:
                     queues.ring(connection.client(), name)
             except connection.Unavailable as error:
-                push.redis_failed(error)
+                breaker.failed(error)
 
     def _sleep(self, seconds: float) -> None:
         self._wait_interruptibly(lambda: time.sleep(seconds))

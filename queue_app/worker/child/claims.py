@@ -18,8 +18,8 @@ from queue_app import clock
 from queue_app.dispatch import connection, queues, workers
 from queue_app.dispatch.holder import Holder, revoke_calls
 from queue_app.domain.delivery import Delivery
-from queue_app.lifecycle import push
 from queue_app.lifecycle.recovery import recover
+from queue_app.lifecycle.redis_breaker import breaker
 
 
 class ClaimSet:
@@ -62,7 +62,7 @@ class ClaimSet:
             lost = error
         self.remove(deliveries)
         if lost is not None:
-            push.redis_failed(lost)
+            breaker.failed(lost)
             self.mark_unsure({d.queue for d in deliveries})
 
     def remove(self, deliveries: Iterable[Delivery]) -> None:

@@ -14,7 +14,8 @@ from django.db.models.functions import Now
 
 from queue_app import clock, conf, signals
 from queue_app.dispatch import connection, workers
-from queue_app.lifecycle import database, push
+from queue_app.lifecycle import database
+from queue_app.lifecycle.redis_breaker import breaker
 from queue_app.lifecycle.store_health import explain
 from queue_app.models import Worker
 from queue_app.models.sql import write_alias
@@ -69,9 +70,9 @@ class Heartbeat:
     def _beat(self) -> bool:
         try:
             workers.beat(connection.client(), self._config.worker_id, self._config.queues.names)
-            push.redis_answered()
+            breaker.answered()
         except connection.Unavailable as error:
-            push.redis_failed(error)
+            breaker.failed(error)
             return False
         self._answered_at = clock.seconds()
         return True
@@ -129,7 +130,7 @@ class Heartbeat:
         try:
             workers.remove(connection.client(), self._config.worker_id)
         except connection.Unavailable as error:
-            push.redis_failed(error)
+            breaker.failed(error)
         try:
             database.refresh()
             Worker.objects.using(write_alias()).filter(pk=self._config.worker_id).update(
