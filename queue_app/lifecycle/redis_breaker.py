@@ -6,8 +6,9 @@ enqueueing stays fast; the leader pushes those jobs later.
 
 from __future__ import annotations
 
-from queue_app import clock, signals
+from queue_app import clock
 from queue_app.dispatch import connection
+from queue_app.lifecycle.store_outage import StoreOutage
 
 #: Seconds for which pushes are skipped after one of them failed.
 OPEN_SECONDS = 1.0
@@ -18,11 +19,12 @@ class RedisBreaker:
     ends."""
 
     def __init__(self) -> None:
+        self._outage = StoreOutage("redis", connection.explain)
         self.reset()
 
     def reset(self) -> None:
         """Forget all outages: the breaker is closed, and Redis counts as reachable."""
-        self._down_since: float | None = None
+        self._outage.reset()
         self._retry_at = 0.0
 
     @property
@@ -52,15 +54,11 @@ class RedisBreaker:
         """
         if isinstance(error, connection.Fenced | connection.DataLost | connection.Full):
             return
-        if self._down_since is None:
-            self._down_since = clock.seconds()
-            signals.store_lost.send_robust(sender=None, store="redis", error=connection.explain(error))
+        self._outage.failed(error)
 
     def answered(self) -> None:
         """A call succeeded. The first one after an outage sends `store_returned` with the downtime in seconds."""
-        if self._down_since is not None:
-            downtime, self._down_since = clock.seconds() - self._down_since, None
-            signals.store_returned.send_robust(sender=None, store="redis", downtime=downtime)
+        self._outage.answered()
 
 
 #: The one of this process. All threads share it.

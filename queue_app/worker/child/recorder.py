@@ -16,12 +16,13 @@ from collections.abc import Callable
 
 from django.db import Error, connections
 
-from queue_app import clock, conf, signals
+from queue_app import conf
 from queue_app.dispatch import connection
 from queue_app.dispatch.holder import Holder
 from queue_app.domain.outcome import Outcome
 from queue_app.lifecycle import settle, store_health
 from queue_app.lifecycle.database import refresh
+from queue_app.lifecycle.store_outage import StoreOutage
 from queue_app.worker.child.backoff import FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS
 from queue_app.worker.child.claims import ClaimSet
 from queue_app.worker.child.outcome_writer import OutcomeWriter
@@ -60,7 +61,7 @@ class Recorder:
         self._stopping = False
         self._pause = FIRST_PAUSE_SECONDS
         self._limit = 2 * conf.get().SETTLE_MAX
-        self._down_since: float | None = None
+        self._outage = StoreOutage("database", store_health.explain)
         self._thread: threading.Thread | None = None
         #: Cleared while the database is away: nothing may be claimed then, and no atomic job begun.
         self.can_record = threading.Event()
@@ -221,14 +222,10 @@ class Recorder:
     def database_failed(self, error: BaseException) -> None:
         """The database is away, or refuses writes: nothing is claimed until that is over."""
         self.can_record.clear()
-        if self._down_since is None:
-            self._down_since = clock.seconds()
-            signals.store_lost.send_robust(sender=None, store="database", error=store_health.explain(error))
+        self._outage.failed(error)
 
     def database_answered(self) -> None:
         """The database is there."""
-        if self._down_since is not None:
-            downtime, self._down_since = clock.seconds() - self._down_since, None
-            signals.store_returned.send_robust(sender=None, store="database", downtime=downtime)
+        self._outage.answered()
         if not self.can_record.is_set():
             self.can_record.set()
