@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 #: Characters kept of an attempt's traceback (its end) and message.
 TRACEBACK_LIMIT = 32_768
@@ -44,6 +46,26 @@ def trace(error: BaseException, caller: str = "", hide: Hide | None = None) -> s
     if hide is not None:
         text = hide(text)
     return clean(text[-TRACEBACK_LIMIT:], TRACEBACK_LIMIT)
+
+
+def log_error(
+    logger: logging.Logger,
+    error: BaseException,
+    text: str,
+    *values: Any,
+    caller: str = "",
+    hide: Hide | None = None,
+) -> None:
+    """Log an error with its traceback. Handlers would write the values in it, so a masked one is logged as text.
+
+    Args:
+        text, values: as `Logger.error` takes them.
+        caller, hide: see `trace`.
+    """
+    if hide is None:
+        logger.error(text, *values, exc_info=error)
+    else:
+        logger.error(text + "\n%s", *values, trace(error, caller, hide))
 
 
 def clean(text: str, limit: int) -> str:

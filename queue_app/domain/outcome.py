@@ -11,7 +11,7 @@ from queue_app.domain import retry
 from queue_app.domain.causes import Cause
 from queue_app.domain.delivery import Delivery
 from queue_app.domain.ending import Ending
-from queue_app.domain.error_text import Hide, class_path, message, trace
+from queue_app.domain.error_text import Hide, class_path, log_error, message, trace
 from queue_app.domain.retry import Decision, RetryPolicy
 from queue_app.domain.states import AttemptState, DeadReason, JobState
 from queue_app.exceptions import Discard, HardTimeout, Retry, Snooze, SoftTimeout
@@ -217,13 +217,7 @@ def decide(
     try:
         return retry.decide(policy, error, **arguments)
     except Exception as failure:
-        # Its traceback repeats the task's exception, so it is logged as text where that must be masked.
-        logger.error(
-            "The backoff of %s failed for job %s; the default one is used.%s",
-            delivery.task,
-            delivery.id,
-            "" if hide is None else "\n" + trace(failure, hide=hide),
-            exc_info=hide is None,
-        )
+        text = "The backoff of %s failed for job %s; the default one is used."
+        log_error(logger, failure, text, delivery.task, delivery.id, hide=hide)
         plain = RuntimeError() if isinstance(error, Retry | Snooze | Discard) else error
         return retry.decide(None, plain, **arguments)

@@ -193,3 +193,13 @@ def api_effect(context: Any, fail: bool) -> str:
 
 #: Of Django's own Tasks API. (Before Django 6.1 its decorator takes no options beyond the standard ones.)
 api_effect = dataclasses.replace(api_effect, atomic=True)
+
+
+@task(atomic=True, sensitive=["card"])
+def pay_and_tell(card: str) -> None:
+    """Succeed; a hook fails, and repeats the card."""
+
+    def tell() -> None:
+        raise RuntimeError(f"no mail about {card}")
+
+    transaction.on_commit(tell)

@@ -21,12 +21,12 @@ from django.db.transaction import TransactionManagementError
 
 from queue_app import conf
 from queue_app.domain.delivery import Delivery
-from queue_app.domain.error_text import trace
+from queue_app.domain.error_text import log_error
 from queue_app.domain.outcome import Outcome
 from queue_app.domain.states import AttemptState
 from queue_app.lifecycle import database, settle, store_health
 from queue_app.models import Job, sql
-from queue_app.tasks import registry, sensitive
+from queue_app.tasks import sensitive
 from queue_app.tasks.registry import Declared
 from queue_app.worker.child.backoff import Backoff, StoreMonitor
 from queue_app.worker.child.commit_check import lost_attempt, refused_attempt, resolve
@@ -74,6 +74,7 @@ class Transaction:
         self._recorder = recorder
         self._worker_id = worker_id
         self._progress = progress
+        self._task: Any = None
         self._connection: Any = None
         self._raw: Any = None
         #: Whether the record took the outcome; None: it has not been asked.
@@ -137,7 +138,7 @@ class Transaction:
         Returns:
             The outcome, for `put`.
         """
-        outcome = None
+        outcome, self._task = None, declared.task
         try:
             outcome = self._executor.execute(declared, delivery, soft, started)
         finally:
@@ -164,7 +165,7 @@ class Transaction:
             self._hooks = []
             raise
         self._counted = True
-        self._run_hooks(declared.task, delivery)
+        self._run_hooks(delivery)
         return outcome
 
     def _failed(self, declared: Declared, outcome: Outcome, error: Exception, committing: bool) -> Outcome:
@@ -264,19 +265,15 @@ class Transaction:
         if self._outermost:
             self._hooks, self._connection.run_on_commit = self._connection.run_on_commit, []
 
-    def _run_hooks(self, task: Any, delivery: Delivery) -> None:
+    def _run_hooks(self, delivery: Delivery) -> None:
         while self._hooks:
             hook = self._hooks.pop(0)[1]
             try:
                 hook()
             except Exception as error:
-                hide = sensitive.hider(task, delivery.args, delivery.kwargs)
-                logger.error(
-                    "An on_commit hook of %s failed; its job has succeeded all the same.%s",
-                    delivery.task,
-                    "" if hide is None else "\n" + trace(error, __file__, hide),
-                    exc_info=hide is None,
-                )
+                text = "An on_commit hook of %s failed; its job has succeeded all the same."
+                hide = sensitive.hider(self._task, delivery.args, delivery.kwargs)
+                log_error(logger, error, text, delivery.task, caller=__file__, hide=hide)
 
     # what became of it
 
@@ -286,8 +283,7 @@ class Transaction:
             committed = outcome
             outcome, self._counted = resolve(self._recorder, self._worker_id, outcome, self._fallback)
             if outcome is committed and self._counted:
-                declared = registry.known_task(outcome.delivery.task)  # known: it has just been run here
-                self._run_hooks(declared and declared.task, outcome.delivery)
+                self._run_hooks(outcome.delivery)
                 database.tidy(outcome.delivery.task)
             self._hooks = []
         if self._counted is None:

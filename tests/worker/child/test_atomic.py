@@ -159,6 +159,13 @@ def test_hooks_run_once_after_the_commit(hooked: list[Any], caplog: pytest.LogCa
     assert states([kept]) == ["succeeded"]
 
 
+def test_a_failing_hook_of_a_sensitive_task_logs_no_value(caplog: pytest.LogCaptureFixture) -> None:
+    atomic_tasks.pay_and_tell.enqueue("4111222233334444")
+    run_due()
+    assert "An on_commit hook of tests.app.atomic_tasks.pay_and_tell failed" in caplog.text
+    assert "no mail about •••" in caplog.text and "4111222233334444" not in caplog.text
+
+
 def test_hooks_and_jobs_of_a_failed_attempt_are_gone(hooked: list[Any]) -> None:
     job_id = atomic_tasks.enqueue_inside.using(max_attempts=1).enqueue(fail=True).id
     run_due()
