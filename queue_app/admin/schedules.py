@@ -20,6 +20,7 @@ from queue_app.admin.reasons import ReasonForm, ReasonMixin, reason_of
 from queue_app.admin.rights import RightsMixin, may, payload
 from queue_app.domain import cron
 from queue_app.domain.rights import Right
+from queue_app.domain.serialization import NO_ARGUMENTS
 from queue_app.exceptions import QueueAppError, UnknownTask
 from queue_app.models import Job, Schedule
 from queue_app.operations import schedules as operations
@@ -65,11 +66,7 @@ class ScheduleAdmin(ReasonMixin, AuditLinksMixin, RightsMixin, ModelAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # With another task, arguments that this user may not see could be shown by an error.
-        hides = (
-            obj is not None
-            and not may(request, Right.VIEW_PAYLOAD)
-            and obj.arguments != operations.EMPTY_ARGUMENTS
-        )
+        hides = obj is not None and not may(request, Right.VIEW_PAYLOAD) and obj.arguments != NO_ARGUMENTS
         return (*self.readonly_fields, "masked_arguments", *(("task",) if hides else ()))
 
     @admin.display(description="Arguments")

@@ -9,6 +9,9 @@ from typing import Any
 
 from queue_app.exceptions import InvalidArguments, PayloadTooLarge
 
+#: The text of a call without arguments.
+NO_ARGUMENTS = "[[],{}]"
+
 
 def _encoder() -> Callable[[Any], str]:
     """What `json.JSONEncoder(…).encode` does, with its C part made once and not anew for each value."""

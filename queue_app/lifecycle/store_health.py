@@ -11,6 +11,7 @@ from django.db import DataError, Error, IntegrityError, InterfaceError, Operatio
 from queue_app import clock, conf
 from queue_app.domain import ids
 from queue_app.domain.ending import Ending
+from queue_app.domain.serialization import NO_ARGUMENTS
 from queue_app.domain.states import AttemptState, DeadReason, JobState
 from queue_app.models import sql
 from queue_app.models.sql.rows import NewJobs
@@ -67,7 +68,7 @@ def _made_up(job_ids: list[str]) -> NewJobs:
         timeout=None,
         enqueued_at=clock.now(),
         ids=job_ids,
-        payloads=["[[],{}]"] * len(job_ids),
+        payloads=[NO_ARGUMENTS] * len(job_ids),
     )
 
 

@@ -55,7 +55,7 @@ class Job(models.Model):
     state = models.CharField(max_length=12, choices=JobState, default=JobState.QUEUED)
     #: JSON text `[[args…], {kwargs…}]`: text, not jsonb, so that the task gets exactly what was passed
     #: (jsonb reorders keys and turns 1e22 into an int).
-    payload = models.TextField(default="[[],{}]")
+    payload = models.TextField(default=serialization.NO_ARGUMENTS)
     result = models.TextField(null=True, blank=True, help_text="JSON text of what the task returned.")
     progress = models.TextField(null=True, blank=True, help_text="JSON text [done, total, note].")
     backend = models.CharField(

@@ -40,7 +40,7 @@ class Schedule(models.Model):
     name = models.CharField(max_length=100)
     task = models.CharField(max_length=255, help_text="Dotted path of the task.")
     arguments = models.TextField(
-        default="[[],{}]",
+        default=serialization.NO_ARGUMENTS,
         help_text='JSON: a list of the positional and the keyword arguments, [[1], {"x": 2}].',
     )
     cron = models.CharField(

@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 
 from queue_app.domain.rights import Right
+from queue_app.domain.serialization import NO_ARGUMENTS
 from queue_app.models import Schedule
 from queue_app.models.sql import write_alias
 from queue_app.operations import audit
@@ -19,8 +20,6 @@ from queue_app.scheduling.task_options import remember_options
 AUDITED_FIELDS = ("name", "task", "cron", "zone", "queue", "priority", "jitter", "missed", "paused")
 #: Stands for arguments in audit events: readers of the audit may lack the right `view_payload`.
 HIDDEN_ARGUMENTS = "(arguments)"
-#: The value of `Schedule.arguments` for a call without arguments.
-EMPTY_ARGUMENTS = "[[],{}]"
 
 
 def create(actor: Actor, schedule: Schedule, *, reason: str = "") -> Schedule:
@@ -70,7 +69,7 @@ def change(
             schedule.task != row.task
             and "task" in wanted
             and keeps_arguments
-            and row.arguments != EMPTY_ARGUMENTS
+            and row.arguments != NO_ARGUMENTS
         ):
             actor.require(Right.VIEW_PAYLOAD)
         changed = [name for name in wanted if getattr(schedule, name) != getattr(row, name)]
@@ -148,16 +147,12 @@ def _set_paused(actor: Actor, schedule: Schedule, paused: bool, reason: str) -> 
         if row is None or row.paused == paused:
             schedule.paused = paused
             return schedule
-        verb, before, after = "pause" if paused else "resume", {"paused": row.paused}, {"paused": paused}
-        audit.write(
-            actor,
-            verb,
-            "schedule",
-            schedule.pk,
-            before=_named(row, **before),
-            after=_named(row, **after),
-            reason=reason,
+        verb, before, after = (
+            "pause" if paused else "resume",
+            _named(row, paused=row.paused),
+            _named(row, paused=paused),
         )
+        audit.write(actor, verb, "schedule", schedule.pk, before=before, after=after, reason=reason)
         return (schedules.pause if paused else schedules.resume)(schedule, user=actor.signal_user)
 
 

@@ -58,6 +58,20 @@ def test_a_schedule_is_written_and_shows_its_next_runs(
 
 
 @pytest.mark.parametrize(
+    "arguments,task", [('[["4111"],{}]', "tests.app.tasks.noop"), ("[[],{}]", "tests.app.tasks.echo")]
+)
+def test_arguments_that_are_masked_go_to_no_other_task(arguments: str, task: str) -> None:
+    schedule = ScheduleFactory(task="tests.app.tasks.noop", arguments=arguments)
+    client = clerk("view_schedule", "manage_schedule")
+    fields = {name: value for name, value in FIELDS.items() if name != "arguments"}
+    client.post(
+        url(Schedule, "change", schedule.pk), fields | {"task": "tests.app.tasks.echo", "jitter": "7"}
+    )
+    found = Schedule.objects.get()
+    assert (found.task, found.arguments, found.jitter) == (task, arguments, 7)
+
+
+@pytest.mark.parametrize(
     "field,value,said",
     [
         ("cron", "30 25 * * *", "bad hour"),
