@@ -121,7 +121,7 @@ class ScheduleDefinition(StrictSerializer):
         choices=Missed.choices,
         expected="'skip', 'once' or 'all'",
         required=False,
-        help_text="What becomes of runs whose time passed while nobody could start them.",
+        help_text="What is done about runs whose time passed while no process could start them.",
     )
     paused = StrictBooleanField(required=False, help_text="Whether it is not due.")
     reason = ReasonField()

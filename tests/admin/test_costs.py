@@ -91,7 +91,7 @@ EDITS = {
 
 
 def names() -> list[str]:
-    """The pages that somebody may see, those that change something, and all actions, which are sent to the list."""
+    """Three groups: pages that can be seen, pages that change something, and actions, which are sent to the list."""
     found = ["worker duties GET"]
     for model, own in admin.site._registry.items():
         if model._meta.app_label != "queue_app":

@@ -37,7 +37,7 @@ def fail(message: str = "on purpose") -> None:
 
 @task(sensitive=["card"])
 def decline(card: str) -> None:
-    """Fail, and repeat an argument that nobody should read."""
+    """Fail, and repeat a sensitive argument in the error."""
     raise Trouble(f"card {card} declined")
 
 

@@ -76,7 +76,7 @@ def test_an_empty_queue_waits_for_nothing(clean_redis: redis.Redis) -> None:
     jobs(1)
     child.end(*child.claim(1))
     assert sample() >= 1
-    assert queue_stats.load(connection.client())[-1].queues == {}, "it is left out, whatever it did before"
+    assert queue_stats.load(connection.client())[-1].queues == {}, "an idle queue is left out"
 
 
 def test_no_sample_is_taken_of_an_emptied_redis(clean_redis: redis.Redis) -> None:

@@ -82,7 +82,7 @@ def test_a_successor_under_the_same_name_deposes_its_predecessor() -> None:
 def test_a_deposed_leader_stops_in_the_middle(
     monkeypatch: pytest.MonkeyPatch, clean_redis: redis.Redis
 ) -> None:
-    """It was frozen after a batch of its rebuild; meanwhile somebody else leads."""
+    """It was frozen after a batch of its rebuild; meanwhile another process leads."""
     monkeypatch.setattr(release, "JOBS_PER_PUSH", 10)
     monkeypatch.setattr(push, "push_quietly", lambda by_queue, made: set())
     ids = jobs(35)

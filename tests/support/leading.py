@@ -15,7 +15,7 @@ def leader(name: str = "a", *duties: Duty) -> Leader:
 
 
 def depose(by: str = "b") -> int:
-    """Let the leadership lapse, and somebody else take it. Returns its token."""
+    """Let the leadership lapse, and let another process take it. Returns its token."""
     client = connection.client()
     client.delete(keys.leader())
     return term_of(client, by).token

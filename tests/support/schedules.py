@@ -31,5 +31,5 @@ def row(schedule: Schedule) -> Schedule:
 
 
 def write(schedule: Schedule, **values: Any) -> None:
-    """Write into a row what no rule has checked, as somebody with a database client does."""
+    """Write into a row what no rule has checked, as a person with a database client does."""
     Schedule.objects.filter(pk=schedule.pk).update(**values)

@@ -35,7 +35,7 @@ examples = hypothesis_settings(
 )
 
 
-#: Whatever may be in a message or a value: every character that one of the formats gives a meaning to.
+#: What may be in a message or a value: every character that one of the formats gives a meaning to.
 texts = st.text(
     st.one_of(
         st.sampled_from("\\\t\n\r\v\f\b\"'{},%sN. \x01\x7f\u2028é😀"),
@@ -150,7 +150,7 @@ def counted(job: Job, e: Ending) -> bool:
 
 
 def overruled(job: Job, e: Ending) -> bool:
-    """The job was to be cancelled and did not succeed: it is cancelled, whatever else would have come of it."""
+    """The job was to be cancelled and did not succeed. So it is cancelled, and not retried or failed."""
     return job.cancel_requested_at is not None and e.job_state != "succeeded"
 
 

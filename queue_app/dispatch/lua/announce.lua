@@ -5,7 +5,7 @@ KEYS  1 {s}:epoch  2 {s}:announced
 ARGV  1 the name of the epoch   2 the worker
 Out   1 when that was recorded; 0 when the epoch has another name by now
 
-It is recorded also after claims go on: until then nobody can tell what a living worker runs.
+It is recorded after claims go on as well. Until then it is not known what a living worker runs.
 ]]
 allow_when_full()
 if name_of_epoch(redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end

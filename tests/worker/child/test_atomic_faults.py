@@ -193,7 +193,7 @@ def refuse_one_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_jobs_of_a_refused_commit_are_never_pushed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Although somebody keeps the exception, and with it all that was alive when it was raised."""
+    """Something keeps the exception, and with it all that was alive when it was raised."""
     atomic_tasks.enqueue_inside.using(max_attempts=1).enqueue()
     refuse_one_commit(monkeypatch)
     kept: list[Outcome] = []
