@@ -14,9 +14,9 @@ class BodyMetadata(SimpleMetadata):
 
     def determine_metadata(self, request: Request, view: Any) -> Any:
         found = super().determine_metadata(request, view)
-        found.pop("actions", None)
-        if actions := self.determine_actions(request, view):
-            found["actions"] = actions
+        if not hasattr(view, "get_serializer"):  # DRF looks at the actions of the others
+            actions = self.determine_actions(request, view)
+            found |= {"actions": actions} if actions else {}
         return found
 
     def determine_actions(self, request: Request, view: Any) -> dict[str, Any]:
